@@ -1,0 +1,367 @@
+"""The command line; imports training and the app lazily."""
+
+import argparse
+import csv
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from simba_music.errors import RequestError, UserError
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    """Options that choose checkpoints."""
+    group = parser.add_argument_group("checkpoints: a folder, a bundled name, or org/name@revision")
+    group.add_argument("--left", default=os.environ.get("SIMBA_MUSIC_LEFT", "simba"))
+    group.add_argument("--right", default=os.environ.get("SIMBA_MUSIC_RIGHT", "transformer"))
+    group.add_argument(
+        "--scorer",
+        default=os.environ.get("SIMBA_MUSIC_SCORER", "clap"),
+        help='scorer checkpoint, or "none"',
+    )
+    group.add_argument("--device", default=os.environ.get("SIMBA_MUSIC_DEVICE", "auto"))
+    group.add_argument("--threads", type=int, default=int(os.environ.get("SIMBA_MUSIC_THREADS", 1)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="simba-music", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    generate = commands.add_parser("generate", help="prompts to WAV files and recipes")
+    generate.add_argument("prompt", nargs="?", default="")
+    generate.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns id,prompt[,duration_s,seed]; writes manifest.jsonl, resumes",
+    )
+    generate.add_argument("--batch", type=int, default=4, help="prompts decoded together")
+    generate.add_argument("--out", type=Path, default=Path("out"))
+    generate.add_argument(
+        "--model", default="both", help="left, right, both or a checkpoint's name"
+    )
+    for option, kind in (
+        ("duration", float),
+        ("seed", int),
+        ("takes", int),
+        ("temperature", float),
+        ("top-k", int),
+        ("top-p", float),
+        ("guidance", float),
+    ):
+        generate.add_argument(f"--{option}", type=kind)
+    generate.add_argument("--negative")
+    _settings(generate)
+
+    app = commands.add_parser("app", help="open the app in a browser")
+    app.add_argument("--port", type=int)
+    app.add_argument("--share", action="store_true")
+    _settings(app)
+
+    corpus = commands.add_parser("corpus", help="compose, render, caption, tokenise")
+    corpus.add_argument("stage", choices=("compose", "render", "caption", "tokens"))
+    corpus.add_argument("dir", type=Path)
+    corpus.add_argument("--hours", type=float, default=10.0)
+    corpus.add_argument("--seed", type=int, default=1000)
+    corpus.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    corpus.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+
+    train = commands.add_parser("train", help="train the codec, a language model or the scorer")
+    train.add_argument("stage", choices=("codec", "lm", "clap"))
+    train.add_argument("--corpus", type=Path, required=True)
+    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
+    train.add_argument("--preset", default="cpu")
+    train.add_argument("--steps", type=int, help="stop early, for a dry run")
+    train.add_argument("--minutes", type=float, help="codec: time budget")
+    train.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    train.add_argument("--device", default="cpu")
+    train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+    evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
+    evaluate.add_argument("what", choices=("codec", "prompts", "clips", "all"))
+    evaluate.add_argument("--corpus", type=Path, required=True)
+    evaluate.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
+    evaluate.add_argument("--work", type=Path, default=Path("runs/evaluate"))
+    _settings(evaluate)
+
+    report = commands.add_parser("report", help="write README's tables from REPORT.json")
+    report.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
+    report.add_argument("--readme", type=Path, default=Path("README.md"))
+    return parser
+
+
+def _pipeline(args: argparse.Namespace) -> Any:
+    # OpenMP reads this when torch is imported; other threads than ours inherit it only from here.
+    os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
+    from transformers.utils.logging import disable_progress_bar
+
+    from simba_music.pipeline import Pipeline
+
+    disable_progress_bar()
+    scorer = None if args.scorer == "none" else args.scorer
+    return Pipeline.load(args.left, args.right, scorer, args.device, args.threads)
+
+
+def _request_options(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that were given, under the names of GenerationRequest."""
+    given = {
+        "duration_s": args.duration,
+        "seed": args.seed,
+        "takes": args.takes,
+        "temperature": args.temperature,
+        "top_k": args.top_k,
+        "top_p": args.top_p,
+        "guidance": args.guidance,
+        "negative": args.negative,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot write to {path}: {error.strerror}. Choose another folder with --out."
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise RequestError(f"Cannot write to {path}: no permission. Choose another with --out.")
+
+
+def _generate(args: argparse.Namespace) -> None:
+    if args.prompts is not None:
+        _generate_prompts(args)
+        return
+    pipeline = _pipeline(args)
+    from simba_music.files import write_json
+    from simba_music.pipeline import Clip
+
+    slots = pipeline.choose(args.model)
+    request = pipeline.validate(slots, prompt=args.prompt, **_request_options(args))
+    _make_folder(args.out)
+    stopped: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
+    recipes: dict[str, Any] = {}
+    try:
+        for event in pipeline.generate(request, slots, lambda: bool(stopped)):
+            if not isinstance(event, Clip):
+                sys.stderr.write(
+                    f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
+                    f"{event.elapsed_s:.1f} s "
+                )
+                continue
+            name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
+            _write_clip(args.out / name, event)
+            recipes[name] = event.recipe | {
+                "tokens": event.tokens.shape[-1],
+                "seconds": round(event.seconds, 3),
+                "tokens_per_s": round(event.tokens_per_s, 1),
+                "stopped_early": event.stopped_early,
+            }
+            sys.stderr.write("\n")
+            print(_describe(args.out / name, event))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    write_json(args.out / "recipe.json", {"schema": 1, "clips": recipes})
+
+
+def _write_clip(path: Path, clip: Any) -> None:
+    from simba_music import audio
+
+    try:
+        audio.write(path, clip.waveform)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot write {path}: {error.strerror}. Choose another --out."
+        ) from error
+
+
+def _describe(path: Path, clip: Any) -> str:
+    """One line a clip for the terminal."""
+    score = clip.score
+    fit = (
+        "not scored"
+        if score is None
+        else (
+            f"not scored ({score.reason})"
+            if score.cosine is None
+            else f"score {score.cosine:.3f}, above {score.percentile:g} % of mismatched prompts"
+        )
+    )
+    return (
+        f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
+        f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
+        f"seed {clip.recipe['request']['seed']}, {fit}"
+        f"{', stopped early' if clip.stopped_early else ''}"
+    )
+
+
+def _read_prompts(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"Cannot read prompts from {path}: {error}") from error
+    for number, row in enumerate(rows, 2):
+        if not row.get("id") or row.get("prompt") is None:
+            raise RequestError(
+                f"{path}, line {number}: a row needs the columns id and prompt, got {row}."
+            )
+        if not re.fullmatch(r"[\w.-]{1,100}", row["id"]) or row["id"].startswith("."):
+            raise RequestError(
+                f"{path}, line {number}: id {row['id']!r} must be letters, digits, - . or _."
+            )
+    ids = [row["id"] for row in rows]
+    if not rows or len(set(ids)) < len(ids):
+        raise RequestError(f"{path} must have at least one row, and every id only once.")
+    return rows
+
+
+def _row_request(pipeline: Any, slots: Any, row: dict[str, str], options: dict[str, Any]) -> Any:
+    own: dict[str, Any] = {}
+    for key, kind in (("duration_s", float), ("seed", int)):
+        if row.get(key):
+            try:
+                own[key] = kind(row[key])
+            except ValueError as error:
+                raise RequestError(
+                    f"Prompt {row['id']}: {key} must be a number, got {row[key]!r}."
+                ) from error
+    return pipeline.validate(slots, **({"prompt": row["prompt"]} | options | own))
+
+
+def _generate_prompts(args: argparse.Namespace) -> None:
+    """Prompts of a CSV to `<out>/<slot>/<id>.wav` and `manifest.jsonl`; skips what is there."""
+    rows = _read_prompts(args.prompts)
+    if args.batch < 1:
+        raise RequestError(f"--batch must be at least 1, got {args.batch}.")
+    pipeline = _pipeline(args)
+    slots, options = pipeline.choose(args.model), _request_options(args)
+    requests = {r["id"]: _row_request(pipeline, slots, r, options) for r in rows}
+    for slot in slots:
+        folder = args.out / slot
+        _make_folder(folder)
+        # Similar lengths together: a batch runs as long as its longest clip.
+        missing = sorted(
+            (i for i in requests if not (folder / f"{i}.wav").exists()),
+            key=lambda i: requests[i].duration_s,
+        )
+        for start in range(0, len(missing), args.batch):
+            group = missing[start : start + args.batch]
+            clips = pipeline.generate_batch([requests[i] for i in group], slot)
+            for identifier, clip in zip(group, clips, strict=True):
+                row = {
+                    "id": identifier,
+                    "slot": slot,
+                    "file": f"{slot}/{identifier}.wav",
+                    "tokens": clip.tokens[0].tolist(),
+                    "recipe": clip.recipe,
+                }
+                with (args.out / "manifest.jsonl").open("a") as manifest:
+                    manifest.write(json.dumps(row) + "\n")
+                _write_clip(folder / f"{identifier}.wav", clip)
+            print(f"{slot}: {min(start + args.batch, len(missing))} of {len(missing)} clips")
+
+
+def _app(args: argparse.Namespace) -> None:
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from simba_music.ui.app import launch
+
+    launch(_pipeline(args), port=args.port, share=args.share)
+
+
+def _corpus(args: argparse.Namespace) -> None:
+    from simba_music.training.corpus import build
+
+    if args.stage == "compose":
+        build.compose_corpus(args.hours, args.seed, args.dir)
+    elif args.stage == "render":
+        build.render_corpus(args.dir, args.workers)
+    elif args.stage == "caption":
+        build.caption_corpus(args.dir)
+    else:
+        from simba_music.codec import Codec
+        from simba_music.text_encoder import TextEncoder
+        from simba_music.training import tokens
+
+        ref = tokens.codec_ref(args.codec)
+        tokens.encode_corpus(args.dir, Codec.load(args.codec, ref), ref)
+        tokens.encode_captions(args.dir, TextEncoder.load(tokens.MINILM))
+
+
+def _train(args: argparse.Namespace) -> None:
+    import torch
+
+    from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
+
+    torch.set_num_threads(args.threads)
+    args.out.mkdir(parents=True, exist_ok=True)
+    state = args.out / "resume.state"
+    if args.stage == "codec":
+        preset = codec_trainer.preset_with(args.preset, minutes=args.minutes)
+        codec_trainer.train_codec(args.corpus, args.out, preset, state, args.steps, args.device)
+        return
+    ref = tokens.codec_ref(args.codec)
+    if args.stage == "lm":
+        lm_trainer.train_lm(
+            args.corpus,
+            args.out,
+            args.backbone,
+            lm_trainer.PRESETS[args.preset],
+            ref,
+            state,
+            args.device,
+            args.steps,
+        )
+    else:
+        from simba_music.codec import Codec
+
+        clap_trainer.train_clap(
+            args.corpus,
+            args.out,
+            Codec.load(args.codec, ref),
+            clap_trainer.PRESETS[args.preset],
+            args.device,
+        )
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from simba_music.training.evaluation import evaluate
+
+    evaluate(_pipeline(args), args.what, args.corpus, args.report, args.work)
+
+
+def _report(args: argparse.Namespace) -> None:
+    from simba_music.training.report import write_readme
+
+    write_readme(args.report, args.readme)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; bad input prints its message and returns 2."""
+    args = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    command = {
+        "generate": _generate,
+        "app": _app,
+        "corpus": _corpus,
+        "train": _train,
+        "evaluate": _evaluate,
+        "report": _report,
+    }[args.command]
+    try:
+        command(args)
+    except UserError as error:
+        print(f"simba-music: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""Waveform; read, write, resample, loudness (BS.1770) and true peak."""
+
+import io
+import math
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyloudnorm
+import soundfile
+import soxr
+import torch
+
+from simba_music.files import write_atomic
+
+TARGET_LUFS = -16.0
+PEAK_DBTP = -1.0
+_MIN_LOUDNESS_S = 0.4  # one BS.1770 gating block
+_INT16_SCALE = 32767
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound: float32 samples `[C, T]` in [-1, 1] at `sample_rate` Hz."""
+
+    samples: torch.Tensor
+    sample_rate: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.samples.shape[-1] / self.sample_rate
+
+    def int16(self) -> np.ndarray:
+        """Samples as int16 `[T, C]`, the layout of a WAV file."""
+        scaled = (self.samples.clamp(-1, 1) * _INT16_SCALE).round()
+        return scaled.to(torch.int16).T.contiguous().numpy()
+
+
+def loudness_lufs(samples: np.ndarray, sample_rate: int) -> float:
+    """Integrated loudness of `[T]` or `[T, C]` in LUFS (ITU-R BS.1770-4); -inf for silence."""
+    if samples.shape[0] < _MIN_LOUDNESS_S * sample_rate:
+        samples = np.resize(samples, (int(_MIN_LOUDNESS_S * sample_rate) + 1, *samples.shape[1:]))
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        warnings.simplefilter("ignore")
+        return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples.astype(np.float64)))
+
+
+def true_peak_dbtp(samples: np.ndarray, sample_rate: int) -> float:
+    """True peak of `[T]` or `[T, C]` in dBTP by four-fold oversampling (BS.1770-4, annex 2)."""
+    over = soxr.resample(samples, sample_rate, 4 * sample_rate)
+    peak = max(float(np.abs(over).max()), float(np.abs(samples).max())) if samples.size else 0.0
+    return 20 * float(np.log10(peak)) if peak > 0 else float("-inf")
+
+
+def gain_to(samples: np.ndarray, sample_rate: int, target_lufs: float) -> float:
+    """Gain in dB that brings `[T]` to `target_lufs`, held back so that it peaks at -1 dBTP.
+
+    Silence, which has no loudness, gets 0 dB.
+    """
+    loudness = loudness_lufs(samples, sample_rate)
+    if not np.isfinite(loudness):
+        return 0.0
+    return min(target_lufs - loudness, PEAK_DBTP - true_peak_dbtp(samples, sample_rate))
+
+
+def normalise_array(samples: np.ndarray, sample_rate: int, target_lufs: float) -> np.ndarray:
+    """`samples` `[T]` after `gain_to`, float32."""
+    gain = 10 ** (gain_to(samples, sample_rate, target_lufs) / 20)
+    return (samples * gain).astype(np.float32)
+
+
+def normalise(wave: Waveform, target_lufs: float = TARGET_LUFS) -> tuple[Waveform, float, float]:
+    """Bring a waveform to `target_lufs` without passing -1 dBTP.
+
+    Returns:
+        The waveform, its loudness in LUFS afterwards, and the gain in dB that was applied.
+    """
+    frames = wave.samples.T.numpy()
+    gain_db = gain_to(frames, wave.sample_rate, target_lufs)
+    louder = Waveform(wave.samples * 10 ** (gain_db / 20), wave.sample_rate)
+    return louder, loudness_lufs(louder.samples.T.numpy(), wave.sample_rate), gain_db
+
+
+def fit(wave: Waveform, duration_s: float, fade_s: float = 0.05) -> Waveform:
+    """Cut or pad with silence to exactly `duration_s` seconds, with a fade-out of `fade_s`."""
+    length = round(duration_s * wave.sample_rate)
+    samples = torch.nn.functional.pad(wave.samples, (0, max(0, length - wave.samples.shape[-1])))
+    samples = samples[:, :length].clone()
+    fade = min(round(fade_s * wave.sample_rate), length)
+    samples[:, length - fade :] *= torch.linspace(1, 0, fade)
+    return Waveform(samples, wave.sample_rate)
+
+
+def resample(wave: Waveform, sample_rate: int) -> Waveform:
+    """Resample to `sample_rate` Hz (soxr, high quality)."""
+    if wave.sample_rate == sample_rate:
+        return wave
+    frames = soxr.resample(wave.samples.T.numpy(), wave.sample_rate, sample_rate)
+    return Waveform(torch.from_numpy(np.ascontiguousarray(frames.T)).float(), sample_rate)
+
+
+def read(path: str | Path) -> Waveform:
+    """Read a sound file that libsndfile knows (WAV, FLAC, OGG, MP3)."""
+    frames, sample_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    return Waveform(torch.from_numpy(np.ascontiguousarray(frames.T)), sample_rate)
+
+
+def wav_bytes(wave: Waveform) -> bytes:
+    """The waveform as a 16-bit WAV file; the same samples give the same bytes."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, wave.int16(), wave.sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def write(path: str | Path, wave: Waveform) -> None:
+    """Write a 16-bit WAV file whole or not at all (temporary file, then rename)."""
+    write_atomic(Path(path), wav_bytes(wave))
+
+
+def mel_bank(sample_rate: int, fft: int, bands: int) -> torch.Tensor:
+    """Triangular mel filters `[bands, fft // 2 + 1]` (HTK scale), each summing to one."""
+    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
+    freqs = np.linspace(0, sample_rate / 2, fft // 2 + 1)
+    up = (freqs - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    down = (edges[2:, None] - freqs) / (edges[2:] - edges[1:-1])[:, None]
+    bank = np.maximum(0, np.minimum(up, down))
+    # A band narrower than a bin would be empty: give it its nearest bin.
+    for band in np.flatnonzero(bank.sum(1) == 0):
+        bank[band, int(np.abs(freqs - edges[band + 1]).argmin())] = 1
+    return torch.from_numpy(bank / bank.sum(1, keepdims=True)).float()

@@ -1,0 +1,90 @@
+"""LMConfig and its parts: frozen, mirrored 1:1 by config.json, unknown key = error."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SCHEMA = 1
+EXPAND = 2  # width of the Mamba-2 inner stream, as a multiple of d_model
+
+
+class StrictModel(BaseModel):
+    """Base of everything that is read from a file: immutable, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TextEncoderRef(StrictModel):
+    """Which frozen text encoder a language model was trained with.
+
+    `id` is `package:NAME` (weights inside an installed Python package), a directory, or a Hub
+    repository; `width` is its D_text and `max_tokens` the longest prompt it takes.
+    """
+
+    id: str
+    revision: str | None = None
+    sha256: str | None = None
+    max_tokens: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+
+class CodecRef(StrictModel):
+    """Which codec the tokens belong to; `id` is a Hub repository, or a path beside the model."""
+
+    id: str
+    revision: str | None = None
+    sha256: str | None = None
+    sample_rate: int = Field(gt=0)
+    frame_rate: int = Field(gt=0)
+    codebook_size: int = Field(gt=1)
+
+
+class SpecialIds(StrictModel):
+    """Token ids outside the codebook; they are inputs only and cannot be generated."""
+
+    bos: int
+
+
+class LMConfig(StrictModel):
+    """Shape and provenance of a music language model (config.json)."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    backbone: Literal["simba", "mamba", "transformer"]
+    channel_mixer: Literal["mlp", "einfft", "none"]
+    conditioning: Literal["prefix"]
+    d_model: int = Field(gt=0)
+    n_layers: int = Field(gt=0)
+    d_state: int | None = Field(default=None, gt=0)
+    n_heads: int = Field(gt=0)
+    d_ff: int = Field(ge=0)
+    positions: Literal["none", "rope"]
+    vocab: int = Field(gt=1)
+    n_codebooks: Literal[1]
+    special_ids: SpecialIds
+    text_encoder: TextEncoderRef
+    codec: CodecRef
+    max_trained_s: float = Field(ge=2)
+    licence: str
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "LMConfig":
+        if self.vocab != self.codec.codebook_size:
+            raise ValueError(
+                f"vocab is {self.vocab} but the codec has {self.codec.codebook_size} codes; "
+                "they must be equal"
+            )
+        if self.special_ids.bos < self.vocab:
+            raise ValueError(f"special_ids.bos must be {self.vocab}, got {self.special_ids.bos}")
+        inner = self.d_model * (1 if self.backbone == "transformer" else EXPAND)
+        if inner % self.n_heads:
+            raise ValueError(f"n_heads {self.n_heads} does not divide the width {inner}")
+        if self.backbone == "transformer" and (self.positions, self.channel_mixer) != (
+            "rope",
+            "mlp",
+        ):
+            raise ValueError('a transformer has positions "rope" and channel_mixer "mlp"')
+        if self.backbone != "transformer" and (self.positions != "none" or not self.d_state):
+            raise ValueError(f'{self.backbone} has positions "none" and needs d_state')
+        if (self.backbone == "mamba") != (self.channel_mixer == "none"):
+            raise ValueError('channel_mixer "none" and backbone "mamba" go together')
+        return self

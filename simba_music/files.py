@@ -1,0 +1,60 @@
+"""Files on disk: sha256 of weights, JSON read strictly, atomic writes."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from simba_music.errors import CheckpointError
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Compare a file with its published hash.
+
+    Raises:
+        CheckpointError: If the file is missing or differs.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing. Download the checkpoint again.")
+    found = sha256(path)
+    if found != expected:
+        raise CheckpointError(
+            f"{path} has sha256 {found[:12]}…, expected {expected[:12]}…. It is damaged or another "
+            "version; download it again, or use the one the checkpoint names."
+        )
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        CheckpointError: If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing. A checkpoint folder must have it.") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON whole or not at all."""
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write bytes through a temporary file in the same folder, so no partial file is seen."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,75 @@
+"""Generation: prefill, then a decode loop with classifier-free guidance that yields every frame."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from simba_music.lm import LMState, MusicLM
+from simba_music.request import GenerationRequest
+from simba_music.sampling import guide, sample
+from simba_music.text_encoder import TextEmbedding, TextEncoder
+
+
+def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]) -> LMState:
+    """State that has read the prompts.
+
+    With guidance the batch is twice the requests: with the prompt, then with the negative prompt
+    (or the learned null text where there is none).
+    """
+    prompts = [r.prompt for r in requests]
+    null = [False] * len(requests)
+    total_s = [r.duration_s for r in requests]
+    if requests[0].guidance != 1:
+        prompts += [r.negative or r.prompt for r in requests]
+        null += [not r.negative for r in requests]
+        total_s *= 2
+    device = lm.head.weight.device
+    text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
+    return lm.init_state(
+        text,
+        torch.tensor(null, device=device),
+        torch.tensor(total_s, device=device),
+        max(frames_of(lm, r) for r in requests),
+    )
+
+
+def frames_of(lm: MusicLM, request: GenerationRequest) -> int:
+    """Frames that a request needs."""
+    return round(request.duration_s * lm.config.codec.frame_rate)
+
+
+def decode(lm: MusicLM, state: LMState, requests: Sequence[GenerationRequest]) -> Iterator[Tensor]:
+    """Sample frame after frame, each `[B]`, until the longest request has all of its frames.
+
+    All requests share the sampling settings; each has a generator of its own, seeded by its seed.
+    """
+    batch, settings = len(requests), requests[0]
+    device = lm.head.weight.device
+    generators = [torch.Generator().manual_seed(r.seed) for r in requests]
+    guided = settings.guidance != 1
+    tokens = torch.full((batch,), lm.config.special_ids.bos, device=device)
+    for _ in range(max(frames_of(lm, r) for r in requests)):
+        previous = tokens.repeat(2) if guided else tokens
+        logits, state = lm.step(previous[:, None, None], state)
+        logits = logits[:, 0, 0].float()
+        if guided:
+            logits = guide(logits[:batch], logits[batch:], settings.guidance)
+        tokens = sample(logits, generators, settings.temperature, settings.top_k, settings.top_p)
+        yield tokens
+
+
+@torch.inference_mode()
+def generate(
+    lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]
+) -> Iterator[Tensor]:
+    """Yield the frames of B requests one by one, each `[B]` token ids on the CPU.
+
+    Raises:
+        ValueError: If the requests do not share their sampling settings.
+    """
+    shared = {(r.temperature, r.top_k, r.top_p, r.guidance) for r in requests}
+    if len(shared) != 1:
+        raise ValueError("Requests of one batch must share temperature, top_k, top_p, guidance.")
+    for frame in decode(lm, prefill(lm, encoder, requests), requests):
+        yield frame.cpu()

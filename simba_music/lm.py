@@ -1,0 +1,130 @@
+"""MusicLM: token embedding + text conditioning (prefix) + backbone + head; forward and step."""
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from simba_music.config import LMConfig
+from simba_music.simba import Simba
+from simba_music.text_encoder import TextEmbedding
+from simba_music.transformer import Transformer
+
+TIME_GRID_S = 0.5  # resolution of the total and elapsed time conditions
+
+
+class LMState(NamedTuple):
+    """Decoding state: the backbone's, the next frame, and the asked length `[B]` in seconds."""
+
+    backbone: Any
+    frame: int
+    total_s: Tensor
+
+
+class MusicLM(nn.Module):
+    """Language model over codec tokens, conditioned on text and on total and elapsed seconds.
+
+    The sequence is the projected text (left-padded), then one position a frame, whose input is the
+    frame before it (`bos` for the first) plus the embeddings of elapsed and total time.
+    """
+
+    def __init__(self, config: LMConfig):
+        super().__init__()
+        self.config = config
+        width, bins = config.d_model, int(config.max_trained_s / TIME_GRID_S) + 1
+        self.token_embedding = nn.Embedding(config.vocab + 1, width)
+        self.elapsed_embedding = nn.Embedding(bins, width)
+        self.total_embedding = nn.Embedding(bins, width)
+        self.text_projection = nn.Linear(config.text_encoder.width, width)
+        self.null_text = nn.Parameter(torch.zeros(width))
+        self.backbone: Any = (
+            Transformer(config) if config.backbone == "transformer" else Simba(config)
+        )
+        self.norm = nn.RMSNorm(width, eps=1e-5)
+        self.head = nn.Linear(width, config.vocab, bias=False)
+        self.apply(self._initialise)
+
+    def _initialise(self, module: nn.Module) -> None:
+        """Normal 0.02, and 0.02 / sqrt(2 layers) where a residual branch ends (GPT-2, 2.3)."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        scale = (2 * self.config.n_layers) ** -0.5
+        for name, child in module.named_children():
+            ends_branch = name in ("out", "out_proj") or (
+                isinstance(module, nn.Sequential) and name == "2"
+            )
+            if ends_branch and isinstance(child, nn.Linear):
+                nn.init.normal_(child.weight, std=0.02 * scale)
+
+    def _bin(self, seconds: Tensor) -> Tensor:
+        last = self.total_embedding.num_embeddings - 1
+        return (seconds / TIME_GRID_S).long().clamp(0, last)
+
+    def _embed_text(self, text: TextEmbedding, null: Tensor) -> tuple[Tensor, Tensor]:
+        """Prefix `[B, L, D]` and mask `[B, L]`; a `null` row `[B]` is the learned vector alone."""
+        states, mask = self.text_projection(text.states), text.mask
+        last = torch.zeros_like(mask)
+        last[:, -1] = True
+        states = torch.where(null[:, None, None], self.null_text, states)
+        return states, torch.where(null[:, None], last, mask)
+
+    def _embed_frames(self, previous: Tensor, first: Tensor, total_s: Tensor) -> Tensor:
+        """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
+        frames = first[:, None] + torch.arange(previous.shape[-1], device=previous.device)
+        elapsed = self._bin(frames / self.config.codec.frame_rate)
+        return (
+            self.token_embedding(previous).sum(1)
+            + self.elapsed_embedding(elapsed)
+            + self.total_embedding(self._bin(total_s))[:, None]
+        )
+
+    def forward(
+        self, tokens: Tensor, text: TextEmbedding, null: Tensor, total_s: Tensor, first: Tensor
+    ) -> Tensor:
+        """Logits of every frame given those before it (teacher forcing).
+
+        Args:
+            tokens: `[B, K, S]`.
+            text: states `[B, L, D_text]` and mask `[B, L]`.
+            null: rows to treat as having no text `[B]`, bool.
+            total_s: length of the whole piece `[B]`, s.
+            first: frame of the piece at which the tokens start `[B]`.
+
+        Returns:
+            `[B, K, S, V]`.
+        """
+        prefix, mask = self._embed_text(text, null)
+        previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
+        frames = self._embed_frames(previous, first, total_s)
+        mask = F.pad(mask, (0, frames.shape[1]), value=True)
+        hidden = self.backbone(torch.cat([prefix.to(frames.dtype), frames], dim=1), mask)
+        return self.head(self.norm(hidden[:, prefix.shape[1] :]))[:, None]
+
+    def init_state(
+        self, text: TextEmbedding, null: Tensor, total_s: Tensor, frames: int
+    ) -> LMState:
+        """State that has read the text and has room for `frames` frames."""
+        prefix, mask = self._embed_text(text, null)
+        batch, length = mask.shape
+        state = self.backbone.init_state(batch, length + frames, prefix.device)
+        _, state = self.backbone.step(prefix, state, mask)
+        return LMState(state, 0, total_s)
+
+    def step(self, previous: Tensor, state: LMState) -> tuple[Tensor, LMState]:
+        """Logits of the next S frames (S = 1 when decoding).
+
+        Args:
+            previous: the frame before each, `[B, K, S]`; `special_ids.bos` before the first.
+            state: the state before them.
+
+        Returns:
+            Logits `[B, K, S, V]` and the state after.
+        """
+        first = torch.full((previous.shape[0],), state.frame, device=previous.device)
+        x = self._embed_frames(previous, first, state.total_s)
+        hidden, backbone = self.backbone.step(x, state.backbone, None)
+        after = LMState(backbone, state.frame + previous.shape[-1], state.total_s)
+        return self.head(self.norm(hidden))[:, None], after

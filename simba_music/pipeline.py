@@ -1,0 +1,282 @@
+"""Pipeline: prompt -> Clip for every loaded model, with progress, stopping and scores."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simba_music import __version__, audio
+from simba_music.audio import Waveform
+from simba_music.checkpoint import Origin, codec_source, load_language_model
+from simba_music.clap import Score, Scorer
+from simba_music.codec import Codec
+from simba_music.errors import RequestError
+from simba_music.generation import frames_of, generate
+from simba_music.lm import MusicLM
+from simba_music.request import MAX_SEED, GenerationRequest, Limits, validate_request
+from simba_music.text_encoder import TextEncoder
+
+SLOTS = ("left", "right")
+RECIPE_SCHEMA = 1
+PROGRESS_FRAMES = 10
+SPARE_SLOTS = 2  # checkpoints kept in memory beside those of the two slots
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A loaded checkpoint with all it needs, whole."""
+
+    origin: Origin
+    lm: MusicLM
+    encoder: TextEncoder
+    codec: Codec
+
+    @classmethod
+    def load(cls, source: str, device: str = "cpu") -> "Slot":
+        """Load a language model, its text encoder and its codec.
+
+        Raises:
+            CheckpointError: If any of the three is missing or does not fit; nothing is kept.
+        """
+        lm, origin = load_language_model(source, device)
+        config = lm.config
+        codec = Codec.load(codec_source(config, origin.folder), config.codec, device)
+        return cls(origin, lm, TextEncoder.load(config.text_encoder, device), codec)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far one take of one slot is, in frames, after `elapsed_s` seconds."""
+
+    slot: str
+    name: str
+    take: int
+    frames: int
+    total_frames: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A finished take: sound at playing level, its tokens `[K, S]`, recipe, score and speed."""
+
+    slot: str
+    name: str
+    take: int
+    waveform: Waveform
+    tokens: Tensor
+    recipe: dict[str, Any]
+    score: Score | None
+    stopped_early: bool
+    seconds: float
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Tokens written a second, codec included."""
+        return self.tokens.shape[-1] / self.seconds
+
+    @property
+    def times_real_time(self) -> float:
+        """Seconds of audio made a second."""
+        return self.waveform.duration_s / self.seconds
+
+
+class Pipeline:
+    """Two slots and a scorer; `generate` may run for several users at once."""
+
+    def __init__(self, slots: dict[str, Slot], scorer: Scorer | None, device: str = "cpu"):
+        self.slots, self.scorer, self.device = slots, scorer, device
+        self._spare: dict[str, Slot] = {}
+
+    @classmethod
+    def load(
+        cls,
+        left: str = "simba",
+        right: str = "transformer",
+        scorer: str | None = "clap",
+        device: str = "auto",
+        threads: int = 1,
+    ) -> "Pipeline":
+        """Load both slots and the scorer.
+
+        Args:
+            left: checkpoint of the left slot: a folder, a bundled name or `org/name@revision`.
+            right: that of the right slot.
+            scorer: scorer checkpoint, or None for no scores.
+            device: cpu, cuda, mps, or auto for the best there is.
+            threads: CPU threads; one decodes fastest on a shared machine.
+
+        Raises:
+            CheckpointError: If anything is missing or does not fit.
+        """
+        torch.set_num_threads(threads)
+        device = best_device() if device == "auto" else device
+        first = Slot.load(left, device)
+        second = first if right == left else Slot.load(right, device)
+        return cls(
+            {"left": first, "right": second}, Scorer.load(scorer) if scorer else None, device
+        )
+
+    def with_slots(self, left: str, right: str) -> "Pipeline":
+        """This pipeline with other checkpoints in its slots; what is loaded already is shared.
+
+        Raises:
+            CheckpointError: If one cannot be loaded; this pipeline stays as it is.
+        """
+        loaded = {slot.origin.id: slot for slot in self.slots.values()} | self._spare
+        for source in {left, right} - set(loaded):
+            loaded[source] = Slot.load(source, self.device)
+            self._spare = dict([*self._spare.items(), (source, loaded[source])][-SPARE_SLOTS:])
+        return Pipeline({"left": loaded[left], "right": loaded[right]}, self.scorer, self.device)
+
+    def limits(self, slots: Sequence[str] = SLOTS) -> Limits:
+        """What all of these slots allow."""
+        chosen = [self.slots[s] for s in slots]
+        return Limits(
+            max_duration_s=min(s.lm.config.max_trained_s for s in chosen),
+            max_text_tokens=min(s.encoder.ref.max_tokens for s in chosen),
+            count_tokens=lambda text: max(s.encoder.count_tokens(text) for s in chosen),
+        )
+
+    def names(self) -> dict[str, str]:
+        """Display name of each slot; the slot is added where both hold the same checkpoint."""
+        found = {slot: loaded.origin.name for slot, loaded in self.slots.items()}
+        if len(set(found.values())) < len(found):
+            return {slot: f"{name}-{slot}" for slot, name in found.items()}
+        return found
+
+    def choose(self, model: str) -> tuple[str, ...]:
+        """Slots meant by "left", "right", "both" or a checkpoint's name.
+
+        Raises:
+            RequestError: If no slot has that name.
+        """
+        if model == "both":
+            return SLOTS
+        names = self.names()
+        found = tuple(s for s in SLOTS if model in (s, names[s], self.slots[s].origin.name))
+        if not found:
+            known = ", ".join(["left", "right", "both", *names.values()])
+            raise RequestError(f"Unknown model {model!r}. Choose one of: {known}.")
+        return found
+
+    def validate(self, slots: Sequence[str] = SLOTS, **raw: Any) -> GenerationRequest:
+        """`validate_request` with the limits of these slots."""
+        return validate_request(self.limits(slots), **raw)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        slots: Sequence[str] = SLOTS,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress | Clip]:
+        """Yield progress every few frames and a Clip a take, slot after slot.
+
+        When `should_stop` turns true, the take in progress ends there and is yielded as it is
+        (`stopped_early`), and nothing more is begun.
+        """
+        for slot in slots:
+            for take in range(request.takes):
+                if should_stop():
+                    return
+                seed = (request.seed + take) % (MAX_SEED + 1)
+                yield from self._take(slot, take, replace(request, seed=seed, takes=1), should_stop)
+
+    def _take(
+        self, slot: str, take: int, request: GenerationRequest, should_stop: Callable[[], bool]
+    ) -> Iterator[Progress | Clip]:
+        loaded, name = self.slots[slot], self.names()[slot]
+        total = frames_of(loaded.lm, request)
+        started, frames = time.monotonic(), list[Tensor]()
+        for frame in generate(loaded.lm, loaded.encoder, [request]):
+            frames.append(frame)
+            if should_stop():
+                break
+            if len(frames) % PROGRESS_FRAMES == 1 or len(frames) == total:
+                elapsed = time.monotonic() - started
+                yield Progress(slot, name, take, len(frames), total, elapsed)
+        yield self._finish(slot, take, request, torch.stack(frames, dim=-1), total, started)
+
+    def _finish(
+        self,
+        slot: str,
+        take: int,
+        request: GenerationRequest,
+        tokens: Tensor,
+        total: int,
+        started: float,
+    ) -> Clip:
+        """Tokens `[1, S]` to a Clip."""
+        loaded = self.slots[slot]
+        duration_s = min(request.duration_s, tokens.shape[-1] / loaded.codec.frame_rate)
+        raw = loaded.codec.decode(tokens[None])[0]
+        wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
+        seconds = time.monotonic() - started
+        score = self.scorer.score(wave, request.prompt) if self.scorer else None
+        recipe = self._recipe(loaded, request, score, loudness_lufs, gain_db)
+        return Clip(
+            slot,
+            self.names()[slot],
+            take,
+            wave,
+            tokens,
+            recipe,
+            score,
+            tokens.shape[-1] < total,
+            seconds,
+        )
+
+    def _recipe(
+        self,
+        loaded: Slot,
+        request: GenerationRequest,
+        score: Score | None,
+        loudness_lufs: float,
+        gain_db: float,
+    ) -> dict[str, Any]:
+        config, origin = loaded.lm.config, loaded.origin
+        return {
+            "schema": RECIPE_SCHEMA,
+            "request": request.as_dict(),
+            "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
+            "codec": {
+                "id": config.codec.id,
+                "sha256": config.codec.sha256,
+                "revision": config.codec.revision,
+            },
+            "text_encoder": {
+                "id": config.text_encoder.id,
+                "sha256": config.text_encoder.sha256,
+                "revision": config.text_encoder.revision,
+            },
+            "engine": "reference",
+            "dtype": "float32",
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "app_version": __version__,
+            "loudness_lufs": round(loudness_lufs, 2),
+            "gain_db": round(gain_db, 2),
+            "scorer": score.as_dict() if score else None,
+            "licence": config.licence,
+        }
+
+    def generate_batch(self, requests: Sequence[GenerationRequest], slot: str) -> list[Clip]:
+        """Clips of several requests decoded together; `seconds` is each one's share."""
+        loaded, started = self.slots[slot], time.monotonic()
+        frames = list(generate(loaded.lm, loaded.encoder, requests))
+        tokens, clips = torch.stack(frames, dim=-1), []
+        for row, request in zip(tokens, requests, strict=True):
+            total = frames_of(loaded.lm, request)
+            clip = self._finish(slot, 0, request, row[None, :total], total, started)
+            clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
+        return clips
+
+
+def best_device() -> str:
+    """cuda, mps or cpu, the first that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,0 +1,169 @@
+"""Scorer training: contrastive, on originals and on codec round trips, from the composed corpus."""
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from simba_music.checkpoint import CONFIG, save_module
+from simba_music.clap import WINDOW_S, ScorerConfig, ScorerModel, save_null_prompts
+from simba_music.codec import Codec
+from simba_music.files import write_json
+from simba_music.training.corpus.build import SAMPLE_RATE, piece_audio
+from simba_music.training.record import write_training_record
+from simba_music.training.tokens import MINILM, TokenCorpus
+
+logger = logging.getLogger(__name__)
+
+KIND = "simba-music scorer, trained on our own corpus, not LAION CLAP"
+NULL_PROMPTS = 200
+
+
+@dataclass(frozen=True)
+class ClapPreset:
+    """Schedule of the scorer; crops of 4 to 10 s."""
+
+    steps: int = 500
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    channels: tuple[int, ...] = (32, 64, 128, 192)
+    width: int = 256
+    seed: int = 0
+
+
+PRESETS = {"cpu": ClapPreset(), "gpu": ClapPreset(steps=6000, batch=512)}
+
+
+def scorer_config(preset: ClapPreset) -> ScorerConfig:
+    """Config of the bundled scorer."""
+    return ScorerConfig.model_validate(
+        {
+            "schema": 1,
+            "kind": KIND,
+            "sample_rate": SAMPLE_RATE,
+            "fft": 1024,
+            "hop": 480,
+            "mels": 64,
+            "channels": preset.channels,
+            "width": preset.width,
+            "text_encoder": MINILM.model_dump(),
+        }
+    )
+
+
+@torch.no_grad()
+def _log_mels(
+    corpus: TokenCorpus, corpus_dir: Path, model: ScorerModel, codec: Codec, split: str
+) -> dict[int, Tensor]:
+    """Log-mel `[M, frames]` float16 of every piece; every second one through the codec."""
+    spans = {row["seed"]: (row["at"], row["length"]) for row, _, _ in corpus.crops}
+    mels: dict[int, Tensor] = {}
+    for row, samples in piece_audio(corpus_dir):
+        if row["split"] != split:
+            continue
+        wave = torch.from_numpy(samples.astype(np.float32) / 32768)
+        if row["seed"] % 2:
+            at, length = spans[row["seed"]]
+            ids = torch.from_numpy(np.asarray(corpus.tokens[at : at + length]).astype(np.int64))
+            wave = codec.decode(ids[None, None])[0].samples[0]
+        mels[row["seed"]] = model.log_mel(wave[None])[0].half()
+    return mels
+
+
+def _text(corpus: TokenCorpus, caption: str) -> np.ndarray:
+    start, end = corpus.offsets[caption]
+    return np.asarray(corpus.text[start:end]).astype(np.float32).mean(0)
+
+
+def _batch(
+    corpus: TokenCorpus, mels: dict[int, Tensor], picks: np.ndarray, rng: np.random.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Log-mels `[B, M, F]` and mean text states `[B, D]`; no rng means the whole crop."""
+    rate = SAMPLE_RATE / 480
+    seconds = WINDOW_S if rng is None else rng.uniform(4, WINDOW_S)
+    frames = round(seconds * rate)
+    audio, text = [], []
+    for index in picks:
+        row, crop, captions = corpus.crops[index]
+        mel = mels[row["seed"]][:, round(crop["start_s"] * rate) : round(crop["end_s"] * rate)]
+        if mel.shape[1] < frames:
+            mel = mel.repeat(1, math.ceil(frames / mel.shape[1]))
+        start = 0 if rng is None else int(rng.integers(mel.shape[1] - frames + 1))
+        audio.append(mel[:, start : start + frames])
+        text.append(_text(corpus, captions[1 if rng is None else int(rng.integers(3))]))
+    return torch.stack(audio).float(), torch.from_numpy(np.stack(text))
+
+
+@torch.no_grad()
+def recall(model: ScorerModel, corpus: TokenCorpus, mels: dict[int, Tensor]) -> float:
+    """Share of 100 held-out crops whose caption is among the first five of the 100."""
+    model.eval()
+    picks = np.linspace(0, len(corpus.crops) - 1, 100).astype(int)
+    audio, text = _batch(corpus, mels, picks, None)
+    similarity = model.embed_audio(audio) @ model.embed_text(text).T
+    own = similarity.diag()[:, None]
+    model.train()
+    return float(((similarity > own).sum(1) < 5).float().mean())
+
+
+def train_clap(
+    corpus_dir: Path, out: Path, codec: Codec, preset: ClapPreset, device: str = "cpu"
+) -> None:
+    """Train the scorer and write it with its null prompts (held-out captions)."""
+    torch.manual_seed(preset.seed)
+    config = scorer_config(preset)
+    model = ScorerModel(config).train()
+    train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
+    mels = _log_mels(train, corpus_dir, model, codec, "train")
+    valid_mels = _log_mels(valid, corpus_dir, model, codec, "valid")
+    logger.info("log-mels of %d pieces ready", len(mels))
+    model = model.to(device)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
+    )
+    rng = np.random.default_rng(preset.seed)
+    started, best = time.monotonic(), 0.0
+    for step in range(preset.steps):
+        progress = step / preset.steps
+        for group in optimiser.param_groups:
+            group["lr"] = (
+                preset.learning_rate
+                * min(1, (step + 1) / 30)
+                * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+            )
+        picks = rng.choice(len(train.crops), preset.batch, replace=False)
+        audio, text = (t.to(device) for t in _batch(train, mels, picks, rng))
+        logits = model.log_scale.exp().clamp(max=100) * (
+            model.embed_audio(audio) @ model.embed_text(text).T
+        )
+        labels = torch.arange(len(picks), device=device)
+        loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        if step % 50 == 49 or step == preset.steps - 1:
+            best = recall(model, valid, valid_mels)
+            logger.info("step %d loss %.3f held-out R@5 of 100: %.2f", step + 1, loss, best)
+    out.mkdir(parents=True, exist_ok=True)
+    save_module(out, model.eval())
+    write_json(out / CONFIG, config.model_dump(by_alias=True))
+    captions = sorted({c[1] for _, _, c in valid.crops})
+    picks = np.linspace(0, len(captions) - 1, NULL_PROMPTS).astype(int)
+    save_null_prompts(out, [captions[i] for i in picks])
+    write_training_record(
+        out,
+        stage="clap",
+        steps=preset.steps,
+        seconds=time.monotonic() - started,
+        device=device,
+        corpus=corpus_dir,
+        preset=asdict(preset),
+        held_out_recall_at_5_of_100=best,
+    )

