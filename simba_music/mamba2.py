@@ -120,6 +120,7 @@ class Mamba2(nn.Module):
         conv_input = torch.cat([state.conv.to(xbc.dtype), xbc.transpose(1, 2)], dim=-1)
         conv_state = conv_input[..., -(CONV_WIDTH - 1) :]
         if x.shape[1] == 1:
+            assert self.conv1d.bias is not None
             xbc = (conv_input * self.conv1d.weight[:, 0]).sum(-1)[:, None] + self.conv1d.bias
         else:
             xbc = self.conv1d(conv_input).transpose(1, 2)

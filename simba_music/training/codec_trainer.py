@@ -18,6 +18,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from simba_music.audio import mel_bank
 from simba_music.training.corpus.build import SAMPLE_RATE, piece_audio
+from simba_music.training.quantizer import EMAQuantizer
 from simba_music.training.record import write_training_record
 
 logger = logging.getLogger(__name__)
@@ -58,63 +59,6 @@ class CodecPreset:
 
 
 PRESETS = {"cpu": CodecPreset(), "gpu": CodecPreset(minutes=8.0, batch=96)}
-
-
-class EMAQuantizer(nn.Module):
-    """Euclidean codebook learned by exponential moving averages (van den Oord 2017, app. A.1)."""
-
-    embed: Tensor
-    counts: Tensor
-    sums: Tensor
-
-    def __init__(self, size: int, dim: int, decay: float, dead_below: float):
-        super().__init__()
-        self.decay, self.dead_below = decay, dead_below
-        self.register_buffer("embed", torch.zeros(size, dim))
-        self.register_buffer("counts", torch.ones(size))
-        self.register_buffer("sums", torch.zeros(size, dim))
-
-    @torch.no_grad()
-    def initialise(self, vectors: Tensor, rounds: int = 12) -> None:
-        """k-means (Lloyd) on encoder outputs `[N, D]`."""
-        embed = vectors[torch.randperm(len(vectors))[: len(self.embed)]].clone()
-        for _ in range(rounds):
-            ids = self.nearest(vectors, embed)
-            sums = torch.zeros_like(embed).index_add_(0, ids, vectors)
-            counts = torch.bincount(ids, minlength=len(embed)).float()
-            used = counts > 0
-            embed[used] = sums[used] / counts[used, None]
-            spare = vectors[torch.randint(len(vectors), (int((~used).sum()),))]
-            embed[~used] = spare
-        # Start the averages at their steady state for a batch, so that no code looks dead.
-        self.embed.copy_(embed)
-        self.counts.fill_(4 * self.dead_below)
-        self.sums.copy_(embed * self.counts[:, None])
-
-    @staticmethod
-    def nearest(x: Tensor, embed: Tensor) -> Tensor:
-        """Ids `[N]` of the nearest codes to `x` `[N, D]`."""
-        return torch.addmm(embed.pow(2).sum(1), x, embed.T, alpha=-2).argmin(1)
-
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise `z` `[B, D, S]`: straight-through codes, ids `[B*S]`, commitment loss."""
-        flat = z.transpose(1, 2).reshape(-1, z.shape[1])
-        ids = self.nearest(flat.detach(), self.embed)
-        quantised = self.embed[ids].view(z.shape[0], -1, z.shape[1]).transpose(1, 2)
-        if self.training:
-            self._update(flat.detach(), ids)
-        return z + (quantised - z).detach(), ids, F.mse_loss(z, quantised)
-
-    @torch.no_grad()
-    def _update(self, flat: Tensor, ids: Tensor) -> None:
-        self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))
-        self.sums.mul_(self.decay).index_add_(0, ids, flat)
-        dead = self.counts < self.dead_below
-        if dead.any():
-            picks = flat[torch.randint(len(flat), (int(dead.sum()),), device=flat.device)]
-            self.counts[dead] = 2 * self.dead_below
-            self.sums[dead] = picks * 2 * self.dead_below
-        self.embed.copy_(self.sums / self.counts[:, None])
 
 
 class MelLoss(nn.Module):
@@ -212,8 +156,8 @@ class CodecTrainer:
     def __init__(self, preset: CodecPreset, device: str):
         torch.manual_seed(preset.seed)
         self.preset, self.device = preset, device
-        self.model: Any = build_autoencoder()
-        self.model.to(device).train()
+        model: Any = build_autoencoder()
+        self.model: Any = model.to(device).train()
         self.quantizer = EMAQuantizer(
             MODEL_CONFIG["codebook_size"],
             MODEL_CONFIG["codebook_dim"],

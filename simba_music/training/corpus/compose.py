@@ -83,7 +83,7 @@ def plan_piece(rng: random.Random) -> Plan:
     melody, chords = rng.choice(style.melody), rng.choice(style.chords)
     bass: str | None = rng.choice(style.bass)
     drums = style.groove is not None
-    lineup = (melody, chords, bass, drums)
+    lineup: tuple[str | None, str | None, str | None, bool] = (melody, chords, bass, drums)
     if rng.random() < style.lone:
         lineup = rng.choice(
             (

@@ -1,0 +1,267 @@
+"""Evaluation: codec, prompt adherence and clip health into REPORT.json and metrics.json."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from simba_music import audio
+from simba_music.audio import Waveform
+from simba_music.checkpoint import BUNDLED, WEIGHTS
+from simba_music.files import read_json, sha256, write_json
+from simba_music.pipeline import SLOTS, Clip, Pipeline
+from simba_music.training.codec_trainer import MelLoss
+from simba_music.training.corpus.build import CROP_S, SAMPLE_RATE, piece_audio
+from simba_music.training.measures import (
+    Row,
+    chroma_cosine,
+    flatness,
+    longest_run,
+    mean_row,
+    onset_f1,
+    onsets_per_s,
+    row_of,
+    share_row,
+)
+from simba_music.training.record import git_commit, machine
+from simba_music.training.report import draw_spectrograms
+from simba_music.training.tokens import TokenCorpus
+
+logger = logging.getLogger(__name__)
+
+CLIPS = 60
+CANDIDATES = 20
+BATCH = 10
+SEED = 0
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One held-out crop of 10 s: its caption, samples `[T]`, tokens `[S]`."""
+
+    caption: str
+    samples: np.ndarray
+    tokens: np.ndarray
+
+
+def held_out(corpus: Path, count: int = CLIPS) -> list[HeldOut]:
+    """The first crop of 10 s of each of `count` test pieces, spread over the split."""
+    data = TokenCorpus(corpus, "test")
+    sound = {row["seed"]: samples for row, samples in piece_audio(corpus) if row["split"] == "test"}
+    found: dict[int, HeldOut] = {}
+    for index, (row, crop, _) in enumerate(data.crops):
+        if row["seed"] in found or crop["end_s"] - crop["start_s"] != CROP_S:
+            continue
+        start, end = (round(crop[k] * SAMPLE_RATE) for k in ("start_s", "end_s"))
+        example = data.example(index, 1)
+        samples = sound[row["seed"]][start:end].astype(np.float32) / 32768
+        found[row["seed"]] = HeldOut(example.caption, samples, example.tokens)
+    spread = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
+    return [list(found.values())[i] for i in spread]
+
+
+def codec_table(pipeline: Pipeline, items: list[HeldOut], corpus: Path) -> list[Row]:
+    """Round trips of held-out crops against the originals, and how many codes are in use."""
+    codec, mel = pipeline.slots["left"].codec, MelLoss()
+    measures: dict[str, list[float]] = {
+        "log-mel distance (nepers)": [],
+        "chroma cosine": [],
+        "onset F1 (50 ms)": [],
+    }
+    for item in items:
+        other = codec.decode(torch.from_numpy(item.tokens)[None, None])[0].samples[0]
+        original = torch.from_numpy(item.samples)
+        length = min(len(original), len(other))
+        original, other = original[:length], other[:length]
+        measures["log-mel distance (nepers)"].append(float(mel(original[None], other[None])))
+        pair = (original.numpy(), other.numpy())
+        measures["chroma cosine"].append(chroma_cosine(*pair))
+        measures["onset F1 (50 ms)"].append(onset_f1(*pair))
+    rows = [mean_row(metric, "codec", values) for metric, values in measures.items()]
+    test = TokenCorpus(corpus, "test")
+    tokens = np.concatenate([test.example(i, 0).tokens for i in range(len(test.crops))])
+    shares = np.bincount(tokens, minlength=codec.ref.codebook_size) / len(tokens)
+    used = shares[shares > 0]
+    perplexity = float(np.exp(-(used * np.log(used)).sum()))
+    for metric, value in (
+        ("codes in use (share)", float((shares > 0).mean())),
+        ("code perplexity", perplexity),
+    ):
+        rows.append(row_of(metric, "codec", value, value, value, len(tokens)))
+    return rows
+
+
+def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str, list[Clip]]:
+    """One clip of 10 s per caption and slot; WAV files are left in `work` to listen to."""
+    requests = [
+        pipeline.validate(prompt=item.caption, duration_s=CROP_S, seed=SEED + i)
+        for i, item in enumerate(items)
+    ]
+    clips: dict[str, list[Clip]] = {}
+    for slot in SLOTS:
+        made: list[Clip] = []
+        for start in range(0, len(requests), BATCH):
+            made += pipeline.generate_batch(requests[start : start + BATCH], slot)
+            logger.info("%s: %d of %d clips", slot, len(made), len(requests))
+        name = pipeline.names()[slot]
+        (work / name).mkdir(parents=True, exist_ok=True)
+        for i, clip in enumerate(made):
+            audio.write(work / name / f"{i:02d}.wav", clip.waveform)
+        clips[name] = made
+    return clips
+
+
+def _sources(
+    pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
+) -> dict[str, list[Waveform]]:
+    """The clips of every system that is scored, by name."""
+    codec = pipeline.slots["left"].codec
+    originals = [Waveform(torch.from_numpy(i.samples)[None], SAMPLE_RATE) for i in items]
+    trips = [codec.decode(torch.from_numpy(i.tokens)[None, None])[0] for i in items]
+    return {name: [c.waveform for c in made] for name, made in clips.items()} | {
+        "codec round trip of the real piece": trips,
+        "real piece": originals,
+    }
+
+
+def prompts_table(
+    pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
+) -> list[Row]:
+    """Is the right caption among the first 5 of 20? Chance is 25 %."""
+    assert pipeline.scorer is not None
+    scorer, rng = pipeline.scorer, np.random.default_rng(SEED)
+    text = scorer.embed_prompts([item.caption for item in items])
+    others = [
+        rng.choice([j for j in range(len(items)) if j != i], CANDIDATES - 1, replace=False)
+        for i in range(len(items))
+    ]
+    rows = []
+    for name, waves in _sources(pipeline, items, clips).items():
+        hits = 0
+        for i, wave in enumerate(waves):
+            vector = scorer.embed_wave(wave)
+            own = float(text[i] @ vector)
+            hits += int((text[others[i]] @ vector > own).sum()) < 5
+        rows.append(share_row("right prompt in the top 5 of 20", name, hits, len(waves)))
+    for name, made in clips.items():
+        cosines = [c.score.cosine for c in made if c.score and c.score.cosine is not None]
+        rows.append(mean_row("alignment (cosine)", name, cosines))
+    return rows
+
+
+def clips_table(
+    pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
+) -> list[Row]:
+    """Flatness, onsets, repetition and variety of generated clips beside held-out ones."""
+    measures: dict[str, Callable[[np.ndarray], float]] = {
+        "spectral flatness": flatness,
+        "onsets per second": onsets_per_s,
+    }
+    rows = []
+    for name, waves in _sources(pipeline, items, clips).items():
+        for metric, measure in measures.items():
+            values = [measure(w.samples[0].numpy()) for w in waves]
+            rows.append(mean_row(metric, name, values))
+    tokens = {name: [c.tokens[0].numpy() for c in made] for name, made in clips.items()}
+    tokens["real piece"] = [item.tokens for item in items]
+    for name, sequences in tokens.items():
+        rows.append(mean_row("longest run of one token", name, [longest_run(t) for t in sequences]))
+        rows.append(mean_row("different tokens in 10 s", name, [len(set(t)) for t in sequences]))
+    return rows
+
+
+def speed_table(pipeline: Pipeline) -> list[Row]:
+    """Seconds of audio a second, one prompt at a time with guidance, codec included."""
+    rows = []
+    for slot in SLOTS:
+        request = pipeline.validate(prompt="calm solo piano, slow, sad", duration_s=CROP_S)
+        speeds = [
+            event.times_real_time
+            for _ in range(4)
+            for event in pipeline.generate(request, (slot,))
+            if isinstance(event, Clip)
+        ]
+        rows.append(mean_row("seconds of audio per second", pipeline.names()[slot], speeds[1:]))
+    return rows
+
+
+def run_limit(corpus: Path) -> float:
+    """99th percentile of the longest token run in held-out crops, in tokens."""
+    test = TokenCorpus(corpus, "test")
+    runs = [longest_run(test.example(i, 0).tokens) for i in range(len(test.crops))]
+    return float(np.percentile(runs, 99))
+
+
+def evaluate(pipeline: Pipeline, what: str, corpus: Path, report: Path, work: Path) -> None:
+    """Fill the asked tables of the report, leaving its others as they are."""
+    items = held_out(corpus)
+    tables: dict[str, list[Row]] = {}
+    if what in ("codec", "all"):
+        tables["codec"] = codec_table(pipeline, items, corpus)
+    if what in ("prompts", "clips", "all"):
+        clips = generated(pipeline, items, work)
+        tables["prompts"] = prompts_table(pipeline, items, clips)
+        tables["clips"] = clips_table(pipeline, items, clips)
+        limit = run_limit(corpus)
+        tables["clips"].append(
+            row_of(
+                "99th percentile of longest runs, held out",
+                "real piece",
+                limit,
+                limit,
+                limit,
+                len(items),
+            )
+        )
+        tables["speed"] = speed_table(pipeline)
+        draw_spectrograms(
+            _sources(pipeline, items, clips),
+            [item.caption for item in items],
+            report.parent.parent / "docs" / "spectrograms.png",
+        )
+    kept = {t["id"]: t["rows"] for t in read_json(report)["tables"]} if report.exists() else {}
+    shas = {p.parent.name: sha256(p) for p in sorted(BUNDLED.glob(f"*/{WEIGHTS}"))}
+    write_json(
+        report,
+        {
+            "schema": 1,
+            "machine": machine(),
+            "commit": git_commit(),
+            "checkpoints": shas,
+            "tables": [{"id": i, "rows": rows} for i, rows in (kept | tables).items()],
+        },
+    )
+    write_metrics(report)
+
+
+def write_metrics(report: Path) -> None:
+    """Copy each model's rows into `metrics.json` beside its weights."""
+    rows = [row for table in read_json(report)["tables"] for row in table["rows"]]
+    for folder in (p.parent for p in report.parent.glob(f"*/{WEIGHTS}")):
+        own = [row for row in rows if row["model"] == folder.name]
+        history = folder / "history.jsonl"
+        if history.exists():
+            last = json.loads(history.read_text().splitlines()[-1])
+            own.append(
+                row_of(
+                    "held-out loss (nats a token)",
+                    folder.name,
+                    last["valid"],
+                    last["valid"],
+                    last["valid"],
+                    48,
+                )
+            )
+        training = read_json(folder / "training.json")
+        if "held_out_recall_at_5_of_100" in training:
+            recall = training["held_out_recall_at_5_of_100"]
+            own.append(
+                share_row(
+                    "right caption in the top 5 of 100", folder.name, round(100 * recall), 100
+                )
+            )
+        write_json(folder / "metrics.json", {"rows": own})

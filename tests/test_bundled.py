@@ -1,0 +1,131 @@
+"""The bundled checkpoints: their clips are music by the numbers, not silence and not noise."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simba_music.audio import loudness_lufs
+from simba_music.files import read_json, sha256
+from simba_music.pipeline import Clip, Pipeline
+from simba_music.training.measures import flatness, longest_run, onsets_per_s
+
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12}
+PROMPTS = [
+    "calm solo piano, slow, sad",
+    "upbeat funk with slap bass, brass section and drums",
+    "peaceful ambient with warm pad and harp, slow",
+    "energetic rock with distorted guitar, bass guitar and drums, fast",
+    "jazz with saxophone, piano and double bass over drums, medium tempo",
+    "chiptune lead, fast, joyful, video game",
+    "cheerful folk with flute and acoustic guitar, brisk",
+    "dark techno with synth bass and a drum beat, fast",
+]
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    return Pipeline.load(device="cpu", threads=torch.get_num_threads())
+
+
+@pytest.fixture(scope="module")
+def clips(bundled):
+    requests = [
+        bundled.validate(prompt=p, duration_s=6.0, seed=100 + i) for i, p in enumerate(PROMPTS)
+    ]
+    return {slot: bundled.generate_batch(requests, slot) for slot in ("left", "right")}
+
+
+def report_value(metric):
+    tables = read_json(CHECKPOINTS / "REPORT.json")["tables"]
+    return next(r["value"] for t in tables for r in t["rows"] if r["metric"] == metric)
+
+
+@pytest.mark.parametrize("name", LIMITS_MB)
+def test_every_checkpoint_is_complete_and_small(name):
+    folder = CHECKPOINTS / name
+    for file in ("model.safetensors", "config.json", "metrics.json", "training.json", "README.md"):
+        assert (folder / file).is_file(), file
+    assert (folder / "model.safetensors").stat().st_size <= LIMITS_MB[name] * 1e6
+    report = read_json(CHECKPOINTS / "REPORT.json")
+    assert report["checkpoints"][name] == sha256(folder / "model.safetensors")
+    assert read_json(folder / "metrics.json")["rows"]
+    assert {"steps", "minutes", "hardware", "commit", "corpus"} <= set(
+        read_json(folder / "training.json")
+    )
+
+
+def test_the_pair_is_matched_and_names_its_codec():
+    configs = {n: read_json(CHECKPOINTS / n / "config.json") for n in ("simba", "transformer")}
+    sizes = [read_json(CHECKPOINTS / n / "training.json")["parameters"] for n in configs]
+    assert max(sizes) / min(sizes) < 1.02
+    codec = sha256(CHECKPOINTS / "codec" / "model.safetensors")
+    for config in configs.values():
+        assert config["codec"]["sha256"] == codec and config["max_trained_s"] == 30
+    training = [read_json(CHECKPOINTS / n / "training.json") for n in configs]
+    assert training[0]["steps"] == training[1]["steps"]
+    assert training[0]["preset"] == training[1]["preset"]
+    for name in configs:
+        lines = (CHECKPOINTS / name / "history.jsonl").read_text().splitlines()
+        losses = [json.loads(line)["valid"] for line in lines]
+        assert losses[-1] < losses[0] - 0.5
+
+
+@pytest.mark.parametrize("slot", ["left", "right"])
+def test_clips_are_neither_silence_nor_noise(clips, slot):
+    """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below."""
+    for prompt, clip in zip(PROMPTS, clips[slot], strict=True):
+        samples = clip.waveform.samples[0].numpy()
+        assert clip.waveform.duration_s == 6.0
+        assert loudness_lufs(samples, clip.waveform.sample_rate) > -24, prompt
+        assert flatness(samples) < 0.1, prompt
+        loud = np.abs(samples).reshape(-1, 2400).max(1) > 0.01
+        assert loud.mean() > 0.5, prompt
+    rates = [onsets_per_s(c.waveform.samples[0].numpy()) for c in clips[slot]]
+    assert 0.5 < np.mean(rates) < 12 and np.std(rates) > 0.3
+
+
+def test_the_noise_measure_knows_noise():
+    noise = np.random.default_rng(0).standard_normal(144_000).astype(np.float32) * 0.1
+    assert flatness(noise) > 0.4
+
+
+@pytest.mark.parametrize("slot", ["left", "right"])
+def test_no_token_is_repeated_longer_than_in_real_pieces(clips, slot):
+    limit = 1.5 * report_value("99th percentile of longest runs, held out")
+    for prompt, clip in zip(PROMPTS, clips[slot], strict=True):
+        assert longest_run(clip.tokens[0].numpy()) <= limit, prompt
+
+
+def test_the_two_models_and_the_prompts_differ(clips):
+    for left, right in zip(clips["left"], clips["right"], strict=True):
+        assert (left.tokens == right.tokens).float().mean() < 0.5
+    for slot in clips:
+        assert len({tuple(c.tokens[0].tolist()) for c in clips[slot]}) == len(PROMPTS)
+
+
+def test_same_seed_same_clip_and_another_seed_another(bundled):
+    def tokens(seed):
+        request = bundled.validate(prompt=PROMPTS[0], duration_s=2.0, seed=seed)
+        return [e.tokens for e in bundled.generate(request) if isinstance(e, Clip)]
+
+    first, again, other = tokens(1), tokens(1), tokens(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_reported_adherence_is_above_chance():
+    tables = {t["id"]: t["rows"] for t in read_json(CHECKPOINTS / "REPORT.json")["tables"]}
+    rows = [r for r in tables["prompts"] if r["metric"] == "right prompt in the top 5 of 20"]
+    assert {r["model"] for r in rows} >= {"simba", "transformer"} and len(rows) == 4
+    for row in rows:
+        assert row["n"] == 60 and row["lo"] > 0.3, row
+
+
+def test_the_reported_speed_is_faster_than_real_time():
+    tables = {t["id"]: t["rows"] for t in read_json(CHECKPOINTS / "REPORT.json")["tables"]}
+    assert {r["model"] for r in tables["speed"]} == {"simba", "transformer"}
+    assert all(r["value"] > 1 for r in tables["speed"])
