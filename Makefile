@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: app test lint browser format clean
+.PHONY: app test lint system-test format clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -15,8 +15,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-browser: $(VENV)/.dev
-	$(BIN)/python -m pytest -m browser
+system-test: $(VENV)/.dev
+	$(BIN)/python -m pytest -m "browser or fluidsynth"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

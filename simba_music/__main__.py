@@ -131,12 +131,10 @@ def _corpus(args: argparse.Namespace) -> None:
     elif args.stage == "caption":
         build.caption_corpus(args.dir)
     else:
-        from simba_music.codec import Codec
         from simba_music.text_encoder import TextEncoder
         from simba_music.training import tokens
 
-        ref = tokens.codec_ref(args.codec)
-        tokens.encode_corpus(args.dir, Codec.load(args.codec, ref), ref)
+        tokens.encode_corpus(args.dir, args.codec, args.workers)
         tokens.encode_captions(args.dir, TextEncoder.load(tokens.MINILM))
 
 

@@ -15,18 +15,19 @@ TIME_GRID_S = 0.5  # resolution of the total and elapsed time conditions
 
 
 class LMState(NamedTuple):
-    """Decoding state: the backbone's, the next frame, and the asked length `[B]` in seconds."""
+    """Decoding state: the backbone's, the next frame, and what is added to every frame `[B, D]`."""
 
     backbone: Any
     frame: int
-    total_s: Tensor
+    condition: Tensor
 
 
 class MusicLM(nn.Module):
     """Language model over codec tokens, conditioned on text and on total and elapsed seconds.
 
     The sequence is the projected text (left-padded), then one position a frame, whose input is the
-    frame before it (`bos` for the first) plus the embeddings of elapsed and total time.
+    frame before it (`bos` for the first) plus the embeddings of elapsed and total time and of the
+    mean text state.
     """
 
     def __init__(self, config: LMConfig):
@@ -37,6 +38,7 @@ class MusicLM(nn.Module):
         self.elapsed_embedding = nn.Embedding(bins, width)
         self.total_embedding = nn.Embedding(bins, width)
         self.text_projection = nn.Linear(config.text_encoder.width, width)
+        self.text_mean_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
         self.backbone: Any = (
             Transformer(config) if config.backbone == "transformer" else Simba(config)
@@ -71,14 +73,21 @@ class MusicLM(nn.Module):
         states = torch.where(null[:, None, None], self.null_text, states)
         return states, torch.where(null[:, None], last, mask)
 
-    def _embed_frames(self, previous: Tensor, first: Tensor, total_s: Tensor) -> Tensor:
+    def _condition(self, text: TextEmbedding, null: Tensor, total_s: Tensor) -> Tensor:
+        """What the text and the length `[B]` add to every frame, `[B, D]`."""
+        count = text.mask.sum(1, keepdim=True).clamp(min=1)
+        mean = (text.states * text.mask[..., None]).sum(1) / count
+        words = torch.where(null[:, None], self.null_text, self.text_mean_projection(mean))
+        return words + self.total_embedding(self._bin(total_s))
+
+    def _embed_frames(self, previous: Tensor, first: Tensor, condition: Tensor) -> Tensor:
         """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
         frames = first[:, None] + torch.arange(previous.shape[-1], device=previous.device)
         elapsed = self._bin(frames / self.config.codec.frame_rate)
         return (
             self.token_embedding(previous).sum(1)
             + self.elapsed_embedding(elapsed)
-            + self.total_embedding(self._bin(total_s))[:, None]
+            + condition[:, None]
         )
 
     def forward(
@@ -98,7 +107,7 @@ class MusicLM(nn.Module):
         """
         prefix, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        frames = self._embed_frames(previous, first, total_s)
+        frames = self._embed_frames(previous, first, self._condition(text, null, total_s))
         mask = F.pad(mask, (0, frames.shape[1]), value=True)
         hidden = self.backbone(torch.cat([prefix.to(frames.dtype), frames], dim=1), mask)
         return self.head(self.norm(hidden[:, prefix.shape[1] :]))[:, None]
@@ -111,7 +120,7 @@ class MusicLM(nn.Module):
         batch, length = mask.shape
         state = self.backbone.init_state(batch, length + frames, prefix.device)
         _, state = self.backbone.step(prefix, state, mask)
-        return LMState(state, 0, total_s)
+        return LMState(state, 0, self._condition(text, null, total_s))
 
     def step(self, previous: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Logits of the next S frames (S = 1 when decoding).
@@ -124,7 +133,7 @@ class MusicLM(nn.Module):
             Logits `[B, K, S, V]` and the state after.
         """
         first = torch.full((previous.shape[0],), state.frame, device=previous.device)
-        x = self._embed_frames(previous, first, state.total_s)
+        x = self._embed_frames(previous, first, state.condition)
         hidden, backbone = self.backbone.step(x, state.backbone, None)
-        after = LMState(backbone, state.frame + previous.shape[-1], state.total_s)
+        after = LMState(backbone, state.frame + previous.shape[-1], state.condition)
         return self.head(self.norm(hidden))[:, None], after

@@ -16,6 +16,7 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.pipeline import SLOTS, Clip, Pipeline
 from simba_music.training.codec_trainer import MelLoss
 from simba_music.training.corpus.build import CROP_S, SAMPLE_RATE, piece_audio
+from simba_music.training.lm_trainer import VALID_CROPS
 from simba_music.training.measures import (
     Row,
     chroma_cosine,
@@ -253,7 +254,7 @@ def write_metrics(report: Path) -> None:
                     last["valid"],
                     last["valid"],
                     last["valid"],
-                    48,
+                    VALID_CROPS,
                 )
             )
         training = read_json(folder / "training.json")

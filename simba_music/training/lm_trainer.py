@@ -24,7 +24,7 @@ from simba_music.training.tokens import MINILM, TokenCorpus, stack_text
 logger = logging.getLogger(__name__)
 
 IGNORE = -100
-VALID_CROPS = 48
+VALID_CROPS = 32
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class LMPreset:
 
 
 PRESETS = {
-    "cpu": LMPreset(256, 6, 64, 8, 4, {"simba": 768, "transformer": 1100}, 520, 6_000, 1.5e-3),
+    "cpu": LMPreset(256, 6, 64, 8, 4, {"simba": 768, "transformer": 1100}, 700, 4_000, 1.5e-3),
     "bundle": LMPreset(
-        384, 8, 64, 12, 6, {"simba": 1024, "transformer": 1450}, 12_000, 32_000, 1e-3
+        384, 8, 64, 12, 6, {"simba": 880, "transformer": 1330}, 12_000, 32_000, 1e-3
     ),
 }
 
@@ -217,7 +217,7 @@ def train_lm(
         step += 1
         seconds += time.monotonic() - started
         mean = float(loss.detach()) if not mean else 0.95 * mean + 0.05 * float(loss.detach())
-        if step % 40 == 0 or step == last:
+        if step % 50 == 0 or step == last:
             history.append(
                 {
                     "step": step,

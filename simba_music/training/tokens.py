@@ -3,7 +3,9 @@
 import json
 import logging
 import math
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,17 @@ import torch
 from simba_music.audio import Waveform
 from simba_music.codec import WEIGHTS, Codec
 from simba_music.config import CodecRef, TextEncoderRef
+from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.text_encoder import TextEmbedding, TextEncoder
-from simba_music.training.corpus.build import SAMPLE_RATE, piece_audio, read_rows, write_rows
+from simba_music.training.corpus.build import (
+    MANIFEST,
+    SAMPLE_RATE,
+    read_rows,
+    shard_audio,
+    shards,
+    write_rows,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,30 +42,52 @@ def codec_ref(folder: Path) -> CodecRef:
     )
 
 
-def encode_corpus(corpus: Path, codec: Codec, ref: CodecRef) -> None:
-    """Write `tokens.npy` (uint16, pieces end to end) and `tokens.jsonl` (where each piece lies)."""
-    parts: list[np.ndarray] = []
-    rows, at = [], 0
-    for row, samples in piece_audio(corpus):
+def encode_shard(corpus: Path, shard: int, folder: Path, ref: CodecRef) -> int:
+    """Tokens of one audio shard to `tokens/NNNN.npy`, uint16, pieces end to end."""
+    path = corpus / "tokens" / f"{shard:04d}.npy"
+    if path.exists():
+        return shard
+    torch.set_num_threads(1)
+    codec, parts = Codec.load(folder, ref), []
+    for _, samples in shard_audio(corpus, shard):
         wave = Waveform(torch.from_numpy(samples.astype(np.float32) / 32768)[None], SAMPLE_RATE)
-        ids = codec.encode(wave)[0, 0].numpy().astype(np.uint16)
-        rows.append(
-            {
-                "seed": row["seed"],
-                "split": row["split"],
-                "duration_s": row["duration_s"],
-                "crops": row["crops"],
-                "at": at,
-                "length": len(ids),
-            }
+        parts.append(codec.encode(wave)[0, 0].numpy().astype(np.uint16))
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.save(file, np.concatenate(parts))
+    part.replace(path)
+    return shard
+
+
+def encode_corpus(corpus: Path, folder: Path, workers: int) -> None:
+    """Write `tokens.npy` and `tokens.jsonl` (where each piece lies), resuming by shard.
+
+    Raises:
+        RequestError: If the corpus holds tokens of another codec.
+    """
+    ref = codec_ref(folder)
+    (corpus / "tokens").mkdir(exist_ok=True)
+    stamp = corpus / "tokens.codec.json"
+    if stamp.exists() and read_json(stamp)["sha256"] != ref.sha256:
+        raise RequestError(
+            f"{corpus} was tokenised with another codec; remove {corpus / 'tokens'} and {stamp}."
         )
-        parts.append(ids)
-        at += len(ids)
-        if len(rows) % 200 == 0:
-            logger.info("%d pieces, %.1f h", len(rows), at / codec.frame_rate / 3600)
-    np.save(corpus / "tokens.npy", np.concatenate(parts))
+    write_json(stamp, ref.model_dump())
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(encode_shard, corpus, i, folder, ref) for i in range(len(shards(corpus)))
+        ]
+        for job in jobs:
+            logger.info("shard %d of %d tokenised", job.result() + 1, len(jobs))
+    tokens = [np.load(corpus / "tokens" / f"{i:04d}.npy") for i in range(len(jobs))]
+    np.save(corpus / "tokens.npy", np.concatenate(tokens))
+    rows, at = [], 0
+    for row in read_rows(corpus / MANIFEST):
+        length = math.ceil(row["duration_s"] * ref.frame_rate)
+        rows.append(row | {"at": at, "length": length})
+        at += length
+    assert at == sum(len(t) for t in tokens)
     write_rows(corpus / "tokens.jsonl", rows)
-    write_json(corpus / "tokens.codec.json", ref.model_dump())
 
 
 def encode_captions(corpus: Path, encoder: TextEncoder, batch: int = 64) -> None:

@@ -118,17 +118,19 @@ def render_corpus(out: Path, workers: int) -> None:
             logger.info("shard %d of %d rendered", job.result() + 1, len(groups))
 
 
+def shard_audio(out: Path, shard: int) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    """Every piece of a rendered shard: its manifest row and its int16 samples `[T]`."""
+    samples, at = np.load(out / "audio" / f"{shard:04d}.npy", mmap_mode="r"), 0
+    for row in shards(out)[shard]:
+        length = round(row["duration_s"] * SAMPLE_RATE)
+        yield row, samples[at : at + length]
+        at += length
+
+
 def piece_audio(out: Path) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Every rendered piece: its manifest row and its int16 samples `[T]`."""
-    for shard, rows in enumerate(shards(out)):
-        path = out / "audio" / f"{shard:04d}.npy"
-        if not path.exists():
-            continue
-        samples, at = np.load(path, mmap_mode="r"), 0
-        for row in rows:
-            length = round(row["duration_s"] * SAMPLE_RATE)
-            yield row, samples[at : at + length]
-            at += length
+    """Every piece of the corpus: its manifest row and its int16 samples `[T]`."""
+    for shard in range(len(shards(out))):
+        yield from shard_audio(out, shard)
 
 
 def caption_corpus(out: Path) -> None:
