@@ -40,7 +40,7 @@ class LMPreset:
     steps: int
     tokens_per_batch: int
     learning_rate: float
-    long_share: float = 0.25  # batches of whole pieces (up to 30 s); the others are 10 s crops
+    long_share: float = 0.2  # batches of whole pieces (up to 30 s); the others are 10 s crops
     warmup_steps: int = 60
     weight_decay: float = 0.1
     drop_text: float = 0.1
@@ -48,7 +48,7 @@ class LMPreset:
 
 
 PRESETS = {
-    "cpu": LMPreset(256, 6, 64, 8, 4, {"simba": 768, "transformer": 1100}, 700, 4_000, 1.5e-3),
+    "cpu": LMPreset(192, 5, 64, 6, 3, {"simba": 512, "transformer": 776}, 900, 4_000, 2e-3),
     "bundle": LMPreset(
         384, 8, 64, 12, 6, {"simba": 880, "transformer": 1330}, 12_000, 32_000, 1e-3
     ),
