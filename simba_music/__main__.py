@@ -158,6 +158,7 @@ def _train(args: argparse.Namespace) -> None:
             args.backbone,
             lm_trainer.PRESETS[args.preset],
             ref,
+            tokens.codebook_of(args.codec),
             state,
             args.device,
             args.steps,

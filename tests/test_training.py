@@ -131,7 +131,14 @@ def test_language_model_training_resumes_where_it_was(tokenised, codec_folder, t
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         lm_trainer.train_lm(
-            tokenised, out, backbone, PRESET, ref, out / "resume.state", limit_steps=limit
+            tokenised,
+            out,
+            backbone,
+            PRESET,
+            ref,
+            tokens.codebook_of(codec_folder),
+            out / "resume.state",
+            limit_steps=limit,
         )
         return out
 

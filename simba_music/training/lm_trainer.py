@@ -24,6 +24,7 @@ from simba_music.training.tokens import MINILM, TokenCorpus, stack_text
 logger = logging.getLogger(__name__)
 
 IGNORE = -100
+EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 VALID_CROPS = 32
 
 
@@ -48,7 +49,7 @@ class LMPreset:
 
 
 PRESETS = {
-    "cpu": LMPreset(192, 5, 64, 6, 3, {"simba": 512, "transformer": 776}, 900, 4_000, 2e-3),
+    "cpu": LMPreset(192, 5, 64, 6, 3, {"simba": 512, "transformer": 776}, 700, 4_000, 2e-3),
     "bundle": LMPreset(
         384, 8, 64, 12, 6, {"simba": 880, "transformer": 1330}, 12_000, 32_000, 1e-3
     ),
@@ -164,12 +165,30 @@ def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
     return sum(losses) / len(losses)
 
 
+@torch.no_grad()
+def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
+    """Start token embedding and head from the codec's code vectors `[V, C]`, whitened.
+
+    Codes that sound alike then begin alike. From a random start, the pair had only learned how
+    frequent each code is after 200 steps; from here it passed that loss within 20.
+    """
+    centred = (codebook - codebook.mean(0)).float()
+    left, _, _ = torch.linalg.svd(centred, full_matrices=False)
+    white = left * len(codebook) ** 0.5  # every direction has unit variance
+    width, size = model.config.d_model, white.shape[1]
+    square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
+    vectors = white @ square[:size, :width] * (width / size) ** 0.5
+    model.token_embedding.weight[: len(vectors)] = EMBEDDING_SCALE * vectors
+    model.head.weight.copy_(HEAD_SCALE * vectors)
+
+
 def train_lm(
     corpus_dir: Path,
     out: Path,
     backbone: str,
     preset: LMPreset,
     codec: CodecRef,
+    codebook: Tensor,
     state: Path,
     device: str = "cpu",
     limit_steps: int | None = None,
@@ -177,7 +196,9 @@ def train_lm(
     """Train one backbone for the preset's steps, resuming from `state`; export to `out`."""
     torch.manual_seed(preset.seed)
     torch.set_flush_denormal(True)
-    model = MusicLM(make_config(backbone, preset, codec)).to(device).train()
+    model = MusicLM(make_config(backbone, preset, codec)).train()
+    start_from_codebook(model, codebook)
+    model.to(device)
     optimiser = torch.optim.AdamW(
         [
             {

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from simba_music.audio import Waveform
 from simba_music.codec import WEIGHTS, Codec
@@ -40,6 +41,11 @@ def codec_ref(folder: Path) -> CodecRef:
         frame_rate=config["sampling_rate"] // math.prod(config["upsampling_ratios"]),
         codebook_size=config["codebook_size"],
     )
+
+
+def codebook_of(folder: Path) -> torch.Tensor:
+    """Code vectors `[V, C]` of a one-codebook codec."""
+    return load_file(folder / WEIGHTS)["quantizer.layers.0.codebook.embed"].float()
 
 
 def encode_shard(corpus: Path, shard: int, folder: Path, ref: CodecRef) -> int:
