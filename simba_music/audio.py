@@ -119,6 +119,17 @@ def write(path: str | Path, wave: Waveform) -> None:
     write_atomic(Path(path), wav_bytes(wave))
 
 
+def write_ogg(path: str | Path, wave: Waveform) -> None:
+    """Write an Ogg Vorbis file, for samples in documents."""
+    frames = wave.samples.T.numpy()
+    with soundfile.SoundFile(
+        str(path), "w", wave.sample_rate, frames.shape[1], format="OGG", subtype="VORBIS"
+    ) as file:
+        # libsndfile's encoder overflows its stack when it gets much at once.
+        for start in range(0, len(frames), wave.sample_rate):
+            file.write(frames[start : start + wave.sample_rate])
+
+
 def mel_bank(sample_rate: int, fft: int, bands: int) -> torch.Tensor:
     """Triangular mel filters `[bands, fft // 2 + 1]` (HTK scale), each summing to one."""
     top = 2595 * math.log10(1 + sample_rate / 2 / 700)

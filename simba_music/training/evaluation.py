@@ -197,6 +197,21 @@ def run_limit(corpus: Path) -> float:
     return float(np.percentile(runs, 99))
 
 
+def write_samples(
+    sources: dict[str, list[Waveform]], captions: list[str], folder: Path, count: int = 3
+) -> None:
+    """The first `count` captions by every system as Ogg files, and what they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Samples", "", "Written by `simba-music evaluate`, not chosen: the first captions."]
+    for i, caption in enumerate(captions[:count]):
+        lines += ["", f"{i + 1}. {caption}", ""]
+        for name, waves in sources.items():
+            file = f"{i + 1}-{name.replace(' ', '-')}.ogg"
+            audio.write_ogg(folder / file, audio.normalise(waves[i])[0])
+            lines.append(f"   - [{name}]({file})")
+    (folder / "README.md").write_text("\n".join(lines) + "\n")
+
+
 def evaluate(pipeline: Pipeline, what: str, corpus: Path, report: Path, work: Path) -> None:
     """Fill the asked tables of the report, leaving its others as they are."""
     items = held_out(corpus)
@@ -219,11 +234,10 @@ def evaluate(pipeline: Pipeline, what: str, corpus: Path, report: Path, work: Pa
             )
         )
         tables["speed"] = speed_table(pipeline)
-        draw_spectrograms(
-            _sources(pipeline, items, clips),
-            [item.caption for item in items],
-            report.parent.parent / "docs" / "spectrograms.png",
-        )
+        sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
+        docs = report.parent.parent / "docs"
+        draw_spectrograms(sources, captions, docs / "spectrograms.png")
+        write_samples(sources, captions, docs / "samples")
     kept = {t["id"]: t["rows"] for t in read_json(report)["tables"]} if report.exists() else {}
     shas = {p.parent.name: sha256(p) for p in sorted(BUNDLED.glob(f"*/{WEIGHTS}"))}
     write_json(

@@ -169,8 +169,7 @@ def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
 def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
     """Start token embedding and head from the codec's code vectors `[V, C]`, whitened.
 
-    Codes that sound alike then begin alike. From a random start, the pair had only learned how
-    frequent each code is after 200 steps; from here it passed that loss within 20.
+    Codes that sound alike then begin alike, which a short run cannot learn from a random start.
     """
     centred = (codebook - codebook.mean(0)).float()
     left, _, _ = torch.linalg.svd(centred, full_matrices=False)

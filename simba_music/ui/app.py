@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from simba_music.errors import UserError
 from simba_music.pipeline import Pipeline
 from simba_music.ui import compare
 
@@ -42,11 +43,17 @@ def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> 
     """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME."""
     page = build(pipeline)
     page.queue(max_size=20)
-    page.launch(
-        server_port=port,
-        share=share,
-        css=CSS,
-        max_file_size="1kb",
-        enable_monitoring=False,
-        footer_links=["api", "gradio"],
-    )
+    # Fonts of the visitor's own system: nothing is fetched from elsewhere.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    try:
+        page.launch(
+            server_port=port,
+            share=share,
+            css=CSS,
+            theme=theme,
+            max_file_size="1kb",
+            enable_monitoring=False,
+            footer_links=["api", "gradio"],
+        )
+    except OSError as error:
+        raise UserError(f"The app cannot be served: {error} Choose another --port.") from error

@@ -186,8 +186,8 @@ def build(pipeline: Pipeline) -> None:
         fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
     settings = {"prompt": prompt, "duration_s": duration, "seed": seed, **_advanced()}
     with gr.Row():
-        go = gr.Button("Generate", variant="primary", elem_id="generate")
-        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+        go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
+        stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
     with gr.Row():
         sides = {slot: _side(pipeline, slot) for slot in SLOTS}
 
@@ -224,4 +224,6 @@ def build(pipeline: Pipeline) -> None:
         show_progress="hidden",
         concurrency_limit=2,
     )
+    # A seed that was typed is meant: keep it.
+    seed.input(lambda: False, None, fresh, queue=False, api_visibility="private")
     stop.click(ask_to_stop, None, None, queue=False, api_visibility="private")
