@@ -1,6 +1,7 @@
 """Frozen text encoder: prompts -> TextEmbedding."""
 
 import importlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ class TextEncoder:
 
     def __init__(self, tokenizer: Any, model: torch.nn.Module, ref: TextEncoderRef):
         self.tokenizer, self.ref = tokenizer, ref
+        # Fast tokenizers keep truncation and padding inside: one user at a time.
+        self._lock = threading.Lock()
         self.model = model.eval().requires_grad_(False)
         width = model.config.hidden_size  # type: ignore[union-attr]
         if width != ref.width:
@@ -87,19 +90,22 @@ class TextEncoder:
 
     def count_tokens(self, prompt: str) -> int:
         """Text tokens of a prompt, special tokens included."""
-        return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+        with self._lock:
+            return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbedding:
         """Token states of B prompts, on the device of the encoder."""
-        batch = self.tokenizer(
-            list(prompts),
-            padding=True,
-            padding_side="right",
-            truncation=True,
-            max_length=self.ref.max_tokens,
-            return_tensors="pt",
-        ).to(next(self.model.parameters()).device)
+        with self._lock:
+            batch = self.tokenizer(
+                list(prompts),
+                padding=True,
+                padding_side="right",
+                truncation=True,
+                max_length=self.ref.max_tokens,
+                return_tensors="pt",
+            )
+        batch = batch.to(next(self.model.parameters()).device)
         states = self.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).last_hidden_state

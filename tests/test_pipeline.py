@@ -141,3 +141,14 @@ def test_one_slot_loads_whole(system):
     assert slot.origin.name == "simba" and slot.codec.frame_rate == 50
     alone = Pipeline({"left": slot, "right": slot}, None)
     assert clips(alone, slots=("left",))[0].score is None
+
+
+def test_two_users_at_once_get_what_each_would_alone(pipeline):
+    from concurrent.futures import ThreadPoolExecutor
+
+    seeds = [7, 8, 9, 10]
+    alone = [clips(pipeline, seed=s, slots=("left",))[0].tokens for s in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(clips, pipeline, seed=s, slots=("left",)) for s in seeds]
+        together = [job.result()[0].tokens for job in jobs]
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

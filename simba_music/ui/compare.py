@@ -121,30 +121,16 @@ def stream(
             yield {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
 
 
-def _advanced() -> dict[str, gr.components.Component]:
-    """Sampling settings, under the names of GenerationRequest."""
+def _advanced() -> list[gr.components.Component]:
+    """Sampling settings: temperature, top-k, top-p, guidance, negative prompt."""
     with gr.Accordion("Sampling", open=False), gr.Row():
-        return {
-            "temperature": gr.Slider(
-                0,
-                2,
-                1.0,
-                step=0.05,
-                label="Temperature",
-                info="0 takes the likeliest token every time",
-            ),
-            "top_k": gr.Slider(0, 2048, 250, step=1, label="Top-k", info="0 keeps all tokens"),
-            "top_p": gr.Slider(0.01, 1, 1.0, step=0.01, label="Top-p", info="1 keeps all tokens"),
-            "guidance": gr.Slider(
-                1,
-                10,
-                3.0,
-                step=0.1,
-                label="Guidance",
-                info="Higher follows the prompt more; 1 is none",
-            ),
-            "negative": gr.Textbox("", label="Negative prompt", info="What to steer away from"),
-        }
+        return [
+            gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0 takes the likeliest"),
+            gr.Slider(0, 2048, 250, step=1, label="Top-k", info="0 keeps all tokens"),
+            gr.Slider(0.01, 1, 1.0, step=0.01, label="Top-p", info="1 keeps all tokens"),
+            gr.Slider(1, 10, 3.0, step=0.1, label="Guidance", info="1 is none"),
+            gr.Textbox("", label="Negative prompt", info="What to steer away from"),
+        ]
 
 
 def _side(pipeline: Pipeline, slot: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
@@ -184,21 +170,34 @@ def build(pipeline: Pipeline) -> None:
         duration = gr.Slider(MIN_DURATION_S, longest, 10, step=0.5, label="Duration (s)")
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
         fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
-    settings = {"prompt": prompt, "duration_s": duration, "seed": seed, **_advanced()}
+    sampling = _advanced()
     with gr.Row():
         go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
     with gr.Row():
         sides = {slot: _side(pipeline, slot) for slot in SLOTS}
 
-    def run(values: dict[Any, Any], request: gr.Request) -> Iterator[dict[Any, Any]]:
+    def run(
+        prompt: str,
+        duration_s: float,
+        seed_value: int,
+        new_seed: bool,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        guidance: float,
+        negative: str,
+        left: str,
+        right: str,
+        request: gr.Request,
+    ) -> Iterator[dict[Any, Any]]:
+        raw: dict[str, Any] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
+        raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+        raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
         session = str(request.session_hash)
         stops.clear(session)
-        raw = {name: values[component] for name, component in settings.items()}
         try:
-            if values[fresh]:
-                raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1)
-            chosen = pipeline.with_slots(*(values[sides[slot][0]] for slot in SLOTS))
+            chosen = pipeline.with_slots(left, right)
             checked = chosen.validate(**raw)
             with tempfile.TemporaryDirectory() as folder:
                 for changes in stream(chosen, checked, stops, session, Path(folder)):
@@ -213,7 +212,7 @@ def build(pipeline: Pipeline) -> None:
     def ask_to_stop(request: gr.Request) -> None:
         stops.request(str(request.session_hash))
 
-    inputs = {*settings.values(), fresh, *(side[0] for side in sides.values())}
+    inputs = [prompt, duration, seed, fresh, *sampling, *(side[0] for side in sides.values())]
     outputs = [seed, *(component for side in sides.values() for component in side[1:])]
     gr.on(
         [go.click, prompt.submit],

@@ -1,0 +1,142 @@
+"""The app as a program calls it: every check holds on the server, not only in the page."""
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from simba_music import audio
+from simba_music.pipeline import Clip, Progress
+from simba_music.ui import compare
+
+ROOT = Path(__file__).parent.parent
+
+
+# gradio_client leaves sockets and loops to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def client(system):
+    """A client of the app in a process of its own, as `make app` starts it."""
+    from gradio_client import Client
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    sides = ["--left", system / "simba", "--right", system / "transformer"]
+    command = [sys.executable, ROOT / "app.py", "--port", port, *sides]
+    command += ["--scorer", system / "clap", "--device", "cpu"]
+    server = subprocess.Popen([str(word) for word in command])
+    try:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(240):
+            assert server.poll() is None, "the app ended before it served a page"
+            try:
+                urllib.request.urlopen(url, timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield Client(url, verbose=False, analytics_enabled=False)
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+
+def call(client, pipeline, **changes):
+    settings = {
+        "prompt": "calm piano",
+        "duration_s": 2.0,
+        "seed": 5,
+        "fresh": False,
+        "temperature": 1.0,
+        "top_k": 250,
+        "top_p": 1.0,
+        "guidance": 3.0,
+        "negative": "",
+        "left": pipeline.slots["left"].origin.id,
+        "right": pipeline.slots["right"].origin.id,
+    } | changes
+    job = client.submit(*settings.values(), api_name="/generate")
+    job.result()
+    final = [None] * 5  # each step holds what changed, the rest are empty updates
+    for step in job.outputs():
+        for i, value in enumerate(step):
+            if not (isinstance(value, dict) and value.get("__type__") == "update"):
+                final[i] = value
+    return final
+
+
+def test_two_clips_of_the_asked_length_and_the_same_again(client, pipeline):
+    first, second = (call(client, pipeline) for _ in range(2))
+    assert first[0] == 5 and len(first) == 5
+    for side in (1, 3):
+        assert "Seed 5" in first[side] and "real time" in first[side]
+        wave, again = audio.read(first[side + 1]), audio.read(second[side + 1])
+        assert wave.duration_s == 2.0
+        assert Path(first[side + 1]).read_bytes() == Path(second[side + 1]).read_bytes()
+        assert (wave.samples == again.samples).all()
+    assert Path(first[2]).name == "simba-calm-piano-seed5.wav"
+
+
+def test_a_fresh_seed_is_drawn_and_told(client, pipeline):
+    first, second = (call(client, pipeline, fresh=True) for _ in range(2))
+    assert first[0] != second[0] and f"Seed {first[0]}" in first[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": "piano " * 300}, "at most 256"),
+        ({"duration_s": 31.0}, "greater than maximum"),
+        ({"duration_s": 2.3}, "multiple of 0.5"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"left": "nowhere"}, "'nowhere' not found"),
+    ],
+)
+def test_bad_input_is_refused_by_the_server(client, pipeline, changes, said):
+    with pytest.raises(Exception, match=said):
+        call(client, pipeline, **changes)
+
+
+def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
+    import shutil
+
+    evil = tmp_path / "<img src=x onerror=alert(1)>"
+    shutil.copytree(system / "simba", evil)
+    shutil.copytree(system / "codec", tmp_path / "codec")
+    held = pipeline.with_slots(str(evil), str(evil))
+    request = held.validate(prompt="<b>calm</b>", duration_s=2.0)
+    heading = compare.title(held, "left")
+    for event in held.generate(request, ("left",)):
+        card = (
+            compare.progress_card(heading, event)
+            if isinstance(event, Progress)
+            else compare.result_card(heading, event)
+        )
+        assert "<img" not in card and "<b>calm" not in card
+    assert isinstance(event, Clip)
+    assert compare.file_name(event).endswith("-b-calm-b-seed0.wav")
+
+
+def test_one_session_stops_only_itself():
+    stops = compare.Stops()
+    stops.request("a")
+    assert stops.wanted("a") and not stops.wanted("b")
+    stops.clear("a")
+    assert not stops.wanted("a")
+
+
+def test_a_space_offers_bundled_models_only(monkeypatch):
+    from simba_music.checkpoint import may_load_any
+
+    assert may_load_any()
+    monkeypatch.setenv("SPACE_ID", "someone/space")
+    assert not may_load_any()
