@@ -2,6 +2,12 @@
 
 import math
 import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -122,3 +128,25 @@ def pipeline(system) -> Pipeline:
     return Pipeline.load(
         str(system / "simba"), str(system / "transformer"), str(system / "clap"), "cpu"
     )
+
+
+@contextmanager
+def serving(*options):
+    """The app in a process of its own, as `make app` starts it; gives its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    app = Path(__file__).parent.parent / "app.py"
+    server = subprocess.Popen([sys.executable, str(app), "--port", port, *map(str, options)])
+    try:
+        for _ in range(360):
+            assert server.poll() is None, "the app ended before it served a page"
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(timeout=20)

@@ -1,20 +1,13 @@
 """The app as a program calls it: every check holds on the server, not only in the page."""
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import serving
 
 from simba_music import audio
 from simba_music.pipeline import Clip, Progress
 from simba_music.ui import compare
-
-ROOT = Path(__file__).parent.parent
-
 
 # gradio_client leaves sockets and loops to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -27,26 +20,9 @@ def client(system):
     """A client of the app in a process of its own, as `make app` starts it."""
     from gradio_client import Client
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     sides = ["--left", system / "simba", "--right", system / "transformer"]
-    command = [sys.executable, ROOT / "app.py", "--port", port, *sides]
-    command += ["--scorer", system / "clap", "--device", "cpu"]
-    server = subprocess.Popen([str(word) for word in command])
-    try:
-        url = f"http://127.0.0.1:{port}"
-        for _ in range(240):
-            assert server.poll() is None, "the app ended before it served a page"
-            try:
-                urllib.request.urlopen(url, timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.5)
+    with serving(*sides, "--scorer", system / "clap", "--device", "cpu") as url:
         yield Client(url, verbose=False, analytics_enabled=False)
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
 
 
 def call(client, pipeline, **changes):

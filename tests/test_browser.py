@@ -1,14 +1,11 @@
 """A person's visit in headless Chromium, on the bundled checkpoints (marker `browser`)."""
 
 import os
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
+from conftest import serving
 
 pytestmark = pytest.mark.browser
 
@@ -18,29 +15,10 @@ WIDTHS = {"desktop": (1280, 1100), "phone": (390, 844)}
 DURATION_S = 10.0
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def address():
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen([sys.executable, str(ROOT / "app.py"), "--port", str(port)])
-    try:
-        for _ in range(180):
-            assert server.poll() is None, "the app ended before it served a page"
-            try:
-                urllib.request.urlopen(url, timeout=2).close()
-                break
-            except OSError:
-                time.sleep(0.5)
+    with serving() as url:
         yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
 
 
 @pytest.fixture(params=WIDTHS)

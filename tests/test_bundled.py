@@ -11,19 +11,10 @@ from simba_music.audio import loudness_lufs
 from simba_music.files import read_json, sha256
 from simba_music.pipeline import Clip, Pipeline
 from simba_music.training.measures import flatness, longest_run, onsets_per_s
+from simba_music.ui.compare import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12}
-PROMPTS = [
-    "calm solo piano, slow, sad",
-    "upbeat funk with slap bass, brass section and drums",
-    "peaceful ambient with warm pad and harp, slow",
-    "energetic rock with distorted guitar, bass guitar and drums, fast",
-    "jazz with saxophone, piano and double bass over drums, medium tempo",
-    "chiptune lead, fast, joyful, video game",
-    "cheerful folk with flute and acoustic guitar, brisk",
-    "dark techno with synth bass and a drum beat, fast",
-]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +25,7 @@ def bundled():
 @pytest.fixture(scope="module")
 def clips(bundled):
     requests = [
-        bundled.validate(prompt=p, duration_s=6.0, seed=100 + i) for i, p in enumerate(PROMPTS)
+        bundled.validate(prompt=p, duration_s=6.0, seed=100 + i) for i, p in enumerate(EXAMPLES)
     ]
     return {slot: bundled.generate_batch(requests, slot) for slot in ("left", "right")}
 
@@ -77,7 +68,7 @@ def test_the_pair_is_matched_and_names_its_codec():
 @pytest.mark.parametrize("slot", ["left", "right"])
 def test_clips_are_neither_silence_nor_noise(clips, slot):
     """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below."""
-    for prompt, clip in zip(PROMPTS, clips[slot], strict=True):
+    for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         samples = clip.waveform.samples[0].numpy()
         assert clip.waveform.duration_s == 6.0
         assert loudness_lufs(samples, clip.waveform.sample_rate) > -24, prompt
@@ -96,7 +87,7 @@ def test_the_noise_measure_knows_noise():
 @pytest.mark.parametrize("slot", ["left", "right"])
 def test_no_token_is_repeated_longer_than_in_real_pieces(clips, slot):
     limit = 1.5 * report_value("99th percentile of longest runs, held out")
-    for prompt, clip in zip(PROMPTS, clips[slot], strict=True):
+    for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         assert longest_run(clip.tokens[0].numpy()) <= limit, prompt
 
 
@@ -104,12 +95,12 @@ def test_the_two_models_and_the_prompts_differ(clips):
     for left, right in zip(clips["left"], clips["right"], strict=True):
         assert (left.tokens == right.tokens).float().mean() < 0.5
     for slot in clips:
-        assert len({tuple(c.tokens[0].tolist()) for c in clips[slot]}) == len(PROMPTS)
+        assert len({tuple(c.tokens[0].tolist()) for c in clips[slot]}) == len(EXAMPLES)
 
 
 def test_same_seed_same_clip_and_another_seed_another(bundled):
     def tokens(seed):
-        request = bundled.validate(prompt=PROMPTS[0], duration_s=2.0, seed=seed)
+        request = bundled.validate(prompt=EXAMPLES[0], duration_s=2.0, seed=seed)
         return [e.tokens for e in bundled.generate(request) if isinstance(e, Clip)]
 
     first, again, other = tokens(1), tokens(1), tokens(2)
