@@ -35,6 +35,20 @@ def machine(device: str = "cpu") -> str:
     return f"{model}, {torch.get_num_threads()} threads"
 
 
+def describe_corpus(corpus: Path) -> dict[str, Any]:
+    """Name, first seed, pieces and hours of a corpus by split, from its manifest."""
+    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text().splitlines()]
+    hours = {split: 0.0 for split in ("train", "valid", "test")}
+    for row in rows:
+        hours[row["split"]] += row["duration_s"] / 3600
+    return {
+        "name": corpus.name,
+        "first_seed": rows[0]["seed"],
+        "pieces": len(rows),
+        "hours": {split: round(value, 2) for split, value in hours.items()},
+    }
+
+
 def write_training_record(
     out: Path,
     *,
@@ -54,7 +68,7 @@ def write_training_record(
         "hardware": machine(device),
         "torch": torch.__version__,
         "commit": git_commit(),
-        "corpus": corpus.name,
+        "corpus": describe_corpus(corpus),
         "preset": preset,
         **more,
     }
