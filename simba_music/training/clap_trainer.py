@@ -163,7 +163,9 @@ def train_clap(
         optimiser.step()
         if step % 50 == 49 or step == preset.steps - 1:
             best = recall(model, valid, valid_mels)
-            logger.info("step %d loss %.3f held-out R@5 of 100: %.2f", step + 1, loss, best)
+            logger.info(
+                "step %d loss %.3f held-out R@5 of 100: %.2f", step + 1, float(loss.detach()), best
+            )
     out.mkdir(parents=True, exist_ok=True)
     save_module(out, model.eval())
     write_json(out / CONFIG, config.model_dump(by_alias=True))

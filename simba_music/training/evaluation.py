@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 CLIPS = 60
 CANDIDATES = 20
-BATCH = 10
+BATCH = 20
 SEED = 0
 
 
