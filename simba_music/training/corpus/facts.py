@@ -4,7 +4,7 @@ from typing import Any
 
 import pretty_midi
 
-from simba_music.training.corpus.compose import KEYS, Plan
+from simba_music.training.corpus.plan import KEYS, Plan
 
 TEMPO_WORDS = ((72, "slow"), (104, "mid-tempo"), (136, "upbeat"), (1000, "fast"))
 
