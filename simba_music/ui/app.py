@@ -12,7 +12,7 @@ CSS = """
 .card h3 { margin: 0 0 6px; }
 .card .track { height: 8px; border-radius: 4px; background: var(--border-color-primary); }
 .card .bar { height: 8px; border-radius: 4px; background: var(--color-accent); }
-.card .note { font-size: 13px; color: var(--body-text-color-subdued); margin-top: 6px; }
+.card .note { font-size: 13px; opacity: .75; margin-top: 6px; }
 .card .score { font-size: 15px; margin-top: 6px; }
 footer { opacity: .7; }
 """
