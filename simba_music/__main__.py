@@ -191,6 +191,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input prints its message and returns 2."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
     command = {
         "generate": _generate,
         "app": _app,
