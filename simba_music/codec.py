@@ -13,7 +13,7 @@ from transformers import EncodecModel
 from simba_music.audio import Waveform, resample
 from simba_music.config import CodecRef
 from simba_music.errors import CheckpointError
-from simba_music.files import sha256
+from simba_music.files import check_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -52,14 +52,8 @@ class Codec:
         Raises:
             CheckpointError: If it is missing, damaged, or another codec.
         """
-        weights = Path(source) / WEIGHTS
-        if Path(source).is_dir() and ref.sha256 is not None:
-            found = sha256(weights) if weights.exists() else "missing"
-            if found != ref.sha256:
-                raise CheckpointError(
-                    f"Codec {weights} has sha256 {found[:12]}, the checkpoint was trained with "
-                    f"{ref.sha256[:12]}. Put the matching codec there, or retrain the model on it."
-                )
+        if ref.sha256 is not None and (ref.id.startswith(".") or Path(source).is_dir()):
+            check_sha256(Path(source) / WEIGHTS, ref.sha256)
         try:
             loaded: Any = EncodecModel.from_pretrained(
                 source,
@@ -79,7 +73,7 @@ class Codec:
             raise CheckpointError(
                 f"Codec {ref.id}: {len(wrong)} weights do not fit its config, {wrong[0]} for one."
             )
-        if not all(torch.isfinite(p).all() for p in model.parameters()):
+        if not all(torch.isfinite(t).all() for t in model.state_dict().values()):
             raise CheckpointError(f"Codec {ref.id} holds NaN or infinite weights.")
         return cls(model.to(device), ref)
 

@@ -27,7 +27,7 @@ def check_sha256(path: Path, expected: str) -> None:
     if found != expected:
         raise CheckpointError(
             f"{path} has sha256 {found[:12]}…, expected {expected[:12]}…. It is damaged or another "
-            "version; download it again, or use the one the checkpoint names."
+            "version; download it again, or use the one the checkpoint was trained with."
         )
 
 

@@ -130,7 +130,10 @@ def _sources(
 
 
 def prompts_table(
-    pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
+    pipeline: Pipeline,
+    items: list[HeldOut],
+    clips: dict[str, list[Clip]],
+    sources: dict[str, list[Waveform]],
 ) -> list[Row]:
     """Is the right caption among the first 5 of 20? Chance is 25 %."""
     assert pipeline.scorer is not None
@@ -141,7 +144,7 @@ def prompts_table(
         for i in range(len(items))
     ]
     rows = []
-    for name, waves in _sources(pipeline, items, clips).items():
+    for name, waves in sources.items():
         hits = 0
         for i, wave in enumerate(waves):
             vector = scorer.embed_wave(wave)
@@ -155,7 +158,7 @@ def prompts_table(
 
 
 def clips_table(
-    pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
+    items: list[HeldOut], clips: dict[str, list[Clip]], sources: dict[str, list[Waveform]]
 ) -> list[Row]:
     """Flatness, onsets, repetition and variety of generated clips beside held-out ones."""
     measures: dict[str, Callable[[np.ndarray], float]] = {
@@ -163,7 +166,7 @@ def clips_table(
         "onsets per second": onsets_per_s,
     }
     rows = []
-    for name, waves in _sources(pipeline, items, clips).items():
+    for name, waves in sources.items():
         for metric, measure in measures.items():
             values = [measure(w.samples[0].numpy()) for w in waves]
             rows.append(mean_row(metric, name, values))
@@ -190,11 +193,13 @@ def speed_table(pipeline: Pipeline) -> list[Row]:
     return rows
 
 
-def run_limit(corpus: Path) -> float:
-    """99th percentile of the longest token run in held-out crops, in tokens."""
+def run_limit_row(corpus: Path) -> Row:
+    """99th percentile of the longest token run over all held-out crops, in tokens."""
     test = TokenCorpus(corpus, "test")
     runs = [longest_run(test.example(i, 0).tokens) for i in range(len(test.crops))]
-    return float(np.percentile(runs, 99))
+    limit = float(np.percentile(runs, 99))
+    metric = "99th percentile of longest runs, held out"
+    return row_of(metric, "real piece", limit, limit, limit, len(runs))
 
 
 def write_samples(
@@ -220,21 +225,10 @@ def evaluate(pipeline: Pipeline, what: str, corpus: Path, report: Path, work: Pa
         tables["codec"] = codec_table(pipeline, items, corpus)
     if what in ("prompts", "clips", "all"):
         clips = generated(pipeline, items, work)
-        tables["prompts"] = prompts_table(pipeline, items, clips)
-        tables["clips"] = clips_table(pipeline, items, clips)
-        limit = run_limit(corpus)
-        tables["clips"].append(
-            row_of(
-                "99th percentile of longest runs, held out",
-                "real piece",
-                limit,
-                limit,
-                limit,
-                len(items),
-            )
-        )
-        tables["speed"] = speed_table(pipeline)
         sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
+        tables["prompts"] = prompts_table(pipeline, items, clips, sources)
+        tables["clips"] = [*clips_table(items, clips, sources), run_limit_row(corpus)]
+        tables["speed"] = speed_table(pipeline)
         docs = report.parent.parent / "docs"
         draw_spectrograms(sources, captions, docs / "spectrograms.png")
         write_samples(sources, captions, docs / "samples")

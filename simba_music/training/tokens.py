@@ -97,7 +97,7 @@ def encode_corpus(corpus: Path, folder: Path, workers: int) -> None:
 
 
 def encode_captions(corpus: Path, encoder: TextEncoder, batch: int = 64) -> None:
-    """Write `text.npy` (float16 token states end to end) and `text.jsonl` (offsets by piece)."""
+    """Write `text.npy` (float16 token states end to end) and `text.json` (offsets by caption)."""
     rows = list(read_rows(corpus / "captions.jsonl"))
     texts = sorted({t for row in rows for crop in row["captions"] for t in crop}, key=len)
     offsets: dict[str, tuple[int, int]] = {}
