@@ -1,6 +1,7 @@
 """The command line; imports training and the app lazily."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -59,13 +60,43 @@ def _parser() -> argparse.ArgumentParser:
     app.add_argument("--share", action="store_true")
     _settings(app)
 
-    corpus = commands.add_parser("corpus", help="compose, render, caption, tokenise")
-    corpus.add_argument("stage", choices=("compose", "render", "caption", "tokens"))
-    corpus.add_argument("dir", type=Path)
-    corpus.add_argument("--hours", type=float, default=10.0)
-    corpus.add_argument("--seed", type=int, default=1000)
-    corpus.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    corpus.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    corpus = commands.add_parser("corpus", help="compose or import, render, caption, tokenise")
+    stages = corpus.add_subparsers(dest="stage", required=True)
+
+    def stage(name: str, text: str) -> argparse.ArgumentParser:
+        made = stages.add_parser(name, help=text)
+        made.add_argument("dir", type=Path)
+        return made
+
+    compose = stages.add_parser("compose", help="write scores (MIDI) and their facts")
+    compose.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
+    compose.add_argument("--hours", type=float, default=10.0)
+    compose.add_argument("--seed", type=int, default=1)
+    render = stage("render", "scores to audio; needs FluidSynth and two soundfonts")
+    render.add_argument("--hours", type=float, help="only the first hours")
+    render.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
+    stage("caption", "facts to captions")
+    tokens = stage("tokens", "audio to tokens and captions to text states")
+    tokens.add_argument("--hours", type=float, help="only the first hours")
+    tokens.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    for made in (compose, render, tokens):
+        made.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    bring = stages.add_parser("import", help="your own recordings and captions to a corpus")
+    bring.add_argument("audio", type=Path, metavar="AUDIO_DIR")
+    bring.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
+    bring.add_argument(
+        "--captions", type=Path, metavar="FILE.csv", help="columns file,caption[,split,licence]"
+    )
+    bring.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
+    stage("inspect", "a page of counts, pictures, captions and players: DIR/inspect.html")
+    check = stage("check", "compare the facts with what an independent ear finds")
+    check.add_argument("--pieces", type=int, default=200)
+    check.add_argument("--out", type=Path, help="report; default DIR/check.json")
+    freeze = stage("freeze", "200 held-out pieces of a corpus as a benchmark set")
+    freeze.add_argument("--out", type=Path, required=True)
+    words = stage("words", "which frequent words of a caption list ours can produce")
+    words.add_argument("prompts", type=Path, metavar="PROMPTS.csv")
+    words.add_argument("--out", type=Path, default=Path("docs/prompt-words.json"))
 
     train = commands.add_parser("train", help="train the codec, a language model or the scorer")
     train.add_argument("stage", choices=("codec", "lm", "clap"))
@@ -125,17 +156,37 @@ def _corpus(args: argparse.Namespace) -> None:
     from simba_music.training.corpus import build
 
     if args.stage == "compose":
-        build.compose_corpus(args.hours, args.seed, args.dir)
+        build.compose_corpus(args.hours, args.seed, args.dir, args.workers)
     elif args.stage == "render":
-        build.render_corpus(args.dir, args.workers)
+        build.render_corpus(args.dir, args.workers, args.hours, args.sample_rate)
     elif args.stage == "caption":
         build.caption_corpus(args.dir)
-    else:
+    elif args.stage == "tokens":
         from simba_music.text_encoder import TextEncoder
         from simba_music.training import tokens
 
-        tokens.encode_corpus(args.dir, args.codec, args.workers)
+        tokens.encode_corpus(args.dir, args.codec, args.workers, args.hours)
         tokens.encode_captions(args.dir, TextEncoder.load(tokens.MINILM))
+    elif args.stage == "import":
+        from simba_music.training.corpus.recordings import import_recordings
+
+        import_recordings(args.audio, args.captions, args.dir, args.sample_rate)
+    elif args.stage == "inspect":
+        from simba_music.training.corpus.inspect import write_page
+
+        write_page(args.dir)
+    elif args.stage == "check":
+        from simba_music.training.corpus.check import check_corpus
+
+        check_corpus(args.dir, args.pieces, args.out or args.dir / "check.json")
+    elif args.stage == "freeze":
+        from simba_music.training.corpus.bench import freeze
+
+        freeze(args.dir, args.out)
+    else:
+        from simba_music.training.corpus.coverage import write_coverage
+
+        write_coverage(args.dir, args.prompts, args.out)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -204,6 +255,18 @@ def main(argv: list[str] | None = None) -> int:
         command(args)
     except UserError as error:
         print(f"simba-music: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("simba-music: stopped. What is finished is kept; run it again.", file=sys.stderr)
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"simba-music: the disk is full ({error.filename or 'no space left'}). Nothing is half "
+            "written; make room and run the same command again.",
+            file=sys.stderr,
+        )
         return 2
     return 0
 

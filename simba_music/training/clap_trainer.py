@@ -15,7 +15,8 @@ from simba_music.checkpoint import CONFIG, save_module
 from simba_music.clap import WINDOW_S, ScorerConfig, ScorerModel, save_null_prompts
 from simba_music.codec import Codec
 from simba_music.files import write_json
-from simba_music.training.corpus.build import SAMPLE_RATE, piece_audio
+from simba_music.training.corpus.build import SAMPLE_RATE
+from simba_music.training.corpus.store import corpus_sample_rate, crop_audio, piece_audio
 from simba_music.training.record import write_training_record
 from simba_music.training.tokens import MINILM, TokenCorpus
 
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 KIND = "simba-music scorer, trained on our own corpus, not LAION CLAP"
 NULL_PROMPTS = 200
+PHRASE = 2  # which of a crop's captions is a phrase
 
 
 @dataclass(frozen=True)
@@ -61,30 +63,26 @@ def scorer_config(preset: ClapPreset) -> ScorerConfig:
 
 @torch.no_grad()
 def _log_mels(
-    corpus: TokenCorpus,
-    corpus_dir: Path,
-    model: ScorerModel,
-    codec: Codec,
-    split: str,
-    round_trips: int,
+    corpus: TokenCorpus, corpus_dir: Path, model: ScorerModel, codec: Codec, split: str, trips: int
 ) -> tuple[dict[int, Tensor], set[int]]:
-    """Log-mel `[M, frames]` float16 of every piece; every second through the codec, up to a count.
+    """Log-mel `[M, frames]` float16 of every crop; every second through the codec, up to `trips`.
 
     Returns:
-        The log-mels by piece, and which pieces went through the codec.
+        The log-mels by number of the crop, and which crops went through the codec.
     """
-    spans = {row["seed"]: (row["at"], row["length"]) for row, _, _ in corpus.crops}
+    numbers = {(crop.piece, crop.number): i for i, crop in enumerate(corpus.crops)}
     mels, through = dict[int, Tensor](), set[int]()
     for row, samples in piece_audio(corpus_dir):
         if row["split"] != split:
             continue
-        wave = torch.from_numpy(samples.astype(np.float32) / 32768)
-        if row["seed"] % 2 and len(through) < round_trips:
-            through.add(row["seed"])
-            at, length = spans[row["seed"]]
-            ids = torch.from_numpy(np.asarray(corpus.tokens[at : at + length]).astype(np.int64))
-            wave = codec.decode(ids[None, None])[0].samples[0]
-        mels[row["seed"]] = model.log_mel(wave[None])[0].half()
+        for k, sound in enumerate(crop_audio(row, samples, corpus_sample_rate(corpus_dir))):
+            index = numbers[row["id"], k]
+            wave = torch.from_numpy(sound)
+            if index % 2 and len(through) < trips:
+                through.add(index)
+                tokens = torch.from_numpy(corpus.example(index, 0).tokens)
+                wave = codec.decode(tokens[None, None])[0].samples[0]
+            mels[index] = model.log_mel(wave[None])[0].half()
     return mels, through
 
 
@@ -102,13 +100,13 @@ def _batch(
     frames = round(seconds * rate)
     audio, text = [], []
     for index in picks:
-        row, crop, captions = corpus.crops[index]
-        mel = mels[row["seed"]][:, round(crop["start_s"] * rate) : round(crop["end_s"] * rate)]
+        captions, mel = corpus.crops[index].captions, mels[index]
         if mel.shape[1] < frames:
             mel = mel.repeat(1, math.ceil(frames / mel.shape[1]))
         start = 0 if rng is None else int(rng.integers(mel.shape[1] - frames + 1))
         audio.append(mel[:, start : start + frames])
-        text.append(_text(corpus, captions[1 if rng is None else int(rng.integers(3))]))
+        caption = PHRASE if rng is None else int(rng.integers(len(captions)))
+        text.append(_text(corpus, captions[caption % len(captions)]))
     return torch.stack(audio).float(), torch.from_numpy(np.stack(text))
 
 
@@ -116,7 +114,7 @@ def _batch(
 def recall(model: ScorerModel, corpus: TokenCorpus, mels: dict[int, Tensor]) -> float:
     """Share of 100 held-out crops whose caption is among the first five of the 100."""
     model.eval()
-    picks = np.linspace(0, len(corpus.crops) - 1, 100).astype(int)
+    picks = np.array(sorted(mels))[np.linspace(0, len(mels) - 1, 100).astype(int)]
     audio, text = _batch(corpus, mels, picks, None)
     similarity = model.embed_audio(audio) @ model.embed_text(text).T
     own = similarity.diag()[:, None]
@@ -134,9 +132,8 @@ def train_clap(
     train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
     mels, through = _log_mels(train, corpus_dir, model, codec, "train", preset.round_trips)
     valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
-    heard = np.array([row["seed"] in through for row, _, _ in train.crops])
-    pools = [np.flatnonzero(heard), np.flatnonzero(~heard)]
-    logger.info("log-mels of %d pieces ready", len(mels))
+    pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
+    logger.info("log-mels of %d crops ready", len(mels))
     model = model.to(device)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
@@ -169,7 +166,7 @@ def train_clap(
     out.mkdir(parents=True, exist_ok=True)
     save_module(out, model.eval())
     write_json(out / CONFIG, config.model_dump(by_alias=True))
-    captions = sorted({c[1] for _, _, c in valid.crops})
+    captions = sorted({crop.captions[PHRASE % len(crop.captions)] for crop in valid.crops})
     picks = np.linspace(0, len(captions) - 1, NULL_PROMPTS).astype(int)
     save_null_prompts(out, [captions[i] for i in picks])
     write_training_record(

@@ -1,142 +1,81 @@
-"""Codec training: autoencoder, then k-means, then EMA vector quantisation; exports EncodecModel."""
+"""Codec training: autoencoder, k-means, EMA quantisation, then the discriminator; resumable."""
 
+import json
 import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import weight_norm
-from transformers import EncodecConfig, EncodecModel
+from torch import Tensor
 
-from simba_music.audio import mel_bank
-from simba_music.training.corpus.build import SAMPLE_RATE, piece_audio
+from simba_music.audio import Waveform
+from simba_music.errors import RequestError
+from simba_music.training.codec_losses import Balancer, Discriminator, SpectralLoss
+from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
+from simba_music.training.corpus.store import corpus_sample_rate, piece_audio
 from simba_music.training.quantizer import EMAQuantizer
 from simba_music.training.record import write_training_record
+from simba_music.training.report import draw_spectrograms
 
 logger = logging.getLogger(__name__)
 
-MODEL_CONFIG: dict[str, Any] = {
-    "sampling_rate": SAMPLE_RATE,
-    "upsampling_ratios": [8, 5, 4, 3],
-    "codebook_size": 2048,
-    "codebook_dim": 128,
-    "hidden_size": 128,
-    "num_filters": 16,
-    "target_bandwidths": [0.55],
-    "use_causal_conv": False,
-    "use_conv_shortcut": False,
-    "pad_mode": "constant",
-    "num_lstm_layers": 1,
-}
-INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
-MEL_SCALES = ((512, 40), (1024, 64), (2048, 80))  # (window, bands)
+HISTORY_EVERY = 50  # steps
+SAVE_EVERY_S = 180.0
 
 
 @dataclass(frozen=True)
 class CodecPreset:
-    """Budget and schedule; fractions are of `minutes`."""
+    """Budget and schedule; fractions are of `minutes`, loss weights are shares of the gradient."""
 
+    shape: CodecShape = field(default_factory=CodecShape)
     minutes: float = 45.0
     batch: int = 12
     crop_s: float = 0.8
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.16  # plain autoencoder before the codebook
-    waveform_weight: float = 20.0
-    warmup_waveform_weight: float = 60.0
-    mel_weight: float = 2.0
-    commitment: float = 0.25
+    waveform_weight: float = 0.3  # 1 during the warm-up
+    mel_weight: float = 1.0
+    linear_weight: float = 1.0
+    adversarial_fraction: float = 1.0  # when the discriminator starts; 1 is never
+    adversarial_weight: float = 1.0
+    matching_weight: float = 2.0
+    adversarial_batch: int = 6  # crops of a batch that the discriminator hears
+    channels: int = 8  # of the discriminator
+    gradient_norm: float = 0.1  # on the output, before Adam; sets the weight of the commitment
+    commitment: float = 0.5
     ema_decay: float = 0.98
     dead_below: float = 1.5
     seed: int = 0
 
 
-PRESETS = {"cpu": CodecPreset(), "gpu": CodecPreset(minutes=8.0, batch=96)}
-
-
-class MelLoss(nn.Module):
-    """L1 between log-mel spectrograms at several resolutions, floor 1e-4 inside the log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        for window, bands in MEL_SCALES:
-            self.register_buffer(f"window{window}", torch.hann_window(window))
-            self.register_buffer(f"mel{window}", mel_bank(SAMPLE_RATE, window, bands))
-
-    def log_mel(self, x: Tensor, window: int) -> Tensor:
-        """Log-mel `[B, M, frames]` of `x` `[B, T]`."""
-        hann = self.get_buffer(f"window{window}")
-        spec = torch.stft(x, window, window // 4, window=hann, return_complex=True, center=True)
-        magnitude = torch.view_as_real(spec).pow(2).sum(-1).add(1e-9).sqrt() / hann.sum()
-        return torch.log(self.get_buffer(f"mel{window}") @ magnitude + 1e-4)
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Mean absolute log-mel difference of `x` and `y` `[B, T]`, in nepers."""
-        losses = [F.l1_loss(self.log_mel(x, w), self.log_mel(y, w)) for w, _ in MEL_SCALES]
-        return torch.stack(losses).mean()
-
-
-def build_autoencoder() -> EncodecModel:
-    """An EncodecModel to train: no weight norm, no LSTM, variance-preserving initialisation."""
-    model = EncodecModel(EncodecConfig(**MODEL_CONFIG))
-    for module in model.modules():
-        if parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight")
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            fan_in = module.in_channels * module.kernel_size[0]
-            if isinstance(module, nn.ConvTranspose1d):
-                fan_in //= module.stride[0]
-            nn.init.normal_(module.weight, std=fan_in**-0.5)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
-    for half in (model.encoder, model.decoder):
-        for index, layer in enumerate(half.layers):
-            if type(layer).__name__ == "EncodecLSTM":
-                half.layers[index] = nn.Identity()
-    return model
-
-
-def export(trained: EncodecModel, quantizer: EMAQuantizer) -> EncodecModel:
-    """The same network as a stock EncodecModel: gain folded in, LSTM zero (it is residual)."""
-    stock = EncodecModel(EncodecConfig(**MODEL_CONFIG))
-    for module in stock.modules():
-        if parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight")
-    for name, parameter in stock.named_parameters():
-        if "lstm" in name:
-            nn.init.zeros_(parameter)
-    result = stock.load_state_dict(trained.state_dict(), strict=False)
-    assert not result.unexpected_keys and all("lstm" in key for key in result.missing_keys)
-    encoder: Any = stock.encoder.layers
-    decoder: Any = stock.decoder.layers
-    with torch.no_grad():
-        encoder[0].conv.weight.mul_(INPUT_GAIN)
-        decoder[-1].conv.weight.div_(INPUT_GAIN)
-        decoder[-1].conv.bias.div_(INPUT_GAIN)
-    for module in stock.modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            weight_norm(module)
-    quantizers: Any = stock.quantizer.layers
-    book = quantizers[0].codebook
-    book.embed.copy_(quantizer.embed)
-    book.embed_avg.copy_(quantizer.embed)
-    book.cluster_size.fill_(1)
-    book.inited.fill_(1)
-    return stock.eval()
+PRESETS = {
+    "cpu": CodecPreset(),
+    "gpu": CodecPreset(
+        minutes=8.0, batch=96, adversarial_fraction=0.4, adversarial_batch=96, channels=32
+    ),
+}
 
 
 def _crops(corpus: Path, preset: CodecPreset, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Endless batches `[B, T]` of training audio, louder than silence."""
-    pieces = [a for row, a in piece_audio(corpus) if row["split"] == "train"]
-    hop = math.prod(MODEL_CONFIG["upsampling_ratios"])
-    length = round(preset.crop_s * SAMPLE_RATE) // hop * hop
+    """Endless batches `[B, T]` of training audio, nine in ten louder than silence.
+
+    Raises:
+        RequestError: If the corpus was rendered at another sample rate.
+    """
+    rate = corpus_sample_rate(corpus)
+    if rate != preset.shape.sample_rate:
+        raise RequestError(
+            f"{corpus} holds audio at {rate} Hz, the codec wants {preset.shape.sample_rate} Hz. "
+            f"Render it again: simba-music corpus render --sample-rate {preset.shape.sample_rate}."
+        )
+    length = round(preset.crop_s * rate) // preset.shape.hop * preset.shape.hop
+    pieces = [a for row, a in piece_audio(corpus) if row["split"] == "train" and len(a) > length]
     weights = np.array([len(p) for p in pieces], dtype=np.float64)
     weights /= weights.sum()
     while True:
@@ -151,25 +90,24 @@ def _crops(corpus: Path, preset: CodecPreset, rng: np.random.Generator) -> Itera
 
 
 class CodecTrainer:
-    """Holds the networks and their optimiser; `step` is one batch, `save`/`restore` resume."""
+    """Holds the networks and their optimisers; `step` is one batch, `save`/`restore` resume."""
 
     def __init__(self, preset: CodecPreset, device: str):
         torch.manual_seed(preset.seed)
-        self.preset, self.device = preset, device
-        model: Any = build_autoencoder()
+        self.preset, self.device, shape = preset, device, preset.shape
+        model: Any = build_autoencoder(shape)
         self.model: Any = model.to(device).train()
-        self.quantizer = EMAQuantizer(
-            MODEL_CONFIG["codebook_size"],
-            MODEL_CONFIG["codebook_dim"],
-            preset.ema_decay,
-            preset.dead_below,
-        ).to(device)
-        self.mel = MelLoss().to(device)
-        parameters = [
-            p for half in (self.model.encoder, self.model.decoder) for p in half.parameters()
-        ]
-        self.optimiser = torch.optim.Adam(parameters, lr=preset.learning_rate, betas=(0.8, 0.99))
-        self.parameters = parameters
+        self.quantizer = EMAQuantizer(shape.codes, 128, preset.ema_decay, preset.dead_below)
+        self.quantizer.to(device)
+        self.spectral = SpectralLoss(shape.sample_rate).to(device)
+        self.discriminator = Discriminator(preset.channels).to(device)
+        halves = (self.model.encoder, self.model.decoder)
+        self.parameters = [p for half in halves for p in half.parameters()]
+        self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
+        self.judge = torch.optim.Adam(
+            self.discriminator.parameters(), 0.3 * preset.learning_rate, (0.5, 0.9)
+        )
+        self.balancer = Balancer(preset.gradient_norm)
         self.steps, self.seconds, self.quantising = 0, 0.0, False
 
     @property
@@ -177,36 +115,73 @@ class CodecTrainer:
         """Share of the time budget that is spent."""
         return min(1.0, self.seconds / (self.preset.minutes * 60))
 
+    def clock(self) -> float:
+        """Seconds of compute: on a CPU its own time per thread, which other work cannot take."""
+        if self.device.startswith("cuda"):
+            return time.monotonic()
+        return time.process_time() / torch.get_num_threads()
+
     def step(self, x: Tensor) -> dict[str, float]:
         """One optimiser step on audio `[B, T]`; returns the losses."""
-        started = time.monotonic()
-        preset = self.preset
+        started, preset = self.clock(), self.preset
         x = x.to(self.device)
-        z = self.model.encoder(x[:, None] * INPUT_GAIN)
+        adversarial = self.quantising and self.fraction >= preset.adversarial_fraction
         commitment, perplexity = torch.zeros((), device=x.device), 0.0
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, self.device != "cpu"):
+            z = self.model.encoder(x[:, None] * INPUT_GAIN)
+        z = z.float()
         if self.quantising:
             z, ids, commitment = self.quantizer(z)
             shares = torch.bincount(ids).float() / len(ids)
             perplexity = float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))
-        y = self.model.decoder(z)[:, 0] / INPUT_GAIN
-        wave, mel = F.l1_loss(y, x), self.mel(y, x)
-        weight = preset.waveform_weight if self.quantising else preset.warmup_waveform_weight
-        loss = weight * wave + preset.mel_weight * mel + preset.commitment * commitment
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, self.device != "cpu"):
+            y = self.model.decoder(z)[:, 0]
+        y = y.float() / INPUT_GAIN
+        losses = {"waveform": F.l1_loss(y, x)}
+        losses["mel"], losses["linear"] = self.spectral(y, x)
+        logged = {}
+        if adversarial:
+            heard = slice(preset.adversarial_batch)
+            logged["discriminator"] = self._judge(x[heard], y[heard])
+            losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
+                x[heard], y[heard]
+            )
+        gradient = self.balancer.gradient(losses, self._weights(), y)
+        cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
         for group in self.optimiser.param_groups:
-            cosine = 0.5 * (1 + math.cos(math.pi * self.fraction))
-            group["lr"] = preset.learning_rate * (0.05 + 0.95 * cosine)
+            group["lr"] = preset.learning_rate * cosine
         self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, 5.0)
+        torch.autograd.backward(
+            [y, preset.commitment * commitment] if self.quantising else [y],
+            [gradient, None] if self.quantising else [gradient],
+        )
+        torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimiser.step()
         self.steps += 1
-        self.seconds += time.monotonic() - started
-        nmse = float((y.detach() - x).pow(2).sum() / x.pow(2).sum())
-        return {
-            "mel": float(mel.detach()),
-            "nmse": nmse,
+        self.seconds += self.clock() - started
+        logged |= {name: float(loss.detach()) for name, loss in losses.items()}
+        error = (y.detach() - x).pow(2).sum() / x.pow(2).sum()
+        return logged | {
+            "nmse": float(error),
             "commitment": float(commitment.detach()),
             "perplexity": perplexity,
+        }
+
+    def _judge(self, real: Tensor, fake: Tensor) -> float:
+        """One step of the discriminator on audio `[B, T]`; returns its loss."""
+        loss = self.discriminator.own_loss(real, fake)
+        self.judge.zero_grad()
+        loss.backward()
+        self.judge.step()
+        return float(loss.detach())
+
+    def _weights(self) -> dict[str, float]:
+        return {
+            "waveform": self.preset.waveform_weight if self.quantising else 1.0,
+            "mel": self.preset.mel_weight,
+            "linear": self.preset.linear_weight,
+            "adversarial": self.preset.adversarial_weight,
+            "matching": self.preset.matching_weight,
         }
 
     @torch.no_grad()
@@ -221,10 +196,9 @@ class CodecTrainer:
 
     def save(self, path: Path) -> None:
         """Write the state to resume from (a private file, never loaded from elsewhere)."""
-        state = {
-            "model": self.model.state_dict(),
-            "quantizer": self.quantizer.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+        parts = ("model", "quantizer", "optimiser", "discriminator", "judge")
+        state = {name: getattr(self, name).state_dict() for name in parts} | {
+            "averages": self.balancer.averages,
             "steps": self.steps,
             "seconds": self.seconds,
             "quantising": self.quantising,
@@ -236,11 +210,28 @@ class CodecTrainer:
     def restore(self, path: Path) -> None:
         """Load what `save` wrote."""
         state = torch.load(path, map_location=self.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.quantizer.load_state_dict(state["quantizer"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for name in ("model", "quantizer", "optimiser", "discriminator", "judge"):
+            getattr(self, name).load_state_dict(state[name])
+        self.balancer.averages = state["averages"]
         self.steps, self.seconds = state["steps"], state["seconds"]
         self.quantising = state["quantising"]
+
+    @torch.no_grad()
+    def draw(self, x: Tensor, path: Path) -> None:
+        """Spectrograms of crops `[B, T]` beside what the codec makes of them."""
+        z = self.model.encoder(x[:, None].to(self.device) * INPUT_GAIN)
+        if self.quantising:
+            codes = self.quantizer.embed[
+                self.quantizer.nearest(z.transpose(1, 2).flatten(0, 1), self.quantizer.embed)
+            ]
+            z = codes.view(len(x), -1, z.shape[1]).transpose(1, 2)
+        y = (self.model.decoder(z)[:, 0] / INPUT_GAIN).cpu()
+        rate = self.preset.shape.sample_rate
+        waves = {
+            name: [Waveform(row[None], rate) for row in rows]
+            for name, rows in (("original", x), (f"step {self.steps}", y))
+        }
+        draw_spectrograms(waves, [""] * len(x), path, rows=min(4, len(x)))
 
 
 def train_codec(
@@ -251,32 +242,38 @@ def train_codec(
     steps: int | None = None,
     device: str = "cpu",
 ) -> None:
-    """Train for the preset's minutes (or `steps`), resume from `state`, export to `out`."""
+    """Train for the preset's minutes (or `steps`), resume from `state`, export to `out`.
+
+    Beside the weights: `history.jsonl`, losses every 50 steps, and `spectrogram.png`.
+    """
     trainer = CodecTrainer(preset, device)
     if state.exists():
         trainer.restore(state)
         logger.info("resumed at step %d, %.1f min", trainer.steps, trainer.seconds / 60)
     batches = _crops(corpus, preset, np.random.default_rng(preset.seed + trainer.steps))
+    shown = next(_crops(corpus, preset, np.random.default_rng(preset.seed)))
     saved, running = time.monotonic(), dict[str, float]()
     while trainer.fraction < 1 and (steps is None or trainer.steps < steps):
         if not trainer.quantising and trainer.fraction >= preset.warmup_fraction:
             trainer.start_quantising(batches)
         losses = trainer.step(next(batches))
-        running = {k: 0.98 * running.get(k, v) + 0.02 * v for k, v in losses.items()}
-        if trainer.steps % 50 == 0:
-            logger.info(
-                "step %d %.1f min %s",
-                trainer.steps,
-                trainer.seconds / 60,
-                {k: round(v, 4) for k, v in running.items()},
-            )
-        if time.monotonic() - saved > 180:
+        running = {k: 0.95 * running.get(k, v) + 0.05 * v for k, v in losses.items()}
+        if trainer.steps % HISTORY_EVERY == 0:
+            row = {"step": trainer.steps, "minutes": round(trainer.seconds / 60, 2)}
+            row |= {k: round(v, 4) for k, v in running.items()}
+            with (out / "history.jsonl").open("a") as history:
+                history.write(json.dumps(row) + "\n")
+            logger.info("%s", row)
+        if time.monotonic() - saved > SAVE_EVERY_S:
             trainer.save(state)
+            trainer.draw(shown, out / "spectrogram.png")
             saved = time.monotonic()
     if not trainer.quantising:
         trainer.start_quantising(batches)
     trainer.save(state)
-    export(trainer.model.cpu(), trainer.quantizer.cpu()).half().save_pretrained(out)
+    trainer.draw(shown, out / "spectrogram.png")
+    stock = export(trainer.model.cpu(), trainer.quantizer.embed.cpu(), preset.shape)
+    stock.half().save_pretrained(out)
     write_training_record(
         out,
         stage="codec",

@@ -14,8 +14,10 @@ from simba_music.audio import Waveform
 from simba_music.checkpoint import BUNDLED, WEIGHTS
 from simba_music.files import read_json, sha256, write_json
 from simba_music.pipeline import SLOTS, Clip, Pipeline
-from simba_music.training.codec_trainer import MelLoss
-from simba_music.training.corpus.build import CROP_S, SAMPLE_RATE, piece_audio
+from simba_music.training.clap_trainer import PHRASE
+from simba_music.training.codec_losses import MelDistance
+from simba_music.training.corpus.build import SAMPLE_RATE
+from simba_music.training.corpus.store import crop_audio, piece_audio
 from simba_music.training.lm_trainer import VALID_CROPS
 from simba_music.training.measures import (
     Row,
@@ -35,6 +37,8 @@ from simba_music.training.tokens import TokenCorpus
 logger = logging.getLogger(__name__)
 
 CLIPS = 60
+LENGTHS_S = (8.0, 16.0)
+SPEED_S = 10.0
 CANDIDATES = 20
 BATCH = 20
 SEED = 0
@@ -42,32 +46,39 @@ SEED = 0
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out crop of 10 s: its caption, samples `[T]`, tokens `[S]`."""
+    """One held-out crop: its caption, samples `[T]` at 24 kHz, tokens `[S]`."""
 
     caption: str
     samples: np.ndarray
     tokens: np.ndarray
 
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
 
 def held_out(corpus: Path, count: int = CLIPS) -> list[HeldOut]:
-    """The first crop of 10 s of each of `count` test pieces, spread over the split."""
+    """The first crop of 8 to 16 s of each of `count` test pieces, spread over the split."""
     data = TokenCorpus(corpus, "test")
-    sound = {row["seed"]: samples for row, samples in piece_audio(corpus) if row["split"] == "test"}
-    found: dict[int, HeldOut] = {}
-    for index, (row, crop, _) in enumerate(data.crops):
-        if row["seed"] in found or crop["end_s"] - crop["start_s"] != CROP_S:
-            continue
-        start, end = (round(crop[k] * SAMPLE_RATE) for k in ("start_s", "end_s"))
-        example = data.example(index, 1)
-        samples = sound[row["seed"]][start:end].astype(np.float32) / 32768
-        found[row["seed"]] = HeldOut(example.caption, samples, example.tokens)
+    indices = dict[str, int]()
+    for index, crop in enumerate(data.crops):
+        if LENGTHS_S[0] <= crop.duration_s <= LENGTHS_S[1]:
+            indices.setdefault(crop.piece, index)
+    found = []
+    for row, samples in piece_audio(corpus):
+        if row["id"] in indices:
+            index = indices[row["id"]]
+            sound = list(crop_audio(row, samples, SAMPLE_RATE))[data.crops[index].number]
+            example = data.example(index, PHRASE)
+            found.append(HeldOut(example.caption, sound, example.tokens))
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
-    return [list(found.values())[i] for i in spread]
+    return [found[i] for i in spread]
 
 
 def codec_table(pipeline: Pipeline, items: list[HeldOut], corpus: Path) -> list[Row]:
     """Round trips of held-out crops against the originals, and how many codes are in use."""
-    codec, mel = pipeline.slots["left"].codec, MelLoss()
+    codec, mel = pipeline.slots["left"].codec, MelDistance(SAMPLE_RATE)
     measures: dict[str, list[float]] = {
         "log-mel distance (nepers)": [],
         "chroma cosine": [],
@@ -97,9 +108,9 @@ def codec_table(pipeline: Pipeline, items: list[HeldOut], corpus: Path) -> list[
 
 
 def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str, list[Clip]]:
-    """One clip of 10 s per caption and slot; WAV files are left in `work` to listen to."""
+    """One clip per caption and slot, as long as the real one; `work` gets them as WAV files."""
     requests = [
-        pipeline.validate(prompt=item.caption, duration_s=CROP_S, seed=SEED + i)
+        pipeline.validate(prompt=item.caption, duration_s=item.duration_s, seed=SEED + i)
         for i, item in enumerate(items)
     ]
     clips: dict[str, list[Clip]] = {}
@@ -174,7 +185,9 @@ def clips_table(
     tokens["real piece"] = [item.tokens for item in items]
     for name, sequences in tokens.items():
         rows.append(mean_row("longest run of one token", name, [longest_run(t) for t in sequences]))
-        rows.append(mean_row("different tokens in 10 s", name, [len(set(t)) for t in sequences]))
+        rows.append(
+            mean_row("different tokens in 8 s", name, [len(set(t[:400])) for t in sequences])
+        )
     return rows
 
 
@@ -182,7 +195,7 @@ def speed_table(pipeline: Pipeline) -> list[Row]:
     """Seconds of audio a second, one prompt at a time with guidance, codec included."""
     rows = []
     for slot in SLOTS:
-        request = pipeline.validate(prompt="calm solo piano, slow, sad", duration_s=CROP_S)
+        request = pipeline.validate(prompt="calm solo piano, slow, sad", duration_s=SPEED_S)
         speeds = [
             event.times_real_time
             for _ in range(4)

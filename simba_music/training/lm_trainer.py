@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 IGNORE = -100
 EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 VALID_CROPS = 32
+LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
+CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,6 @@ class LMPreset:
     steps: int
     tokens_per_batch: int
     learning_rate: float
-    long_share: float = 0.2  # batches of whole pieces (up to 30 s); the others are 10 s crops
     warmup_steps: int = 60
     weight_decay: float = 0.1
     drop_text: float = 0.1
@@ -64,7 +65,6 @@ class Batch(NamedTuple):
     text: TextEmbedding
     null: Tensor
     total_s: Tensor
-    first: Tensor
 
 
 def make_config(backbone: str, preset: LMPreset, codec: CodecRef) -> LMConfig:
@@ -108,25 +108,23 @@ def collate(corpus: TokenCorpus, picks: list[tuple[int, int]], null: list[bool])
         targets,
         stack_text([e.text for e in examples]),
         torch.tensor(null),
-        torch.tensor([e.total_s for e in examples]),
-        torch.tensor([e.first for e in examples]),
+        torch.tensor([e.duration_s for e in examples]),
     )
 
 
 def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[Batch]:
     """Batches from step `start` on; step n is the same for every backbone and after a resume."""
-    rate = corpus.codec["frame_rate"]
-    lengths = np.array([c["end_s"] - c["start_s"] for _, c, _ in corpus.crops])
-    pools = {False: np.flatnonzero(lengths <= 10.0), True: np.flatnonzero(lengths > 10.0)}
+    lengths = np.array([crop.length for crop in corpus.crops])
+    order = np.argsort(lengths, kind="stable")
     step = start
     while True:
         rng = np.random.default_rng((preset.seed, step))
-        pool = pools[bool(rng.random() < preset.long_share)]
+        pool = np.array_split(order, LENGTH_BUCKETS)[int(rng.integers(LENGTH_BUCKETS))]
         picks: list[tuple[int, int]] = []
-        budget = preset.tokens_per_batch / rate
+        budget = preset.tokens_per_batch
         while budget > 0:
             index = int(rng.choice(pool))
-            picks.append((index, int(rng.integers(3))))
+            picks.append((index, int(rng.integers(CAPTION_DRAWS))))
             budget -= lengths[index]
         yield collate(corpus, picks, [bool(x) for x in rng.random(len(picks)) < preset.drop_text])
         step += 1
@@ -140,9 +138,9 @@ def loss_of(model: MusicLM, batch: Batch, device: str) -> Tensor:
         TextEmbedding(batch.text.states.to(device), batch.text.mask.to(device)),
         batch.null.to(device),
         batch.total_s.to(device),
-        batch.first.to(device),
     )
-    logits = model(moved.tokens, moved.text, moved.null, moved.total_s, moved.first)
+    first = torch.zeros(len(moved.tokens), dtype=torch.long, device=device)
+    logits = model(moved.tokens, moved.text, moved.null, moved.total_s, first)
     return F.cross_entropy(
         logits.flatten(0, 2).float(), moved.targets.flatten(), ignore_index=IGNORE
     )

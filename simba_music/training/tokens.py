@@ -1,6 +1,5 @@
 """Tokens stage: rendered corpus through the codec, captions through the text encoder."""
 
-import json
 import logging
 import math
 from concurrent.futures import ProcessPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
+from tqdm import tqdm
 
 from simba_music.audio import Waveform
 from simba_music.codec import WEIGHTS, Codec
@@ -19,12 +19,18 @@ from simba_music.config import CodecRef, TextEncoderRef
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.text_encoder import TextEmbedding, TextEncoder
-from simba_music.training.corpus.build import (
+from simba_music.training.corpus.build import first_hours, render_piece
+from simba_music.training.corpus.store import (
+    CAPTIONS,
     MANIFEST,
-    SAMPLE_RATE,
+    Row,
+    corpus_sample_rate,
+    crop_audio,
     read_rows,
     shard_audio,
+    shard_path,
     shards,
+    write_array,
     write_rows,
 )
 
@@ -48,25 +54,40 @@ def codebook_of(folder: Path) -> torch.Tensor:
     return load_file(folder / WEIGHTS)["quantizer.layers.0.codebook.embed"].float()
 
 
-def encode_shard(corpus: Path, shard: int, folder: Path, ref: CodecRef) -> int:
-    """Tokens of one audio shard to `tokens/NNNN.npy`, uint16, pieces end to end."""
+def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> list[int]:
+    """Tokens of every crop of a shard to `tokens/NNNN.npy`, uint16, end to end.
+
+    Pieces whose audio was not kept are rendered on the way.
+
+    Returns:
+        Tokens of each crop.
+    """
+    shard, rate = rows[0]["shard"], corpus_sample_rate(corpus)
     path = corpus / "tokens" / f"{shard:04d}.npy"
+    lengths = [
+        round((crop["end_s"] - crop["start_s"]) * ref.frame_rate)
+        for row in rows
+        for crop in row["crops"]
+    ]
     if path.exists():
-        return shard
+        return lengths
     torch.set_num_threads(1)
     codec, parts = Codec.load(folder, ref), []
-    for _, samples in shard_audio(corpus, shard):
-        wave = Waveform(torch.from_numpy(samples.astype(np.float32) / 32768)[None], SAMPLE_RATE)
-        parts.append(codec.encode(wave)[0, 0].numpy().astype(np.uint16))
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        np.save(file, np.concatenate(parts))
-    part.replace(path)
-    return shard
+    if shard_path(corpus, shard).exists():
+        pieces = shard_audio(corpus, rows)
+    else:
+        pieces = ((row, render_piece(row, rate)) for row in rows)
+    for row, samples in pieces:
+        for crop in crop_audio(row, samples, rate):
+            wave = Waveform(torch.from_numpy(crop)[None], rate)
+            parts.append(codec.encode(wave)[0, 0].numpy().astype(np.uint16))
+    assert [len(part) for part in parts] == lengths
+    write_array(path, np.concatenate(parts))
+    return lengths
 
 
-def encode_corpus(corpus: Path, folder: Path, workers: int) -> None:
-    """Write `tokens.npy` and `tokens.jsonl` (where each piece lies), resuming by shard.
+def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None = None) -> None:
+    """Write `tokens.npy` and `tokens.jsonl` (where each crop lies), resuming by shard.
 
     Raises:
         RequestError: If the corpus holds tokens of another codec.
@@ -79,30 +100,34 @@ def encode_corpus(corpus: Path, folder: Path, workers: int) -> None:
             f"{corpus} was tokenised with another codec; remove {corpus / 'tokens'} and {stamp}."
         )
     write_json(stamp, ref.model_dump())
+    groups, lengths = first_hours(shards(corpus), hours), list[int]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(encode_shard, corpus, i, folder, ref) for i in range(len(shards(corpus)))
-        ]
-        for job in jobs:
-            logger.info("shard %d of %d tokenised", job.result() + 1, len(jobs))
-    tokens = [np.load(corpus / "tokens" / f"{i:04d}.npy") for i in range(len(jobs))]
-    np.save(corpus / "tokens.npy", np.concatenate(tokens))
-    rows, at = [], 0
-    for row in read_rows(corpus / MANIFEST):
-        length = math.ceil(row["duration_s"] * ref.frame_rate)
-        rows.append(row | {"at": at, "length": length})
+        jobs = [pool.submit(encode_shard, corpus, rows, folder, ref) for rows in groups]
+        for job in tqdm(jobs, unit="shard", desc="tokens", disable=None):
+            lengths += job.result()
+    tokens = [np.load(corpus / "tokens" / f"{rows[0]['shard']:04d}.npy") for rows in groups]
+    write_array(corpus / "tokens.npy", np.concatenate(tokens))
+    spans, at = [], 0
+    for length in lengths:
+        spans.append([at, length])
         at += length
     assert at == sum(len(t) for t in tokens)
-    write_rows(corpus / "tokens.jsonl", rows)
+    rows = [row for group in groups for row in group]
+    each = iter(spans)
+    write_rows(
+        corpus / "tokens.jsonl",
+        ({"id": row["id"], "spans": [next(each) for _ in row["crops"]]} for row in rows),
+    )
 
 
 def encode_captions(corpus: Path, encoder: TextEncoder, batch: int = 64) -> None:
     """Write `text.npy` (float16 token states end to end) and `text.json` (offsets by caption)."""
-    rows = list(read_rows(corpus / "captions.jsonl"))
+    wanted = {row["id"] for row in read_rows(corpus / "tokens.jsonl")}
+    rows = [row for row in read_rows(corpus / CAPTIONS) if row["id"] in wanted]
     texts = sorted({t for row in rows for crop in row["captions"] for t in crop}, key=len)
     offsets: dict[str, tuple[int, int]] = {}
     parts, at = [], 0
-    for i in range(0, len(texts), batch):
+    for i in tqdm(range(0, len(texts), batch), unit="batch", desc="captions", disable=None):
         group = texts[i : i + batch]
         embedding = encoder.encode(group)
         for text, states, mask in zip(group, *embedding, strict=True):
@@ -110,21 +135,37 @@ def encode_captions(corpus: Path, encoder: TextEncoder, batch: int = 64) -> None
             offsets[text] = (at, at + len(kept))
             parts.append(kept)
             at += len(kept)
-    np.save(corpus / "text.npy", np.concatenate(parts))
-    (corpus / "text.json").write_text(json.dumps(offsets))
+    write_array(corpus / "text.npy", np.concatenate(parts))
+    write_json(corpus / "text.json", offsets)
     logger.info("%d captions, %d text tokens", len(texts), at)
 
 
 @dataclass(frozen=True)
 class Example:
-    """One crop: its tokens `[S]`, one caption's token states `[L, D_text]`, and its place."""
+    """One crop: its tokens `[S]`, one caption with its token states `[L, D_text]`, its facts."""
 
     tokens: np.ndarray
     text: np.ndarray
     caption: str
-    first: int  # frame of the piece at which the crop starts
-    total_s: float
+    duration_s: float
     facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One crop of a tokenised corpus: its piece, its place in it, its captions and its tokens."""
+
+    piece: str
+    number: int
+    facts: dict[str, Any]
+    captions: tuple[str, ...]
+    at: int
+    length: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return round(float(self.facts["end_s"] - self.facts["start_s"]), 2)
 
 
 class TokenCorpus:
@@ -133,31 +174,29 @@ class TokenCorpus:
     def __init__(self, corpus: Path, split: str):
         self.tokens = np.load(corpus / "tokens.npy", mmap_mode="r")
         self.text = np.load(corpus / "text.npy", mmap_mode="r")
-        self.offsets: dict[str, tuple[int, int]] = json.loads((corpus / "text.json").read_text())
-        captions = {row["seed"]: row["captions"] for row in read_rows(corpus / "captions.jsonl")}
-        self.codec = json.loads((corpus / "tokens.codec.json").read_text())
+        self.offsets: dict[str, tuple[int, int]] = read_json(corpus / "text.json")
+        self.codec = read_json(corpus / "tokens.codec.json")
+        captions = {row["id"]: row["captions"] for row in read_rows(corpus / CAPTIONS)}
+        spans = {row["id"]: row["spans"] for row in read_rows(corpus / "tokens.jsonl")}
         self.crops = [
-            (row, crop, captions[row["seed"]][i])
-            for row in read_rows(corpus / "tokens.jsonl")
-            if row["split"] == split
+            Crop(row["id"], i, crop, tuple(captions[row["id"]][i]), *spans[row["id"]][i])
+            for row in read_rows(corpus / MANIFEST)
+            if row["split"] == split and row["id"] in spans
             for i, crop in enumerate(row["crops"])
+            if captions[row["id"]][i]  # recordings may come without
         ]
 
     def example(self, index: int, caption: int) -> Example:
         """Crop `index` with its caption number `caption`."""
-        row, crop, captions = self.crops[index]
-        rate = self.codec["frame_rate"]
-        first, last = round(crop["start_s"] * rate), round(crop["end_s"] * rate)
-        last = min(last, row["length"])
-        text = captions[caption % len(captions)]
+        crop = self.crops[index]
+        text = crop.captions[caption % len(crop.captions)]
         start, end = self.offsets[text]
         return Example(
-            np.asarray(self.tokens[row["at"] + first : row["at"] + last]).astype(np.int64),
+            np.asarray(self.tokens[crop.at : crop.at + crop.length]).astype(np.int64),
             np.asarray(self.text[start:end]).astype(np.float32),
             text,
-            first,
-            row["duration_s"],
-            crop,
+            crop.duration_s,
+            crop.facts,
         )
 
 

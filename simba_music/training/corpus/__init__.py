@@ -1,1 +1,1 @@
-"""Composed corpus: scores, rendered audio, facts and captions."""
+"""Corpus: composed scores or own recordings, their audio, facts and captions."""

@@ -1,142 +1,148 @@
 """Corpus stages: compose scores with facts, render them to audio, and write captions."""
 
 import functools
-import json
 import logging
 import math
-import random
-from collections.abc import Iterator
+import time
+from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pretty_midi
+from tqdm import tqdm
 
 from simba_music.training.corpus.captions import captions
 from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.facts import crop_facts
+from simba_music.training.corpus.facts import piece_facts
+from simba_music.training.corpus.production import FONTS, produce
+from simba_music.training.corpus.store import (
+    CAPTIONS,
+    MANIFEST,
+    Row,
+    claim_sample_rate,
+    read_rows,
+    shard_path,
+    shards,
+    to_int16,
+    write_array,
+    write_rows,
+)
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = "manifest.jsonl"
 SAMPLE_RATE = 24_000
-PIECES_PER_SHARD = 100
-CROP_S = 10.0
-TAIL_S = 1.0
-GRID_S = 0.5
+PIECES_PER_SHARD = 50
+CAPTION_SEEDS = 64  # more than a piece has crops
 
 
-def split_of(seed: int) -> str:
-    """train, valid or test (90, 5, 5 %), by piece."""
-    value = random.Random(f"split{seed}").random()
-    return "train" if value < 0.9 else "valid" if value < 0.95 else "test"
+def compose_piece(seed: int, out: Path | None = None) -> Row:
+    """Compose one piece, write its MIDI to `out/midi`, and return its manifest row."""
+    score, _, draft = compose(seed)
+    if out is not None:
+        score.write(str(out / "midi" / f"{seed}.mid"))
+    return piece_facts(score, draft)
 
 
-def _piece(seed: int) -> tuple[pretty_midi.PrettyMIDI, dict[str, Any]]:
-    score, plan = compose(seed)
-    total_s = min(30.0, math.ceil((score.get_end_time() + TAIL_S) / GRID_S) * GRID_S)
-    spans = [(0.0, total_s)]
-    rng = random.Random(f"crops{seed}")
-    if total_s > CROP_S:
-        starts = [round(rng.uniform(0, total_s - CROP_S) / GRID_S) * GRID_S for _ in range(2)]
-        spans += [(0.0, CROP_S), *((s, s + CROP_S) for s in starts)]
-    crops = []
-    for start_s, end_s in spans:
-        try:
-            crops.append(crop_facts(score, plan, start_s, end_s))
-        except ValueError:
-            continue
-    return score, {"seed": seed, "split": split_of(seed), "duration_s": total_s, "crops": crops}
+def compose_corpus(hours: float, seed: int, out: Path, workers: int) -> None:
+    """Write `hours` of scores (MIDI) and the manifest, one line of facts a piece.
 
-
-def compose_corpus(hours: float, seed: int, out: Path) -> None:
-    """Write `hours` of scores (MIDI) and `manifest.jsonl`, one line of facts a piece."""
+    Piece `i` has the seed `seed + i`; the manifest comes last, so an interrupted run starts over.
+    """
     (out / "midi").mkdir(parents=True, exist_ok=True)
-    rows, total_s, piece = [], 0.0, seed
-    while total_s < hours * 3600:
-        score, row = _piece(piece)
-        score.write(str(out / "midi" / f"{piece}.mid"))
-        rows.append(row)
-        total_s += row["duration_s"]
-        piece += 1
+    rows, total_s = list[Row](), 0.0
+    task = functools.partial(compose_piece, out=out)
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        tqdm(total=hours * 3600, unit="s", unit_scale=True, desc="compose", disable=None) as bar,
+    ):
+        while total_s < hours * 3600:
+            first = seed + len(rows)
+            count = max(workers, min(1000, math.ceil((hours * 3600 - total_s) / 33)))
+            for row in pool.map(task, range(first, first + count), chunksize=10):
+                if total_s < hours * 3600:
+                    rows.append(row | {"shard": len(rows) // PIECES_PER_SHARD})
+                    total_s += row["duration_s"]
+                    bar.update(min(row["duration_s"], bar.total - bar.n))
+                else:  # composed ahead of need
+                    (out / "midi" / f"{row['id']}.mid").unlink()
     write_rows(out / MANIFEST, rows)
-    logger.info("%d pieces, %.1f h", len(rows), total_s / 3600)
+    logger.info("%d pieces, %.2f h, splits %s", len(rows), total_s / 3600, dict(_splits(rows)))
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file."""
-    with path.open() as lines:
-        for line in lines:
-            yield json.loads(line)
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write JSON lines through a temporary file."""
-    part = path.with_suffix(".part")
-    part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    part.replace(path)
+def _splits(rows: list[Row]) -> Counter[str]:
+    return Counter(row["split"] for row in rows)
 
 
 @functools.cache
-def _renderer() -> Any:
+def renderer(sample_rate: int) -> Any:
     """One synthesiser a process: loading the soundfonts takes seconds."""
     from simba_music.training.corpus.render import Renderer
 
-    return Renderer(SAMPLE_RATE)
+    return Renderer(sample_rate)
 
 
-def render_shard(out: Path, shard: int, rows: list[dict[str, Any]]) -> int:
-    """Render one shard of pieces to `audio/NNNN.npy`, int16 `[T]`, pieces end to end."""
-    path = out / "audio" / f"{shard:04d}.npy"
-    if path.exists():
-        return shard
-    parts = []
-    for row in rows:
-        score = pretty_midi.PrettyMIDI(str(out / "midi" / f"{row['seed']}.mid"))
-        samples = _renderer().render(score, row["duration_s"], row["seed"])
-        parts.append((samples * 32767).clip(-32768, 32767).astype(np.int16))
-    with path.with_suffix(".part").open("wb") as file:
-        np.save(file, np.concatenate(parts))
-    path.with_suffix(".part").replace(path)
-    return shard
+def render_piece(row: Row, sample_rate: int) -> np.ndarray:
+    """Compose a piece again from its seed and render it, int16 `[T]`."""
+    score, plan, _ = compose(row["seed"])
+    production = produce(plan, FONTS)
+    return to_int16(renderer(sample_rate).render(score, production, row["duration_s"]))
 
 
-def shards(out: Path) -> list[list[dict[str, Any]]]:
-    """Manifest rows grouped by audio shard."""
-    rows = list(read_rows(out / MANIFEST))
-    return [rows[i : i + PIECES_PER_SHARD] for i in range(0, len(rows), PIECES_PER_SHARD)]
+def render_shard(out: Path, rows: list[Row], sample_rate: int) -> float:
+    """Render one shard of pieces that is not there yet; returns its length in seconds."""
+    path = shard_path(out, rows[0]["shard"])
+    if not path.exists():
+        write_array(path, np.concatenate([render_piece(row, sample_rate) for row in rows]))
+    return sum(float(row["duration_s"]) for row in rows)
 
 
-def render_corpus(out: Path, workers: int) -> None:
-    """Render every shard that is not there yet, `workers` at a time."""
-    (out / "audio").mkdir(exist_ok=True)
-    groups = shards(out)
-    with ProcessPoolExecutor(workers) as pool:
-        jobs = [pool.submit(render_shard, out, i, rows) for i, rows in enumerate(groups)]
-        for job in jobs:
-            logger.info("shard %d of %d rendered", job.result() + 1, len(groups))
+def first_hours(groups: list[list[Row]], hours: float | None) -> list[list[Row]]:
+    """The first shards that hold `hours` of audio; None is all."""
+    total_s, kept = 0.0, []
+    for rows in groups:
+        if hours is not None and total_s >= hours * 3600:
+            break
+        kept.append(rows)
+        total_s += sum(row["duration_s"] for row in rows)
+    return kept
 
 
-def shard_audio(out: Path, shard: int) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Every piece of a rendered shard: its manifest row and its int16 samples `[T]`."""
-    samples, at = np.load(out / "audio" / f"{shard:04d}.npy", mmap_mode="r"), 0
-    for row in shards(out)[shard]:
-        length = round(row["duration_s"] * SAMPLE_RATE)
-        yield row, samples[at : at + length]
-        at += length
+def render_corpus(
+    out: Path, workers: int, hours: float | None = None, sample_rate: int = SAMPLE_RATE
+) -> None:
+    """Render the first `hours` of pieces, shard by shard; a second run goes on where one stopped.
 
-
-def piece_audio(out: Path) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Every piece of the corpus: its manifest row and its int16 samples `[T]`."""
-    for shard in range(len(shards(out))):
-        yield from shard_audio(out, shard)
+    Raises:
+        RequestError: If the corpus holds audio at another rate, or nothing can be rendered here.
+    """
+    groups = first_hours(shards(out), hours)
+    renderer(sample_rate)  # fails here, with its advice, rather than in every worker
+    claim_sample_rate(out, sample_rate)
+    total_s = sum(row["duration_s"] for rows in groups for row in rows)
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        tqdm(total=total_s, unit="s", unit_scale=True, desc="render", disable=None) as bar,
+    ):
+        started = time.monotonic()
+        jobs = [pool.submit(render_shard, out, rows, sample_rate) for rows in groups]
+        try:
+            for job in jobs:
+                bar.update(job.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    speed = total_s / (time.monotonic() - started)
+    logger.info("%.2f h, %.0f times real time on %d workers", total_s / 3600, speed, workers)
 
 
 def caption_corpus(out: Path) -> None:
-    """Write `captions.jsonl`: per piece, per crop, three captions."""
+    """Write `captions.jsonl`: per piece, per crop, six captions."""
     rows = []
-    for row in read_rows(out / MANIFEST):
-        texts = [captions(crop, row["seed"] * 16 + i) for i, crop in enumerate(row["crops"])]
-        rows.append({"seed": row["seed"], "captions": texts})
-    write_rows(out / "captions.jsonl", rows)
+    for row in tqdm(list(read_rows(out / MANIFEST)), unit="piece", desc="caption", disable=None):
+        texts = [
+            captions(crop, row["seed"] * CAPTION_SEEDS + i) for i, crop in enumerate(row["crops"])
+        ]
+        rows.append({"id": row["id"], "captions": texts})
+    write_rows(out / CAPTIONS, rows)

@@ -1,75 +1,242 @@
-"""Facts of a crop: what sounds between two times of a score, read from its notes."""
+"""Facts: what sounds in a piece and in each of its crops, read from the notes."""
 
+import math
+import random
 from typing import Any
 
 import pretty_midi
 
-from simba_music.training.corpus.plan import KEYS, Plan
+from simba_music.training.corpus.draft import Draft
+from simba_music.training.corpus.drums import KEYS as DRUM_KEYS
+from simba_music.training.corpus.plan import Plan
+from simba_music.training.corpus.production import FONTS, produce
+from simba_music.training.corpus.tables import instruments
+from simba_music.training.corpus.theory import BRIGHT, KEYS
 
-TEMPO_WORDS = ((72, "slow"), (104, "mid-tempo"), (136, "upbeat"), (1000, "fast"))
+GRID_S = 0.5  # crops are a multiple of this long
+LONGEST_S, SHORTEST_S = 30.0, 10.0
+TAIL_S = 1.5  # for the last notes to ring
+EARLY_S = 0.03  # humanised notes may start before their bar
+HEARD_S = 0.3  # what sounds for less is neither named nor denied
+TEMPO_WORDS = ((70, "slow"), (108, "medium"), (138, "upbeat"), (1000, "fast"))
+DRUM_WORDS = {
+    "kick": "kick", "snare": "snare", "rim": "rimshot", "brush": "brushes", "clap": "claps",
+    "hat": "hi-hats", "open": "hi-hats", "pedal": "hi-hats", "crash": "cymbals", "ride": "cymbals",
+    "tom": "toms", "tom_low": "toms", "tambourine": "tambourine", "cowbell": "cowbell",
+    "bongo": "bongos", "conga": "congas", "conga_low": "congas", "shaker": "shakers",
+    "claves": "claves",
+}  # fmt: skip
+_DRUM_NAMES = {key: DRUM_WORDS[name] for name, key in DRUM_KEYS.items() if name != "brush"}
 
 
 def tempo_word(tempo: float) -> str:
-    """Word for a tempo in beats per minute."""
+    """Word for a tempo in beats a minute."""
     return next(word for limit, word in TEMPO_WORDS if tempo < limit)
 
 
-def mood(mode: str, tempo: float, dynamics: str) -> str:
-    """Mood by valence (mode) and arousal (tempo, dynamics), after Russell's circumplex."""
-    bright = mode in ("major", "mixolydian", "pentatonic")
-    arousal = (tempo >= 100) + (tempo >= 136) + (dynamics == "loud") - (dynamics == "soft")
-    if arousal <= 0:
-        return "calm" if bright else "sad"
-    if arousal == 1:
-        return "happy" if bright else "melancholic"
-    return "joyful" if bright else "tense"
+def energy(tempo: float, dynamics: str, density: str, drums: bool) -> int:
+    """Arousal from 0 (calm) to 3 (excited), from tempo, loudness, density and drums."""
+    points = (tempo >= 100) + (tempo >= 138) + (dynamics == "loud") - (dynamics == "soft")
+    points += (density == "busy") - (density == "sparse") + drums
+    return max(0, min(3, points))
+
+
+def mood(mode: str, arousal: int) -> str:
+    """Mood by valence (mode) and arousal, after Russell's circumplex (1980)."""
+    words = (
+        ("calm", "relaxed", "happy", "joyful")
+        if mode in BRIGHT
+        else ("sad", "melancholic", "moody", "tense")
+    )
+    return words[arousal]
+
+
+def crop_spans(draft: Draft, sounds_until_s: float) -> list[tuple[float, float]]:
+    """(start, end) in seconds: the whole piece, or crops of 10 to 30 s cut where phrases start.
+
+    Together they cover the piece; lengths are multiples of 0.5 s.
+    """
+    plan, rng = draft.plan, random.Random(f"crops{draft.plan.seed}")
+    total_s = _up(sounds_until_s + TAIL_S)
+    starts = [0.0]
+    while total_s - starts[-1] > LONGEST_S:
+        wish = starts[-1] + rng.uniform(12, 26)
+        options = []
+        for bar in draft.bars[1:]:
+            at = round(draft.seconds(bar.start) - EARLY_S, 2)
+            length = at - starts[-1]
+            if SHORTEST_S <= length <= LONGEST_S and total_s - at >= SHORTEST_S:
+                phrase = 0 if bar.within == 0 else 2 if bar.within % 4 == 0 else 6
+                options.append((phrase + abs(at - wish) / 4, at))
+        if not options:  # a bar longer than what is left to choose from
+            options = [(0.0, round(starts[-1] + (total_s - starts[-1]) / 2, 2))]
+        starts.append(min(options)[1])
+    spans = []
+    for i, start in enumerate(starts):
+        if i + 1 < len(starts):
+            length = math.floor((starts[i + 1] - start) / GRID_S) * GRID_S
+        else:
+            length = min(LONGEST_S, _up(total_s - start))
+        spans.append((start, round(start + length, 2)))
+    assert plan.n_bars == len(draft.bars)
+    return spans
+
+
+def _up(seconds: float) -> float:
+    return math.ceil(seconds / GRID_S - 1e-9) * GRID_S
+
+
+def piece_facts(score: pretty_midi.PrettyMIDI, draft: Draft) -> dict[str, Any]:
+    """The manifest row of a piece: its own facts and those of its crops."""
+    plan = draft.plan
+    spans = crop_spans(draft, score.get_end_time())
+    form, at = [], 0
+    for section in plan.sections:
+        form.append({"section": section.name, "start_s": round(draft.seconds(at), 2)})
+        at += len(section.bars) * plan.steps
+    return {
+        "id": str(plan.seed),
+        "seed": plan.seed,
+        "split": plan.split,
+        "duration_s": spans[-1][1],
+        "genre": plan.genre,
+        "tempo": plan.tempo,
+        "metre": plan.metre,
+        "key": KEYS[plan.key],
+        "mode": plan.mode,
+        "lineup": plan.lineup,
+        "form": form,
+        "crops": [crop_facts(score, draft, start, end, spans[-1][1]) for start, end in spans],
+    }
 
 
 def crop_facts(
-    score: pretty_midi.PrettyMIDI, plan: Plan, start_s: float, end_s: float
+    score: pretty_midi.PrettyMIDI, draft: Draft, start_s: float, end_s: float, piece_s: float
 ) -> dict[str, Any]:
     """Facts of the crop [start_s, end_s) in seconds; instruments are those that sound in it.
 
     Raises:
         ValueError: If nothing sounds in the crop.
     """
-    roles: dict[str, str] = {}
-    pitches: list[int] = []
-    onsets = 0
+    plan = draft.plan
+    roles, silent, onsets = dict[str, str](), set(plan.lineup), 0
+    pitched: list[pretty_midi.Note] = []
+    lead: list[pretty_midi.Note] = []
+    percussion: set[str] = set()
     for part in score.instruments:
-        sounding = [n for n in part.notes if n.start < end_s - 0.05 and n.end > start_s + 0.05]
-        if not sounding:
-            continue
         role, name = part.name.split(":")
+        notes = [n for n in part.notes if n.start < end_s and n.end > start_s]
+        if notes:
+            silent.discard(role)
+        heard_s = sum(min(n.end, end_s) - max(n.start, start_s) for n in notes)
+        begun = [n for n in notes if n.start >= start_s - EARLY_S]
+        if heard_s < HEARD_S or (part.is_drum and len(begun) < 3):
+            continue
         roles[role] = name
-        onsets += len({round(n.start, 1) for n in sounding if n.start >= start_s})
-        if role != "drums":
-            pitches += [n.pitch for n in sounding]
+        onsets += len({round(n.start, 1) for n in begun})
+        if part.is_drum:
+            percussion = _percussion(plan, begun)
+        else:
+            pitched += begun
+            lead = begun if role in ("melody", "arpeggio") and not lead else lead
     if not roles:
         raise ValueError(f"Nothing sounds between {start_s} s and {end_s} s of this score.")
-    rate = onsets / (end_s - start_s)
-    centre = sum(pitches) / max(1, len(pitches))
     voices = sorted({name for role, name in roles.items() if role != "drums"})
+    rate = onsets / (end_s - start_s) / len(roles)
+    density = "sparse" if rate < 1.1 else "busy" if rate > 3.6 else "moderate"
+    drums = "drums" in roles
+    arousal = energy(plan.tempo, plan.dynamics, density, drums)
+    notes = lead or pitched
+    centre = sum(n.pitch for n in notes) / max(1, len(notes))
+    names = [s.name for s in plan.sections]
+    ends = end_s >= piece_s
+    players = len(voices) + drums
     return {
         "start_s": start_s,
         "end_s": end_s,
+        "whole": start_s == 0 and ends,
+        "ends": ends,
         "genre": plan.genre,
         "tempo": plan.tempo,
-        "tempo_word": tempo_word(plan.tempo),
+        "tempo_word": tempo_word(plan.tempo if plan.metre != "6/8" else plan.tempo * 1.5),
         "metre": plan.metre,
         "key": KEYS[plan.key],
         "mode": plan.mode,
-        "mood": mood(plan.mode, plan.tempo, plan.dynamics),
+        "mood": mood(plan.mode, arousal),
+        "energy": arousal,
         "dynamics": plan.dynamics,
+        "articulation": _articulation(lead),
         "roles": roles,
         "instruments": voices,
-        "drums": "drums" in roles,
-        "texture": "solo"
-        if len(voices) == 1 and "drums" not in roles
-        else "duo"
-        if len(voices) == 2 and "drums" not in roles
-        else "ensemble",
+        "drums": drums,
+        "percussion": sorted(percussion),
+        "silent": _silent(score, start_s, end_s),
+        "texture": {1: "solo", 2: "duo", 3: "trio"}.get(players, "band"),
         "onsets_per_s": round(rate, 2),
-        "density": "sparse" if rate < 2 else "busy" if rate > 7 else "moderate",
-        "register": "low" if centre < 52 else "high" if centre > 72 else "middle",
+        "density": density,
+        "register": "low" if centre < 53 else "high" if centre > 74 else "middle",
+        "features": _features(plan, roles),
+        "form": [n for n in names if n != "ending"] if start_s == 0 and ends else [],
+        "slows_down": ends and plan.ritardando,
+        **produce(plan, FONTS).facts(),
     }
+
+
+def _percussion(plan: Plan, notes: list[pretty_midi.Note]) -> set[str]:
+    """Words for the percussion that is hit at least twice."""
+    names = _DRUM_NAMES | ({DRUM_KEYS["snare"]: "brushes"} if plan.groove == "brushes" else {})
+    words = [names[n.pitch] for n in notes]
+    return {word for word in words if words.count(word) >= 2}
+
+
+def _silent(score: pretty_midi.PrettyMIDI, start_s: float, end_s: float) -> list[str]:
+    """Families of which not one note sounds, drums among them: what may be denied."""
+    families = {i.family for i in instruments().values()} | {"drums"}
+    for part in score.instruments:
+        if any(n.start < end_s and n.end > start_s - 1 for n in part.notes):
+            role, name = part.name.split(":")
+            voice = instruments().get(name)
+            families -= {voice.family, *voice.near} if voice else {"drums"}
+            if role == "bass":
+                families.discard("bass")
+    return sorted(families)
+
+
+def _articulation(notes: list[pretty_midi.Note]) -> str:
+    """Legato, staccato or detached, by the share of the time to the next note that sounds."""
+    shares = []
+    for note, following in zip(notes, notes[1:], strict=False):
+        gap = following.start - note.start
+        if gap > 0.05:
+            shares.append(min(1.2, (note.end - note.start) / gap))
+    if len(shares) < 3:
+        return "unknown"
+    middle = sorted(shares)[len(shares) // 2]
+    return "legato" if middle > 0.93 else "staccato" if middle < 0.6 else "detached"
+
+
+def _features(plan: Plan, roles: dict[str, str]) -> list[str]:
+    """What is played, beyond who plays."""
+    found = []
+    guitar = instruments()[roles["chords"]].family == "guitar" if "chords" in roles else False
+    if "bass" in roles and plan.bass_line == "walking":
+        found.append("walking bass")
+    if "arpeggio" in roles:
+        found.append("arpeggio")
+    if guitar and plan.comping in ("strum", "pulse", "block"):
+        found.append("strumming")
+    if "chords" in roles and plan.comping in ("offbeat", "skank"):
+        found.append("offbeat chords")
+    if "drums" in roles and plan.groove in ("house", "techno", "disco"):
+        found.append("four on the floor")
+    if "drums" in roles and plan.groove in ("trap", "hiphop", "electro"):
+        found.append("programmed drums")
+    if plan.style.swing and {"bass", "drums"} & set(roles):
+        found.append("swing")
+    if "pad" in roles or ("chords" in roles and plan.comping == "sustain"):
+        found.append("sustained chords")
+    if plan.style.harmony in ("drone", "vamp") or plan.genre == "minimalism":
+        found.append("repetitive")
+    if plan.style.harmony == "drone":
+        found.append("drone")
+    return found

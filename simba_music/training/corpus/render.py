@@ -1,75 +1,88 @@
-"""Rendering: a score becomes mono audio through FluidSynth and a General MIDI soundfont."""
+"""Rendering: a score becomes stems through FluidSynth and our synthesis, and stems a mix."""
 
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pretty_midi
 
-from simba_music import audio
+from simba_music.errors import RequestError
+from simba_music.training.corpus.mix import mix
+from simba_music.training.corpus.production import Production
+from simba_music.training.corpus.synthesis import synthesise
+from simba_music.training.corpus.tables import instruments
 
-# Where Debian installs the two MIT-licensed General MIDI soundfonts.
+# Where Debian installs the two MIT-licensed General MIDI soundfonts. (TimGM6mb is GPL.)
 SOUNDFONTS = (
     "/usr/share/sounds/sf2/FluidR3_GM.sf2",
     "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
 )
-LEVEL_LUFS = -20.0
-DRUM_CHANNEL = 9
+_SETTINGS = {"synth.reverb.active": 0, "synth.chorus.active": 0}  # the mix has its own room
 
 
 class Renderer:
     """One FluidSynth with its soundfonts loaded, for many scores."""
 
-    def __init__(self, sample_rate: int, soundfonts: Sequence[str] = SOUNDFONTS):
+    def __init__(self, sample_rate: int):
         """Load the soundfonts.
 
         Raises:
-            FileNotFoundError: If one is not installed.
-            ImportError: If the FluidSynth library is not installed.
+            RequestError: If one, or the FluidSynth library, is not installed.
         """
-        import fluidsynth
-
-        for path in soundfonts:
+        hint = (
+            "Install them: apt-get install fluidsynth fluid-soundfont-gm "
+            "musescore-general-soundfont-small"
+        )
+        try:
+            import fluidsynth
+        except ImportError as error:
+            raise RequestError(f"The FluidSynth library is not installed. {hint}") from error
+        for path in SOUNDFONTS:
             if not Path(path).exists():
-                raise FileNotFoundError(
-                    f"Soundfont {path} not found. Install it: apt-get install fluidsynth "
-                    "fluid-soundfont-gm musescore-general-soundfont-small"
-                )
+                raise RequestError(f"Soundfont {path} not found. {hint}")
         self.sample_rate = sample_rate
-        self._synth: Any = fluidsynth.Synth(gain=0.5, samplerate=float(sample_rate))
-        self._fonts = [self._synth.sfload(path) for path in soundfonts]
+        self._synth: Any = fluidsynth.Synth(gain=0.6, samplerate=float(sample_rate), **_SETTINGS)
+        self._fonts = [self._synth.sfload(path) for path in SOUNDFONTS]
 
-    def render(self, score: pretty_midi.PrettyMIDI, duration_s: float, seed: int) -> np.ndarray:
-        """Render `duration_s` seconds at -20 LUFS; the seed chooses soundfont, balance, reverb.
+    def stems(
+        self, score: pretty_midi.PrettyMIDI, production: Production, duration_s: float
+    ) -> list[tuple[str, np.ndarray]]:
+        """(role, float32 samples `[T]`) of every part, unbalanced."""
+        length = round(duration_s * self.sample_rate)
+        font = self._fonts[production.soundfont]
+        out = []
+        for part in score.instruments:
+            role, name = part.name.split(":")
+            patch = None if part.is_drum else instruments()[name].patch
+            if patch:
+                samples = synthesise(patch, part.notes, length, self.sample_rate)
+            else:
+                samples = self._play(part, font, length)
+            out.append((role, samples))
+        return out
+
+    def render(
+        self, score: pretty_midi.PrettyMIDI, production: Production, duration_s: float
+    ) -> np.ndarray:
+        """Render and mix a score, whose tracks are named `role:instrument`.
 
         Returns:
-            float32 samples `[T]`.
+            float32 samples `[T]` at about -20 LUFS.
         """
-        rng = random.Random(seed)
-        font = rng.choice(self._fonts)
+        return mix(self.stems(score, production, duration_s), production, self.sample_rate)
+
+    def _play(self, part: pretty_midi.Instrument, font: int, length: int) -> np.ndarray:
         synth = self._synth
         synth.system_reset()
-        reverb = rng.choice((0, 20, 45, 75))
-        events: list[tuple[float, int, int, int, int]] = []
-        pitched = [c for c in range(16) if c != DRUM_CHANNEL]
-        for part in score.instruments:
-            channel = DRUM_CHANNEL if part.is_drum else pitched.pop(0)
-            synth.program_select(channel, font, 128 if part.is_drum else 0, part.program)
-            role = part.name.split(":")[0]
-            level = {"melody": 105, "chords": 82, "bass": 98, "drums": 92}[role] + rng.randint(
-                -10, 10
-            )
-            synth.cc(channel, 7, level)
-            synth.cc(channel, 91, reverb)
-            for note in part.notes:
-                events.append((note.start, 1, channel, note.pitch, note.velocity))
-                events.append((note.end, 0, channel, note.pitch, 0))
-        total = round(duration_s * self.sample_rate)
+        channel = 9 if part.is_drum else 0
+        bank = 128 if part.is_drum else 0
+        if synth.program_select(channel, font, bank, part.program) != 0:
+            synth.program_select(channel, font, bank, 0)  # the standard kit
+        events = [(n.start, 1, n.pitch, n.velocity) for n in part.notes]
+        events += [(n.end, 0, n.pitch, 0) for n in part.notes]
         chunks, done = [], 0
-        for time_s, on, channel, pitch, velocity in sorted(events):
-            until = min(total, round(time_s * self.sample_rate))
+        for time_s, on, pitch, velocity in sorted(events):
+            until = min(length, round(time_s * self.sample_rate))
             if until > done:
                 chunks.append(synth.get_samples(until - done))
                 done = until
@@ -77,9 +90,6 @@ class Renderer:
                 synth.noteon(channel, pitch, velocity)
             else:
                 synth.noteoff(channel, pitch)
-        chunks.append(synth.get_samples(max(0, total - done)))
-        stereo = np.concatenate(chunks).reshape(-1, 2)[:total]
-        mono = stereo.astype(np.float32).mean(axis=1) / 32768.0
-        fade = round(0.05 * self.sample_rate)
-        mono[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
-        return audio.normalise_array(mono, self.sample_rate, LEVEL_LUFS)
+        chunks.append(synth.get_samples(max(0, length - done)))
+        stereo = np.concatenate(chunks).reshape(-1, 2)[:length]
+        return (stereo[:, 0].astype(np.float32) + stereo[:, 1]) / np.float32(65536)

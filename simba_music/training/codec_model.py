@@ -1,0 +1,104 @@
+"""Codec to train: its shape, its initialisation, and its export as a stock EncodecModel."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
+from transformers import EncodecConfig, EncodecModel
+
+INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
+
+# Strides of the decoder by (sample rate in Hz, frame rate in Hz).
+RATIOS = {
+    (24_000, 50): (8, 5, 4, 3),
+    (24_000, 75): (8, 5, 4, 2),
+    (32_000, 50): (8, 5, 4, 4),
+}
+
+
+@dataclass(frozen=True)
+class CodecShape:
+    """What defines the network: rates in Hz, number of codes, filters of the outermost layer."""
+
+    sample_rate: int = 24_000
+    frame_rate: int = 50
+    codes: int = 2048
+    filters: int = 16
+    lstm: bool = False  # False exports a zero LSTM, which is the identity as it is residual
+
+    @property
+    def hop(self) -> int:
+        """Samples a frame."""
+        return self.sample_rate // self.frame_rate
+
+    def config(self) -> EncodecConfig:
+        """The stock configuration: one codebook, mono, not causal."""
+        config = EncodecConfig(
+            sampling_rate=self.sample_rate,
+            upsampling_ratios=list(RATIOS[self.sample_rate, self.frame_rate]),
+            codebook_size=self.codes,
+            codebook_dim=128,
+            hidden_size=128,
+            num_filters=self.filters,
+            target_bandwidths=[self.frame_rate * math.log2(self.codes) / 1000],
+            use_causal_conv=False,
+            use_conv_shortcut=False,
+            pad_mode="constant",
+            num_lstm_layers=1,
+        )
+        assert config.num_quantizers == 1
+        return config
+
+
+def build_autoencoder(shape: CodecShape) -> EncodecModel:
+    """An EncodecModel to train: no weight norm, variance-preserving initialisation."""
+    model = EncodecModel(shape.config())
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            fan_in = module.in_channels * module.kernel_size[0]
+            if isinstance(module, nn.ConvTranspose1d):
+                fan_in //= module.stride[0]
+            nn.init.normal_(module.weight, std=fan_in**-0.5)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    if not shape.lstm:
+        for half in (model.encoder, model.decoder):
+            for index, layer in enumerate(half.layers):
+                if type(layer).__name__ == "EncodecLSTM":
+                    half.layers[index] = nn.Identity()
+    return model
+
+
+def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> EncodecModel:
+    """The same network, with code vectors `[V, D]`, as a stock EncodecModel; gain folded in."""
+    stock = EncodecModel(shape.config())
+    for module in stock.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    for name, parameter in stock.named_parameters():
+        if "lstm" in name:
+            nn.init.zeros_(parameter)
+    result = stock.load_state_dict(trained.state_dict(), strict=False)
+    assert not result.unexpected_keys and all("lstm" in key for key in result.missing_keys)
+    encoder: Any = stock.encoder.layers
+    decoder: Any = stock.decoder.layers
+    with torch.no_grad():
+        encoder[0].conv.weight.mul_(INPUT_GAIN)
+        decoder[-1].conv.weight.div_(INPUT_GAIN)
+        decoder[-1].conv.bias.div_(INPUT_GAIN)
+    for module in stock.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            weight_norm(module)
+    quantizers: Any = stock.quantizer.layers
+    book = quantizers[0].codebook
+    book.embed.copy_(codes)
+    book.embed_avg.copy_(codes)
+    book.cluster_size.fill_(1)
+    book.inited.fill_(1)
+    return stock.eval()
