@@ -1,7 +1,8 @@
-"""Frozen EnCodec: Waveform <-> tokens; frame rate, vocabulary, sample rate."""
+"""Frozen EnCodec: Waveform <-> tokens, whole or streamed; frame rate, codes, sample rate."""
 
 import logging
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,24 @@ from simba_music.files import check_sha256
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
+
+
+_CONTEXT = 3  # frames that the upsampling layers reach to either side
+
+
+@dataclass(frozen=True)
+class DecodeState:
+    """What a streaming decode carries from one chunk to the next.
+
+    `tokens` `[B, K, n]` and `frames` `[B, C, m]` (the LSTM's output) hold the last frames before
+    the first convolution and before the upsampling; of them, `read` and `sounded` are context.
+    """
+
+    tokens: Tensor
+    read: int
+    hidden: tuple[Tensor, Tensor] | None
+    frames: Tensor | None
+    sounded: int
 
 
 class Codec:
@@ -84,16 +103,83 @@ class Codec:
         Raises:
             ValueError: If the shape is not that or an id is outside the codebook.
         """
-        if tokens.ndim != 3 or tokens.shape[1] != 1 or tokens.shape[2] == 0:
-            raise ValueError(f"Tokens must be [B, 1, S] with S > 0, got {list(tokens.shape)}.")
+        if tokens.ndim == 3 and tokens.shape[2] == 0:
+            raise ValueError("There are no frames to decode: tokens must be [B, 1, S], S > 0.")
+        self._check(tokens)
+        device = next(self.model.parameters()).device
+        samples = self.model.decode(tokens[None].to(device), [None]).audio_values.cpu()
+        return [Waveform(row, self.sample_rate) for row in samples]
+
+    def decode_init(self, batch: int) -> DecodeState:
+        """State of a streaming decode of `batch` clips that has heard nothing yet."""
+        return DecodeState(torch.zeros(batch, 1, 0, dtype=torch.long), 0, None, None, 0)
+
+    def decode_step(self, tokens: Tensor, state: DecodeState) -> tuple[list[Waveform], DecodeState]:
+        """Decode the next tokens `[B, 1, s]`, as far as no later token can change it.
+
+        All chunks end to end, with `decode_flush` last, are what `decode` returns. The decoder
+        reaches six frames ahead unless it is causal, so a chunk may hold less than it was given.
+
+        Raises:
+            ValueError: As `decode`.
+        """
+        self._check(tokens)
+        return self._advance(tokens, state, last=False)
+
+    def decode_flush(self, state: DecodeState) -> list[Waveform]:
+        """The rest of a streaming decode."""
+        return self._advance(state.tokens[..., :0], state, last=True)[0]
+
+    @torch.no_grad()
+    def _advance(
+        self, tokens: Tensor, state: DecodeState, last: bool
+    ) -> tuple[list[Waveform], DecodeState]:
+        first, lstm, *upsampling = self.model.decoder.layers
+        config, device = self.model.config, next(self.model.parameters()).device
+        reach = config.kernel_size - 1
+        ahead = 0 if config.use_causal_conv or last else reach // 2
+        tokens = torch.cat([state.tokens, tokens], dim=-1)
+        final = tokens.shape[-1] - ahead  # frames that later tokens cannot change
+        if state.hidden is None and not last and tokens.shape[-1] <= reach:
+            final = 0  # the padding before the first frame mirrors those after it
+        hidden, frames = state.hidden, state.frames
+        if final > state.read:
+            embedded = self.model.quantizer.decode(tokens.transpose(0, 1).to(device))
+            new = first(embedded)[..., state.read : final]
+            steps = new.permute(2, 0, 1)
+            out, hidden = lstm.lstm(steps, hidden)
+            fresh = (out + steps).permute(1, 2, 0)
+            frames = fresh if frames is None else torch.cat([frames, fresh], dim=-1)
+            start = max(0, final - reach)
+            tokens, read = tokens[..., start:], final - start
+        else:
+            read = state.read
+        ahead = 0 if config.use_causal_conv or last else _CONTEXT
+        count = 0 if frames is None else frames.shape[-1] - ahead
+        if frames is None or count <= state.sounded:
+            silence = Waveform(torch.zeros(1, 0), self.sample_rate)
+            carried = DecodeState(tokens, read, hidden, frames, state.sounded)
+            return [silence] * tokens.shape[0], carried
+        samples = frames
+        for layer in upsampling:
+            samples = layer(samples)
+        hop = math.prod(config.upsampling_ratios)
+        samples = samples[..., state.sounded * hop : count * hop].cpu()
+        start = max(0, count - _CONTEXT)
+        carried = DecodeState(tokens, read, hidden, frames[..., start:], count - start)
+        return [Waveform(row, self.sample_rate) for row in samples], carried
+
+    def _check(self, tokens: Tensor) -> None:
+        """Refuse tokens that are not `[B, 1, S]` ids of the codebook."""
+        if tokens.ndim != 3 or tokens.shape[1] != 1:
+            raise ValueError(f"Tokens must be [B, 1, S], got {list(tokens.shape)}.")
+        if tokens.numel() == 0:
+            return
         low, high = int(tokens.min()), int(tokens.max())
         if low < 0 or high >= self.ref.codebook_size:
             raise ValueError(
                 f"Token ids must be 0 to {self.ref.codebook_size - 1}, got {low} to {high}."
             )
-        device = next(self.model.parameters()).device
-        samples = self.model.decode(tokens[None].to(device), [None]).audio_values.cpu()
-        return [Waveform(row, self.sample_rate) for row in samples]
 
     @torch.no_grad()
     def encode(self, wave: Waveform) -> Tensor:

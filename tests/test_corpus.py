@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from simba_music.training.corpus.build import CAPTION_SEEDS, compose_piece
-from simba_music.training.corpus.captions import FORMS, captions, words
+from simba_music.training.corpus.captions import FORMS, captions
 from simba_music.training.corpus.check import RELATIVES, krumhansl_key
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.facts import EARLY_S, LONGEST_S, crop_facts, energy, mood
 from simba_music.training.corpus.plan import METRES, held_out_pair, split_of
+from simba_music.training.corpus.speaker import words
 from simba_music.training.corpus.tables import genres, instruments, patterns, progressions
 from simba_music.training.corpus.theory import MODES, chord, pitches, scale_over, voicing
 

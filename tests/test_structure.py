@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from simba_music.files import read_json
-from simba_music.training.report import fill
+from simba_music.training.report import fill, fill_corpus
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "simba_music"
@@ -123,6 +123,9 @@ def test_readmes_tables_are_the_reports():
     readme = (ROOT / "README.md").read_text()
     assert readme.count("<!-- report:") >= 3
     assert fill(readme, read_json(ROOT / "checkpoints" / "REPORT.json")) == readme
+    assert fill_corpus(readme, ROOT / "docs") == readme
+    words = read_json(ROOT / "docs" / "prompt-words.json")
+    assert words["share"] >= 0.65 and all(words["left_out"].values())
 
 
 def test_the_extras_hold_what_does_not_install_beside_cpu_torch():

@@ -12,6 +12,16 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json, write_atomic
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
+CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
+CHECKS = (
+    (
+        "tempo, its double or half within 4 % by librosa (pieces with drums)",
+        "tempo_right_or_double_or_half",
+    ),
+    ("key right or relative by Krumhansl's profiles on the notes", "key_right_or_relative"),
+    ("tonic and third right by the same", "tonic_and_third_right"),
+    ("named instruments whose stem is within 20 dB of the mix", "named_instruments_within_20_db"),
+)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -51,10 +61,39 @@ def fill(text: str, report: dict[str, Any]) -> str:
     return "".join(out)
 
 
+def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
+    """What `corpus check` and `corpus words` found, as README says it."""
+    lines = ["| what an independent ear finds | share | n |", "|---|---|---|"]
+    for text, key in CHECKS:
+        found = check[key]
+        lines.append(f"| {text} | {100 * found['share']:.1f} % | {found['n']} |")
+    corpus = check["corpus"]
+    return (
+        "\n".join(lines)
+        + f"\n\n{check['checked']} pieces of {corpus['pieces']} ({corpus['hours']:g} h, first seed "
+        f"{corpus['first_seed']}): {check['silent']} silent, {check['clipped']} clipped; in all, "
+        f"{check['same_as_another']} the same as another. Machine: {check['machine']}.\n\n"
+        f"The captions can say {words['covered']} of the {words['words']} most frequent content "
+        f"words of `{words['prompts']}`."
+    )
+
+
+def fill_corpus(text: str, docs: Path) -> str:
+    """`text` with its corpus figures as the reports in `docs` have them."""
+    before, _, rest = text.partition(CORPUS_BEGIN)
+    _, _, after = rest.partition(CORPUS_END)
+    found = corpus_text(
+        read_json(docs / "corpus-check.json"), read_json(docs / "prompt-words.json")
+    )
+    return f"{before}{CORPUS_BEGIN}\n{found}\n{CORPUS_END}{after}"
+
+
 def write_readme(report: Path, readme: Path) -> None:
     """Rewrite README's tables, and draw the convergence figure beside it."""
-    write_atomic(readme, fill(readme.read_text(), read_json(report)).encode())
-    draw_convergence(report.parent, readme.parent / "docs" / "convergence.png")
+    docs = readme.parent / "docs"
+    text = fill_corpus(fill(readme.read_text(), read_json(report)), docs)
+    write_atomic(readme, text.encode())
+    draw_convergence(report.parent, docs / "convergence.png")
 
 
 def draw_spectrograms(
