@@ -5,122 +5,10 @@ import errno
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 from simba_music.errors import UserError
-
-
-def _settings(parser: argparse.ArgumentParser) -> None:
-    """Options that choose checkpoints."""
-    group = parser.add_argument_group("checkpoints: a folder, a bundled name, or org/name@revision")
-    group.add_argument("--left", default=os.environ.get("SIMBA_MUSIC_LEFT", "simba"))
-    group.add_argument("--right", default=os.environ.get("SIMBA_MUSIC_RIGHT", "transformer"))
-    group.add_argument(
-        "--scorer",
-        default=os.environ.get("SIMBA_MUSIC_SCORER", "clap"),
-        help='scorer checkpoint, or "none"',
-    )
-    group.add_argument("--device", default=os.environ.get("SIMBA_MUSIC_DEVICE", "auto"))
-    group.add_argument("--threads", type=int, default=int(os.environ.get("SIMBA_MUSIC_THREADS", 1)))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="simba-music", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    generate = commands.add_parser("generate", help="prompts to WAV files and recipes")
-    generate.add_argument("prompt", nargs="?", default="")
-    generate.add_argument(
-        "--prompts",
-        type=Path,
-        metavar="FILE.csv",
-        help="columns id,prompt[,duration_s,seed]; writes manifest.jsonl, resumes",
-    )
-    generate.add_argument("--batch", type=int, default=4, help="prompts decoded together")
-    generate.add_argument("--out", type=Path, default=Path("out"))
-    generate.add_argument(
-        "--model", default="both", help="left, right, both or a checkpoint's name"
-    )
-    for option, kind in (
-        ("duration", float),
-        ("seed", int),
-        ("takes", int),
-        ("temperature", float),
-        ("top-k", int),
-        ("top-p", float),
-        ("guidance", float),
-    ):
-        generate.add_argument(f"--{option}", type=kind)
-    generate.add_argument("--negative")
-    _settings(generate)
-
-    app = commands.add_parser("app", help="open the app in a browser")
-    app.add_argument("--port", type=int)
-    app.add_argument("--share", action="store_true")
-    _settings(app)
-
-    corpus = commands.add_parser("corpus", help="compose or import, render, caption, tokenise")
-    stages = corpus.add_subparsers(dest="stage", required=True)
-
-    def stage(name: str, text: str) -> argparse.ArgumentParser:
-        made = stages.add_parser(name, help=text)
-        made.add_argument("dir", type=Path)
-        return made
-
-    compose = stages.add_parser("compose", help="write scores (MIDI) and their facts")
-    compose.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
-    compose.add_argument("--hours", type=float, default=10.0)
-    compose.add_argument("--seed", type=int, default=1)
-    render = stage("render", "scores to audio; needs FluidSynth and two soundfonts")
-    render.add_argument("--hours", type=float, help="only the first hours")
-    render.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
-    stage("caption", "facts to captions")
-    tokens = stage("tokens", "audio to tokens and captions to text states")
-    tokens.add_argument("--hours", type=float, help="only the first hours")
-    tokens.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
-    for made in (compose, render, tokens):
-        made.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    bring = stages.add_parser("import", help="your own recordings and captions to a corpus")
-    bring.add_argument("audio", type=Path, metavar="AUDIO_DIR")
-    bring.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
-    bring.add_argument(
-        "--captions", type=Path, metavar="FILE.csv", help="columns file,caption[,split,licence]"
-    )
-    bring.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
-    stage("inspect", "a page of counts, pictures, captions and players: DIR/inspect.html")
-    check = stage("check", "compare the facts with what an independent ear finds")
-    check.add_argument("--pieces", type=int, default=200)
-    check.add_argument("--out", type=Path, help="report; default DIR/check.json")
-    freeze = stage("freeze", "200 held-out pieces of a corpus as a benchmark set")
-    freeze.add_argument("--out", type=Path, required=True)
-    words = stage("words", "which frequent words of a caption list ours can produce")
-    words.add_argument("prompts", type=Path, metavar="PROMPTS.csv")
-    words.add_argument("--out", type=Path, default=Path("docs/prompt-words.json"))
-
-    train = commands.add_parser("train", help="train the codec, a language model or the scorer")
-    train.add_argument("stage", choices=("codec", "lm", "clap"))
-    train.add_argument("--corpus", type=Path, required=True)
-    train.add_argument("--out", type=Path, required=True)
-    train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
-    train.add_argument("--preset", default="cpu")
-    train.add_argument("--steps", type=int, help="stop early, for a dry run")
-    train.add_argument("--minutes", type=float, help="codec: time budget")
-    train.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
-    train.add_argument("--device", default="cpu")
-    train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-
-    evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
-    evaluate.add_argument("what", choices=("codec", "prompts", "clips", "all"))
-    evaluate.add_argument("--corpus", type=Path, required=True)
-    evaluate.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
-    evaluate.add_argument("--work", type=Path, default=Path("runs/evaluate"))
-    _settings(evaluate)
-
-    report = commands.add_parser("report", help="write README's tables from REPORT.json")
-    report.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
-    report.add_argument("--readme", type=Path, default=Path("README.md"))
-    return parser
+from simba_music.options import make_parser
 
 
 def _pipeline(args: argparse.Namespace) -> Any:
@@ -192,7 +80,7 @@ def _corpus(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     import torch
 
-    from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
+    from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tagger, tokens
 
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -200,6 +88,9 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "codec":
         preset = codec_trainer.preset_with(args.preset, minutes=args.minutes)
         codec_trainer.train_codec(args.corpus, args.out, preset, state, args.steps, args.device)
+        return
+    if args.stage == "tagger":
+        tagger.train_tagger(args.corpus, args.out, tagger.PRESETS[args.preset])
         return
     ref = tokens.codec_ref(args.codec)
     if args.stage == "lm":
@@ -226,10 +117,25 @@ def _train(args: argparse.Namespace) -> None:
         )
 
 
-def _evaluate(args: argparse.Namespace) -> None:
-    from simba_music.training.evaluation import evaluate
+def _search(args: argparse.Namespace) -> None:
+    import torch
 
-    evaluate(_pipeline(args), args.what, args.corpus, args.report, args.work)
+    from simba_music.training.codec_search import search, search_report
+
+    torch.set_num_threads(args.threads)
+    search(args.corpus or [], args.out, args.minutes, args.device)
+    search_report(args.out, args.bench, args.pieces)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    if args.what in ("codec", "all"):
+        from simba_music.training.codec_evaluation import evaluate_codec
+
+        evaluate_codec(args.codec, args.bench, args.real, args.corpus, args.report, args.pieces)
+    if args.what in ("clips", "all"):
+        from simba_music.training.evaluation import evaluate_clips
+
+        evaluate_clips(_pipeline(args), args.corpus, args.report, args.work)
 
 
 def _report(args: argparse.Namespace) -> None:
@@ -240,7 +146,7 @@ def _report(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input prints its message and returns 2."""
-    args = _parser().parse_args(argv)
+    args = make_parser(__doc__).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
     command = {
@@ -248,6 +154,7 @@ def main(argv: list[str] | None = None) -> int:
         "app": _app,
         "corpus": _corpus,
         "train": _train,
+        "search": _search,
         "evaluate": _evaluate,
         "report": _report,
     }[args.command]

@@ -73,6 +73,7 @@ def test_no_module_imports_upwards():
         "generate_command",
         "ui",
         "training",
+        "options",
         "__main__",
     ]
     rank = {name: i for i, name in enumerate(order)}

@@ -1,12 +1,19 @@
 """Codec search: short runs of equal compute that differ in one factor each."""
 
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
+from simba_music.codec import Codec
+from simba_music.files import read_json, write_atomic, write_json
+from simba_music.training.codec_evaluation import bench_sounds, codec_rows
 from simba_music.training.codec_model import CodecShape
 from simba_music.training.codec_trainer import PRESETS, CodecPreset, train_codec
 from simba_music.training.corpus.store import corpus_sample_rate
+from simba_music.training.record import machine
+from simba_music.training.tagger import load_tagger
+from simba_music.training.tokens import codec_ref
 
 logger = logging.getLogger(__name__)
 
@@ -40,3 +47,42 @@ def search(corpora: list[Path], out: Path, minutes: float, device: str) -> None:
         logger.info("run %r", name)
         run = replace(preset, minutes=minutes)
         train_codec(corpus, folder, run, folder / "resume.state", device=device)
+
+
+METRICS = {  # column of the table: metric of the evaluation
+    "log-mel": "log-mel distance (nepers)",
+    "STFT": "multi-resolution STFT distance (nepers)",
+    "chroma": "chroma cosine",
+    "onset F1": "onset F1 (50 ms)",
+    "solo pitch": "pitch right (share of voiced frames, solos)",
+    "AUC": "instrument AUC (macro)",
+    "FAD": "FAD (our tagger's space)",
+    "comb dB": "comb at the frame rate, beside the original (dB)",
+    "codes used": "codes in use (share)",
+    "perplexity": "code perplexity over codes",
+}
+
+
+def search_report(out: Path, bench: Path, pieces: int) -> None:
+    """Measure every finished run on the frozen benchmark into `search.json` and `search.md`."""
+    sounds, tagger = bench_sounds(bench, pieces), load_tagger()
+    lines = [
+        "| run | kbit/s | steps | " + " | ".join(METRICS) + " |",
+        "|---" * (len(METRICS) + 3) + "|",
+    ]
+    found = {}
+    for name, preset in RUNS.items():
+        folder = out / folder_of(name)
+        if not (folder / "training.json").exists():
+            continue
+        codec = Codec.load(folder, codec_ref(folder))
+        rows = {row["metric"]: row["value"] for row in codec_rows(name, codec, sounds, tagger)}
+        steps = read_json(folder / "training.json")["steps"]
+        kbits = preset.shape.frame_rate * math.log2(preset.shape.codes) / 1000
+        values = " | ".join(f"{rows[metric]:.3f}" for metric in METRICS.values())
+        lines.append(f"| {name} | {kbits:.2f} | {steps} | {values} |")
+        found[name] = {"kbit_s": kbits, "steps": steps, **rows}
+    minutes = read_json(folder / "training.json")["minutes"]
+    lines += ["", f"{minutes:g} minutes of compute each on {machine()}; {pieces} pieces each."]
+    write_json(out / "search.json", {"machine": machine(), "pieces": pieces, "runs": found})
+    write_atomic(out / "search.md", ("\n".join(lines) + "\n").encode())

@@ -1,6 +1,5 @@
-"""Evaluation: codec, prompt adherence and clip health into REPORT.json and metrics.json."""
+"""Evaluation of clips: prompt adherence, health and speed, beside the real pieces."""
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,27 +10,20 @@ import torch
 
 from simba_music import audio
 from simba_music.audio import Waveform
-from simba_music.checkpoint import BUNDLED, WEIGHTS
-from simba_music.files import read_json, sha256, write_json
 from simba_music.pipeline import SLOTS, Clip, Pipeline
 from simba_music.training.clap_trainer import PHRASE
-from simba_music.training.codec_losses import MelDistance
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.store import crop_audio, piece_audio
-from simba_music.training.lm_trainer import VALID_CROPS
 from simba_music.training.measures import (
     Row,
-    chroma_cosine,
     flatness,
     longest_run,
     mean_row,
-    onset_f1,
     onsets_per_s,
     row_of,
     share_row,
 )
-from simba_music.training.record import git_commit, machine
-from simba_music.training.report import draw_spectrograms
+from simba_music.training.report import draw_spectrograms, update_report
 from simba_music.training.tokens import TokenCorpus
 
 logger = logging.getLogger(__name__)
@@ -74,37 +66,6 @@ def held_out(corpus: Path, count: int = CLIPS) -> list[HeldOut]:
             found.append(HeldOut(example.caption, sound, example.tokens))
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
     return [found[i] for i in spread]
-
-
-def codec_table(pipeline: Pipeline, items: list[HeldOut], corpus: Path) -> list[Row]:
-    """Round trips of held-out crops against the originals, and how many codes are in use."""
-    codec, mel = pipeline.slots["left"].codec, MelDistance(SAMPLE_RATE)
-    measures: dict[str, list[float]] = {
-        "log-mel distance (nepers)": [],
-        "chroma cosine": [],
-        "onset F1 (50 ms)": [],
-    }
-    for item in items:
-        other = codec.decode(torch.from_numpy(item.tokens)[None, None])[0].samples[0]
-        original = torch.from_numpy(item.samples)
-        length = min(len(original), len(other))
-        original, other = original[:length], other[:length]
-        measures["log-mel distance (nepers)"].append(float(mel(original[None], other[None])))
-        pair = (original.numpy(), other.numpy())
-        measures["chroma cosine"].append(chroma_cosine(*pair))
-        measures["onset F1 (50 ms)"].append(onset_f1(*pair))
-    rows = [mean_row(metric, "codec", values) for metric, values in measures.items()]
-    test = TokenCorpus(corpus, "test")
-    tokens = np.concatenate([test.example(i, 0).tokens for i in range(len(test.crops))])
-    shares = np.bincount(tokens, minlength=codec.ref.codebook_size) / len(tokens)
-    used = shares[shares > 0]
-    perplexity = float(np.exp(-(used * np.log(used)).sum()))
-    for metric, value in (
-        ("codes in use (share)", float((shares > 0).mean())),
-        ("code perplexity", perplexity),
-    ):
-        rows.append(row_of(metric, "codec", value, value, value, len(tokens)))
-    return rows
 
 
 def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str, list[Clip]]:
@@ -230,60 +191,17 @@ def write_samples(
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
-def evaluate(pipeline: Pipeline, what: str, corpus: Path, report: Path, work: Path) -> None:
-    """Fill the asked tables of the report, leaving its others as they are."""
+def evaluate_clips(pipeline: Pipeline, corpus: Path, report: Path, work: Path) -> None:
+    """Fill the report's tables `prompts`, `clips` and `speed`; draw and keep some of the clips."""
     items = held_out(corpus)
-    tables: dict[str, list[Row]] = {}
-    if what in ("codec", "all"):
-        tables["codec"] = codec_table(pipeline, items, corpus)
-    if what in ("prompts", "clips", "all"):
-        clips = generated(pipeline, items, work)
-        sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
-        tables["prompts"] = prompts_table(pipeline, items, clips, sources)
-        tables["clips"] = [*clips_table(items, clips, sources), run_limit_row(corpus)]
-        tables["speed"] = speed_table(pipeline)
-        docs = report.parent.parent / "docs"
-        draw_spectrograms(sources, captions, docs / "spectrograms.png")
-        write_samples(sources, captions, docs / "samples")
-    kept = {t["id"]: t["rows"] for t in read_json(report)["tables"]} if report.exists() else {}
-    shas = {p.parent.name: sha256(p) for p in sorted(BUNDLED.glob(f"*/{WEIGHTS}"))}
-    write_json(
-        report,
-        {
-            "schema": 1,
-            "machine": machine(),
-            "commit": git_commit(),
-            "checkpoints": shas,
-            "tables": [{"id": i, "rows": rows} for i, rows in (kept | tables).items()],
-        },
-    )
-    write_metrics(report)
-
-
-def write_metrics(report: Path) -> None:
-    """Copy each model's rows into `metrics.json` beside its weights."""
-    rows = [row for table in read_json(report)["tables"] for row in table["rows"]]
-    for folder in (p.parent for p in report.parent.glob(f"*/{WEIGHTS}")):
-        own = [row for row in rows if row["model"] == folder.name]
-        history = folder / "history.jsonl"
-        if history.exists():
-            last = json.loads(history.read_text().splitlines()[-1])
-            own.append(
-                row_of(
-                    "held-out loss (nats a token)",
-                    folder.name,
-                    last["valid"],
-                    last["valid"],
-                    last["valid"],
-                    VALID_CROPS,
-                )
-            )
-        training = read_json(folder / "training.json")
-        if "held_out_recall_at_5_of_100" in training:
-            recall = training["held_out_recall_at_5_of_100"]
-            own.append(
-                share_row(
-                    "right caption in the top 5 of 100", folder.name, round(100 * recall), 100
-                )
-            )
-        write_json(folder / "metrics.json", {"rows": own})
+    clips = generated(pipeline, items, work)
+    sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
+    tables = {
+        "prompts": prompts_table(pipeline, items, clips, sources),
+        "clips": [*clips_table(items, clips, sources), run_limit_row(corpus)],
+        "speed": speed_table(pipeline),
+    }
+    docs = report.parent.parent / "docs"
+    draw_spectrograms(sources, captions, docs / "spectrograms.png")
+    write_samples(sources, captions, docs / "samples")
+    update_report(report, tables)

@@ -270,4 +270,5 @@ def train_lm(
         corpus=corpus_dir,
         preset=asdict(preset),
         parameters=parameters,
+        held_out_crops=VALID_CROPS,
     )

@@ -38,12 +38,12 @@ def machine(device: str = "cpu") -> str:
 def describe_corpus(corpus: Path) -> dict[str, Any]:
     """Name, first seed, pieces and hours of a corpus by split, from its manifest."""
     rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text().splitlines()]
-    hours = {split: 0.0 for split in ("train", "valid", "test")}
+    hours = dict[str, float]()
     for row in rows:
-        hours[row["split"]] += row["duration_s"] / 3600
+        hours[row["split"]] = hours.get(row["split"], 0.0) + row["duration_s"] / 3600
     return {
         "name": corpus.name,
-        "first_seed": rows[0]["seed"],
+        "first_seed": rows[0].get("seed"),
         "pieces": len(rows),
         "hours": {split: round(value, 2) for split, value in hours.items()},
     }

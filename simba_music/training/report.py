@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from simba_music.audio import Waveform
+from simba_music.checkpoint import WEIGHTS
 from simba_music.errors import RequestError
-from simba_music.files import read_json, write_atomic
+from simba_music.files import read_json, sha256, write_atomic, write_json
+from simba_music.training.measures import Row, row_of, share_row
+from simba_music.training.record import git_commit, machine
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
@@ -41,7 +44,7 @@ def fill(text: str, report: dict[str, Any]) -> str:
     Raises:
         RequestError: If a marker names a table that the report lacks, or is never closed.
     """
-    tables = {t["id"]: t["rows"] for t in report["tables"]}
+    tables = {t["id"]: t for t in report["tables"]}
     parts = text.split("<!-- report:")
     out = [parts[0]]
     for part in parts[1:]:
@@ -52,13 +55,61 @@ def fill(text: str, report: dict[str, Any]) -> str:
                 f"README asks for table {name!r}; the report has {sorted(tables)}, and every "
                 f"marker needs a closing {END}."
             )
-        source = (
-            f"Machine: {report['machine']}. Weights: "
-            + ", ".join(f"{k} {v[:8]}" for k, v in report["checkpoints"].items())
-            + "."
+        made = tables[name]
+        source = f"Machine: {made['machine']}. Commit {made['commit']}. Weights: "
+        source += ", ".join(f"{k} {v[:8]}" for k, v in made["checkpoints"].items()) + "."
+        missing = "".join(f" {k}: {v}." for k, v in made.get("missing", {}).items())
+        out.append(
+            f"{BEGIN.format(name)}\n{table(made['rows'])}\n\n{source}{missing}\n{END}{after}"
         )
-        out.append(f"{BEGIN.format(name)}\n{table(tables[name])}\n\n{source}\n{END}{after}")
     return "".join(out)
+
+
+def update_report(
+    report: Path, tables: dict[str, list[Row]], missing: dict[str, str] | None = None
+) -> None:
+    """Replace some tables of the report and the `metrics.json` beside the weights it names.
+
+    Each table says by itself on what machine, from which commit and with which weights it was
+    made; `missing` says which systems are not in it, and why.
+    """
+    kept = {t["id"]: t for t in read_json(report)["tables"]} if report.exists() else {}
+    source = {
+        "machine": machine(),
+        "commit": git_commit(),
+        "checkpoints": {
+            p.parent.name: sha256(p) for p in sorted(report.parent.glob(f"*/{WEIGHTS}"))
+        },
+        "missing": missing or {},
+    }
+    fresh = {name: {"id": name, **source, "rows": rows} for name, rows in tables.items()}
+    write_json(report, {"schema": 2, "tables": list((kept | fresh).values())})
+    write_metrics(report)
+
+
+def write_metrics(report: Path) -> None:
+    """Copy each model's rows into `metrics.json` beside its weights."""
+    rows = [
+        {"table": table["id"], **row}
+        for table in read_json(report)["tables"]
+        for row in table["rows"]
+    ]
+    for folder in (p.parent for p in report.parent.glob(f"*/{WEIGHTS}")):
+        own = [row for row in rows if row["model"] == folder.name]
+        history = folder / "history.jsonl"
+        training = read_json(folder / "training.json")
+        if history.exists() and "valid" in (
+            last := json.loads(history.read_text().splitlines()[-1])
+        ):
+            name, loss = "held-out loss (nats a token)", last["valid"]
+            own.append(row_of(name, folder.name, loss, loss, loss, training["held_out_crops"]))
+        if "held_out_recall_at_5_of_100" in training:
+            recall = round(100 * training["held_out_recall_at_5_of_100"])
+            own.append(share_row("right caption in the top 5 of 100", folder.name, recall, 100))
+        if "held_out_macro_auc" in training:
+            auc, count = training["held_out_macro_auc"], training["held_out_windows"]
+            own.append(row_of("instrument AUC (macro)", folder.name, auc, auc, auc, count))
+        write_json(folder / "metrics.json", {"rows": own})
 
 
 def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:

@@ -1,0 +1,141 @@
+"""The command line's options."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+
+def _settings(parser: argparse.ArgumentParser) -> None:
+    """Options that choose checkpoints."""
+    group = parser.add_argument_group("checkpoints: a folder, a bundled name, or org/name@revision")
+    group.add_argument("--left", default=os.environ.get("SIMBA_MUSIC_LEFT", "simba"))
+    group.add_argument("--right", default=os.environ.get("SIMBA_MUSIC_RIGHT", "transformer"))
+    group.add_argument(
+        "--scorer",
+        default=os.environ.get("SIMBA_MUSIC_SCORER", "clap"),
+        help='scorer checkpoint, or "none"',
+    )
+    group.add_argument("--device", default=os.environ.get("SIMBA_MUSIC_DEVICE", "auto"))
+    group.add_argument("--threads", type=int, default=int(os.environ.get("SIMBA_MUSIC_THREADS", 1)))
+
+
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Every command with its options."""
+    parser = argparse.ArgumentParser(prog="simba-music", description=description)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    generate = commands.add_parser("generate", help="prompts to WAV files and recipes")
+    generate.add_argument("prompt", nargs="?", default="")
+    generate.add_argument(
+        "--prompts",
+        type=Path,
+        metavar="FILE.csv",
+        help="columns id,prompt[,duration_s,seed]; writes manifest.jsonl, resumes",
+    )
+    generate.add_argument("--batch", type=int, default=4, help="prompts decoded together")
+    generate.add_argument("--out", type=Path, default=Path("out"))
+    generate.add_argument(
+        "--model", default="both", help="left, right, both or a checkpoint's name"
+    )
+    for option, kind in (
+        ("duration", float),
+        ("seed", int),
+        ("takes", int),
+        ("temperature", float),
+        ("top-k", int),
+        ("top-p", float),
+        ("guidance", float),
+    ):
+        generate.add_argument(f"--{option}", type=kind)
+    generate.add_argument("--negative")
+    _settings(generate)
+
+    app = commands.add_parser("app", help="open the app in a browser")
+    app.add_argument("--port", type=int)
+    app.add_argument("--share", action="store_true")
+    _settings(app)
+
+    _corpus(commands)
+    _training(commands)
+    return parser
+
+
+def _corpus(commands: Any) -> None:
+    """Options of the corpus stages."""
+    corpus = commands.add_parser("corpus", help="compose or import, render, caption, tokenise")
+    stages = corpus.add_subparsers(dest="stage", required=True)
+
+    def stage(name: str, text: str) -> argparse.ArgumentParser:
+        made = stages.add_parser(name, help=text)
+        made.add_argument("dir", type=Path)
+        return made
+
+    compose = stages.add_parser("compose", help="write scores (MIDI) and their facts")
+    compose.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
+    compose.add_argument("--hours", type=float, default=10.0)
+    compose.add_argument("--seed", type=int, default=1)
+    render = stage("render", "scores to audio; needs FluidSynth and two soundfonts")
+    render.add_argument("--hours", type=float, help="only the first hours")
+    render.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
+    stage("caption", "facts to captions")
+    tokens = stage("tokens", "audio to tokens and captions to text states")
+    tokens.add_argument("--hours", type=float, help="only the first hours")
+    tokens.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    for made in (compose, render, tokens):
+        made.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    bring = stages.add_parser("import", help="your own recordings and captions to a corpus")
+    bring.add_argument("audio", type=Path, metavar="AUDIO_DIR")
+    bring.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
+    bring.add_argument(
+        "--captions", type=Path, metavar="FILE.csv", help="columns file,caption[,split,licence]"
+    )
+    bring.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)
+    stage("inspect", "a page of counts, pictures, captions and players: DIR/inspect.html")
+    check = stage("check", "compare the facts with what an independent ear finds")
+    check.add_argument("--pieces", type=int, default=200)
+    check.add_argument("--out", type=Path, help="report; default DIR/check.json")
+    freeze = stage("freeze", "200 held-out pieces of a corpus as a benchmark set")
+    freeze.add_argument("--out", type=Path, required=True)
+    words = stage("words", "which frequent words of a caption list ours can produce")
+    words.add_argument("prompts", type=Path, metavar="PROMPTS.csv")
+    words.add_argument("--out", type=Path, default=Path("docs/prompt-words.json"))
+
+
+def _training(commands: Any) -> None:
+    """Options of training, evaluation and reports."""
+    train = commands.add_parser("train", help="train the codec, a language model or the scorer")
+    train.add_argument("stage", choices=("codec", "lm", "clap", "tagger"))
+    train.add_argument("--corpus", type=Path, required=True)
+    train.add_argument("--out", type=Path, required=True)
+    train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
+    train.add_argument("--preset", default="cpu")
+    train.add_argument("--steps", type=int, help="stop early, for a dry run")
+    train.add_argument("--minutes", type=float, help="codec: time budget")
+    train.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    train.add_argument("--device", default="cpu")
+    train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+    search = commands.add_parser("search", help="codec: short runs that differ in one factor each")
+    search.add_argument("out", type=Path)
+    search.add_argument("--corpus", type=Path, action="append", help="one for each sample rate")
+    search.add_argument("--minutes", type=float, default=11.0, help="of compute, each run")
+    search.add_argument("--bench", type=Path, default=Path("tests/data/bench_v1"))
+    search.add_argument("--pieces", type=int, default=60, help="of the benchmark, to measure on")
+    search.add_argument("--device", default="cpu")
+    search.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+    evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
+    evaluate.add_argument("what", choices=("codec", "clips", "all"))
+    evaluate.add_argument("--corpus", type=Path, required=True, help="rendered, with tokens")
+    evaluate.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    evaluate.add_argument("--bench", type=Path, default=Path("tests/data/bench_v1"))
+    evaluate.add_argument("--pieces", type=int, default=200, help="of the benchmark")
+    evaluate.add_argument("--real", type=Path, help="imported recordings; their test split is used")
+    evaluate.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
+    evaluate.add_argument("--work", type=Path, default=Path("runs/evaluate"))
+    _settings(evaluate)
+
+    report = commands.add_parser("report", help="write README's tables from REPORT.json")
+    report.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
+    report.add_argument("--readme", type=Path, default=Path("README.md"))
