@@ -149,6 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser(__doc__).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what failed
     command = {
         "generate": _generate,
         "app": _app,
