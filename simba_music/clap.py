@@ -56,52 +56,60 @@ class Score:
         return asdict(self)
 
 
+class LogMel(nn.Module):
+    """Log-mel spectrograms of audio brought to one level, floor 1e-4 inside the log."""
+
+    def __init__(self, sample_rate: int, fft: int, hop: int, mels: int):
+        super().__init__()
+        self.fft, self.hop = fft, hop
+        self.register_buffer("bank", mel_bank(sample_rate, fft, mels), persistent=False)
+        self.register_buffer("window", torch.hann_window(fft), persistent=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """`[B, M, frames]` of samples `[B, T]`."""
+        rms = samples.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
+        window = self.get_buffer("window")
+        level = samples * (_LEVEL_RMS / rms)
+        spec = torch.stft(level, self.fft, self.hop, window=window, return_complex=True)
+        return torch.log(self.get_buffer("bank") @ spec.abs() / window.sum() + 1e-4)
+
+
+class ConvTower(nn.Sequential):
+    """Convolutions on log-mel, each halving both axes, then mean and maximum over time."""
+
+    def __init__(self, channels: tuple[int, ...], mels: int):
+        layers: list[nn.Module] = []
+        for before, after in zip((1, *channels), channels, strict=False):
+            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(after), nn.GELU()]
+        super().__init__(*layers)
+        self.width = 2 * channels[-1] * math.ceil(mels / 2 ** len(channels))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """`[B, width]` of log-mels `[B, M, frames]`."""
+        features = super().forward((log_mel[:, None] + 6) / 2).flatten(1, 2)
+        return torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
+
+
 class ScorerModel(nn.Module):
     """Contrastive two-tower model: convolutions on log-mel, and an MLP on mean text states."""
 
     def __init__(self, config: ScorerConfig):
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        before = 1
-        for channels in config.channels:
-            layers += [
-                nn.Conv2d(before, channels, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.GELU(),
-            ]
-            before = channels
-        self.audio = nn.Sequential(*layers)
-        bands = math.ceil(config.mels / 2 ** len(config.channels))
-        self.audio_head = nn.Linear(2 * before * bands, config.width)
+        self.audio = ConvTower(config.channels, config.mels)
+        self.audio_head = nn.Linear(self.audio.width, config.width)
         self.text_head = nn.Sequential(
             nn.Linear(config.text_encoder.width, 2 * config.width),
             nn.GELU(),
             nn.Linear(2 * config.width, config.width),
         )
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        bank = mel_bank(config.sample_rate, config.fft, config.mels)
-        self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer("window", torch.hann_window(config.fft), persistent=False)
-
-    def log_mel(self, samples: Tensor) -> Tensor:
-        """Log-mel `[B, M, frames]` of samples `[B, T]`, brought to one level first."""
-        rms = samples.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
-        spec = torch.stft(
-            samples * (_LEVEL_RMS / rms),
-            self.config.fft,
-            self.config.hop,
-            window=self.get_buffer("window"),
-            return_complex=True,
-        )
-        bank, window = self.get_buffer("bank"), self.get_buffer("window")
-        return torch.log(bank @ spec.abs() / window.sum() + 1e-4)
+        self.log_mel = LogMel(config.sample_rate, config.fft, config.hop, config.mels)
 
     def embed_audio(self, log_mel: Tensor) -> Tensor:
         """Unit vectors `[B, E]` of log-mels `[B, M, frames]`."""
-        features = self.audio((log_mel[:, None] + 6) / 2).flatten(1, 2)
-        pooled = torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
-        return F.normalize(self.audio_head(pooled), dim=-1)
+        return F.normalize(self.audio_head(self.audio(log_mel)), dim=-1)
 
     def embed_text(self, mean_states: Tensor) -> Tensor:
         """Unit vectors `[B, E]` of mean text states `[B, D_text]`."""

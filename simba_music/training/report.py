@@ -28,14 +28,23 @@ CHECKS = (
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of report rows; the interval is 95 %."""
-    lines = ["| measure | of | value | 95 % interval | n |", "|---|---|---|---|---|"]
-    for row in rows:
-        spread = "" if row["lo"] == row["hi"] else f"{row['lo']:g} to {row['hi']:g}"
-        lines.append(
-            f"| {row['metric']} | {row['model']} | {row['value']:g} | {spread} | {row['n']} |"
-        )
+    """A Markdown table of report rows: a line a metric, a column a model, 95 % intervals."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    cells = {(row["metric"], row["model"]): row for row in rows}
+    lines = [f"| measure | {' | '.join(models)} | n |", "|---" * (len(models) + 2) + "|"]
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        found = [cells.get((metric, model)) for model in models]
+        counts = dict.fromkeys(str(row["n"]) for row in found if row)
+        line = " | ".join(_cell(row) for row in found)
+        lines.append(f"| {metric} | {line} | {', '.join(counts)} |")
     return "\n".join(lines)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    spread = "" if row["lo"] == row["hi"] else f" ({row['lo']:.4g} to {row['hi']:.4g})"
+    return f"{row['value']:.4g}{spread}"
 
 
 def fill(text: str, report: dict[str, Any]) -> str:

@@ -14,8 +14,8 @@ from pydantic import Field
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from simba_music.audio import mel_bank
 from simba_music.checkpoint import BUNDLED, CONFIG, fill, read_weights, save_module
+from simba_music.clap import ConvTower, LogMel
 from simba_music.config import StrictModel
 from simba_music.files import read_json, write_json
 from simba_music.training.corpus.compose import compose
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 WINDOW_S = 5.0
 HEARD_S = 0.4  # an instrument counts if it sounds for so long in a window
-LEVEL_RMS = 0.1  # every window is brought to this level
 
 
 class TaggerConfig(StrictModel):
@@ -65,41 +64,14 @@ class Tagger(nn.Module):
     def __init__(self, config: TaggerConfig):
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        before = 1
-        for channels in config.channels:
-            layers += [
-                nn.Conv2d(before, channels, 3, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(channels),
-                nn.GELU(),
-            ]
-            before = channels
-        self.convolutions = nn.Sequential(*layers)
-        bands = math.ceil(config.mels / 2 ** len(config.channels))
-        self.embedding = nn.Linear(2 * before * bands, config.width)
+        self.log_mel = LogMel(config.sample_rate, config.fft, config.hop, config.mels)
+        self.convolutions = ConvTower(config.channels, config.mels)
+        self.embedding = nn.Linear(self.convolutions.width, config.width)
         self.head = nn.Linear(config.width, len(config.labels))
-        bank = mel_bank(config.sample_rate, config.fft, config.mels)
-        self.register_buffer("bank", bank, persistent=False)
-        self.register_buffer("window", torch.hann_window(config.fft), persistent=False)
-
-    def log_mel(self, samples: Tensor) -> Tensor:
-        """Log-mel `[B, M, frames]` of samples `[B, T]`, brought to one level first."""
-        rms = samples.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
-        window = self.get_buffer("window")
-        spec = torch.stft(
-            samples * (LEVEL_RMS / rms),
-            self.config.fft,
-            self.config.hop,
-            window=window,
-            return_complex=True,
-        )
-        return torch.log(self.get_buffer("bank") @ spec.abs() / window.sum() + 1e-4)
 
     def forward(self, log_mel: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings `[B, E]` and logits `[B, L]` of log-mels `[B, M, frames]`."""
-        features = self.convolutions((log_mel[:, None] + 6) / 2).flatten(1, 2)
-        pooled = torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
-        embedded = self.embedding(pooled)
+        embedded = self.embedding(self.convolutions(log_mel))
         return embedded, self.head(F.gelu(embedded))
 
     @torch.no_grad()

@@ -67,7 +67,9 @@ def write_chords(draft: Draft, rng: random.Random) -> None:
             events = events[::2]
         spans = {step for step, _, _ in bar.chords}
         if plan.comping in ("sustain", "block"):  # held chords follow every change
-            events += [(s, length, "x") for s, length, _ in bar.chords if s not in dict_of(events)]
+            events += [
+                (s, length, "x") for s, length, _ in bar.chords if s not in starts_of(events)
+            ]
             events = cut_at(sorted(events), spans)
         current: tuple[Chord, tuple[int, ...]] | None = None
         for step, length, _ in events:
@@ -83,7 +85,7 @@ def write_chords(draft: Draft, rng: random.Random) -> None:
                 draft.add("chords", pitch, start, length * 0.96, accent, bar.section.intensity)
 
 
-def dict_of(events: list[tuple[int, int, str]]) -> set[int]:
+def starts_of(events: list[tuple[int, int, str]]) -> set[int]:
     """Steps at which something starts."""
     return {step for step, _, _ in events}
 
@@ -194,7 +196,7 @@ def _cut_at_changes(events: list[tuple[int, int, str]], bar: Bar) -> list[tuple[
     """The line with a root at every change of chord that it would hold over."""
     changes = {step for step, _, _ in bar.chords[1:]}
     cut = cut_at(events, changes)
-    starts = dict_of(cut)
+    starts = starts_of(cut)
     more = [(s, length, "r") for s, length, _ in bar.chords[1:] if s not in starts]
     return cut_at(sorted(cut + more), starts | changes)
 
