@@ -93,6 +93,11 @@ def fit(wave: Waveform, duration_s: float, fade_s: float = 0.05) -> Waveform:
     return Waveform(samples, wave.sample_rate)
 
 
+def mono(wave: Waveform) -> Waveform:
+    """The mean of the channels, `[1, T]`."""
+    return Waveform(wave.samples.mean(0, keepdim=True), wave.sample_rate)
+
+
 def resample(wave: Waveform, sample_rate: int) -> Waveform:
     """Resample to `sample_rate` Hz (soxr, high quality)."""
     if wave.sample_rate == sample_rate:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
-from simba_music.audio import Waveform, mel_bank, resample
+from simba_music.audio import Waveform, mel_bank, mono, resample
 from simba_music.checkpoint import CONFIG, WEIGHTS, fill, locate, read_weights
 from simba_music.config import StrictModel, TextEncoderRef
 from simba_music.errors import CheckpointError
@@ -24,17 +24,22 @@ _LEVEL_RMS = 0.1  # every clip is brought to this level, so that loudness does n
 _NULL_PROMPTS = "null_prompts.json"
 
 
-class ScorerConfig(StrictModel):
-    """Shape of the bundled scorer (config.json)."""
+class TowerConfig(StrictModel):
+    """What a network on log-mel has in its config.json: spectrogram, convolutions, vector size."""
 
     schema_version: int = Field(alias="schema", ge=1, le=1)
-    kind: str
     sample_rate: int
     fft: int
     hop: int
     mels: int
     channels: tuple[int, ...]
     width: int
+
+
+class ScorerConfig(TowerConfig):
+    """Shape of the bundled scorer (config.json)."""
+
+    kind: str
     text_encoder: TextEncoderRef
 
 
@@ -163,13 +168,10 @@ class Scorer:
     @torch.no_grad()
     def embed_wave(self, wave: Waveform) -> Tensor:
         """Unit vector `[E]` of a clip: the mean over windows of 10 s, the last one flush right."""
-        mono = resample(
-            Waveform(wave.samples.mean(0, keepdim=True), wave.sample_rate),
-            self.model.config.sample_rate,
-        ).samples[0]
+        samples = resample(mono(wave), self.model.config.sample_rate).samples[0]
         size = round(WINDOW_S * self.model.config.sample_rate)
-        starts = [*range(0, max(1, len(mono) - size), size), max(0, len(mono) - size)]
-        windows = [mono[s : s + size] for s in sorted(set(starts))]
+        starts = [*range(0, max(1, len(samples) - size), size), max(0, len(samples) - size)]
+        windows = [samples[s : s + size] for s in sorted(set(starts))]
         vectors = [self.model.embed_audio(self.model.log_mel(w[None]))[0] for w in windows]
         return F.normalize(torch.stack(vectors).mean(0), dim=-1)
 

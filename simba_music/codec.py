@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import EncodecModel
 
-from simba_music.audio import Waveform, resample
+from simba_music.audio import Waveform, mono, resample
 from simba_music.config import CodecRef
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
@@ -184,10 +184,8 @@ class Codec:
     @torch.no_grad()
     def encode(self, wave: Waveform) -> Tensor:
         """First codebook of a waveform, tokens `[1, 1, S]`; mixed to mono and resampled first."""
-        mono = resample(
-            Waveform(wave.samples.mean(0, keepdim=True), wave.sample_rate), self.sample_rate
-        )
+        samples = resample(mono(wave), self.sample_rate).samples
         device = next(self.model.parameters()).device
         bandwidth = min(self.model.config.target_bandwidths)
-        codes = self.model.encode(mono.samples[None].to(device), bandwidth=bandwidth).audio_codes
+        codes = self.model.encode(samples[None].to(device), bandwidth=bandwidth).audio_codes
         return codes[0, :, :1].cpu()

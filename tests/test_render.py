@@ -13,7 +13,7 @@ from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.coverage import write_coverage
 from simba_music.training.corpus.mix import LEVEL_LUFS, active_rms, balance, limit, mix
 from simba_music.training.corpus.plan import ROLES
-from simba_music.training.corpus.production import FONTS, LEVELS_DB, Production, produce
+from simba_music.training.corpus.production import LEVELS_DB, Production, produce
 from simba_music.training.corpus.synthesis import PATCHES, synthesise
 
 RATE = build.SAMPLE_RATE
@@ -74,8 +74,8 @@ def test_the_limiter_leaves_quiet_samples_alone():
 
 def test_productions_are_repeatable_and_differ():
     plans = [compose(seed)[1] for seed in range(40)]
-    made = [produce(plan, FONTS) for plan in plans]
-    assert made == [produce(plan, FONTS) for plan in plans]
+    made = [produce(plan) for plan in plans]
+    assert made == [produce(plan) for plan in plans]
     assert {p.soundfont for p in made} == {0, 1} and len({p.space for p in made}) == 3
     assert all(set(p.levels_db) == set(ROLES) for p in made)
     lofi = [p for p in made if p.quality == "lofi"]

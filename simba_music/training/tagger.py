@@ -10,13 +10,11 @@ import numpy as np
 import pretty_midi
 import torch
 import torch.nn.functional as F
-from pydantic import Field
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from simba_music.checkpoint import BUNDLED, CONFIG, fill, read_weights, save_module
-from simba_music.clap import ConvTower, LogMel
-from simba_music.config import StrictModel
+from simba_music.clap import ConvTower, LogMel, TowerConfig
 from simba_music.files import read_json, write_json
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.store import corpus_sample_rate, piece_audio, to_float
@@ -29,16 +27,9 @@ WINDOW_S = 5.0
 HEARD_S = 0.4  # an instrument counts if it sounds for so long in a window
 
 
-class TaggerConfig(StrictModel):
+class TaggerConfig(TowerConfig):
     """Shape of the tagger (config.json)."""
 
-    schema_version: int = Field(alias="schema", ge=1, le=1)
-    sample_rate: int
-    fft: int
-    hop: int
-    mels: int
-    channels: tuple[int, ...]
-    width: int
     labels: tuple[str, ...]
 
 

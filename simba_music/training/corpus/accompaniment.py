@@ -48,16 +48,14 @@ def _voices(plan: Plan) -> int:
     return 3 if family in ("brass", "woodwind", "reeds", "strings") else 4
 
 
-def write_chords(draft: Draft, rng: random.Random) -> None:
+def write_chords(draft: Draft) -> None:
     """Comped chords in the genre's rhythm, voices led smoothly."""
-    plan = draft.plan
+    plan, rng = draft.plan, draft.rng
     low, high = _span(plan.lineup["chords"], 60)
     count, previous = _voices(plan), tuple[int, ...]()
     section_rhythms: dict[str, list[tuple[int, int, str]]] = {}
     strummed = instruments()[plan.lineup["chords"]].family == "guitar"
-    for bar in draft.bars:
-        if "chords" not in bar.section.roles:
-            continue
+    for bar in draft.bars_with("chords"):
         if bar.section.name not in section_rhythms:
             section_rhythms[bar.section.name] = rhythm(plan, "comping", plan.comping, rng, "x")
         events = section_rhythms[bar.section.name]
@@ -65,12 +63,11 @@ def write_chords(draft: Draft, rng: random.Random) -> None:
             events = [(0, plan.steps, "x")]
         if plan.density == "sparse" and not bar.final and len(events) > 4:
             events = events[::2]
-        spans = {step for step, _, _ in bar.chords}
         if plan.comping in ("sustain", "block"):  # held chords follow every change
             events += [
                 (s, length, "x") for s, length, _ in bar.chords if s not in starts_of(events)
             ]
-            events = cut_at(sorted(events), spans)
+            events = cut_at(sorted(events), {step for step, _, _ in bar.chords})
         current: tuple[Chord, tuple[int, ...]] | None = None
         for step, length, _ in events:
             harmony = bar.chord_at(step)
@@ -99,9 +96,9 @@ def cut_at(events: list[tuple[int, int, str]], steps: set[int]) -> list[tuple[in
     return out
 
 
-def write_arpeggio(draft: Draft, rng: random.Random) -> None:
+def write_arpeggio(draft: Draft) -> None:
     """Broken chords: up, down, up and down, or Alberti, in eighths or sixteenths."""
-    plan = draft.plan
+    plan, rng = draft.plan, draft.rng
     name = plan.lineup["arpeggio"]
     low, high = _span(name, 60 if "chords" not in plan.lineup else 67)
     shape = rng.choice(("up", "down", "up-down", "alberti"))
@@ -109,9 +106,7 @@ def write_arpeggio(draft: Draft, rng: random.Random) -> None:
     if plan.density == "busy" and plan.step_s * 2 < 0.3 and plan.step_s >= 0.08:
         stride = 1
     previous = tuple[int, ...]()
-    for bar in draft.bars:
-        if "arpeggio" not in bar.section.roles:
-            continue
+    for bar in draft.bars_with("arpeggio"):
         for step, length, harmony in bar.chords:
             previous = voicing(harmony, plan.key, low, high, previous, 4)
             if bar.final:
@@ -141,9 +136,7 @@ def write_pad(draft: Draft) -> None:
     plan = draft.plan
     low, high = _span(plan.lineup["pad"], 58)
     previous, held = tuple[int, ...](), list[tuple[float, float, tuple[int, ...], float]]()
-    for bar in draft.bars:
-        if "pad" not in bar.section.roles:
-            continue
+    for bar in draft.bars_with("pad"):
         for step, length, harmony in bar.chords:
             notes = voicing(harmony, plan.key, low, high, previous, 3)
             start: float = bar.start + step
@@ -157,35 +150,33 @@ def write_pad(draft: Draft) -> None:
             draft.add("pad", pitch, start, span * 0.99, -10, level)
 
 
-def write_bass(draft: Draft, rng: random.Random) -> None:
+def write_bass(draft: Draft) -> None:
     """The genre's bass line; walking bass is made up as it goes."""
-    plan = draft.plan
+    plan, rng = draft.plan, draft.rng
     voice = instruments()[plan.lineup["bass"]]
     low, high = voice.low, min(voice.high, voice.low + 21)
     lines: dict[str, list[tuple[int, int, str]]] = {}
-    root = 0
-    for bar in draft.bars:
-        if "bass" not in bar.section.roles:
-            continue
+    root = low + 7
+
+    def near_root(harmony: Chord, pitch: int) -> int:
+        roots = pitches((harmony.root,), plan.key, low, max(high, low + 11))
+        return min(roots, key=lambda p: abs(p - pitch))
+
+    for bar in draft.bars_with("bass"):
         level = bar.section.intensity
-        roots = pitches((bar.chords[0][2].root,), plan.key, low, max(high, low + 11))
-        root = min(roots, key=lambda p: abs(p - (root or low + 7)))
+        root = near_root(bar.chords[0][2], root)
         if bar.final:
             draft.add("bass", root, bar.start, plan.steps * 0.95, 6, 0.7)
             continue
         if plan.bass_line == "walking":
-            _walk(draft, rng, bar, (low, high), root)
+            _walk(draft, bar, (low, high), root)
             continue
         name = bar.section.name[0]
         if name not in lines:
             lines[name] = rhythm(plan, "bass", plan.bass_line, rng, "r")
         for step, length, letter in _cut_at_changes(lines[name], bar):
             harmony = bar.chord_at(step)
-            base = min(
-                pitches((harmony.root,), plan.key, low, max(high, low + 11)),
-                key=lambda p: abs(p - root),
-            )
-            pitch = base + _interval(letter, harmony)
+            pitch = near_root(harmony, root) + _interval(letter, harmony)
             while pitch > voice.high:
                 pitch -= 12
             accent = 6 if step == 0 else 0
@@ -211,10 +202,9 @@ def _interval(letter: str, harmony: Chord) -> int:
     return 0
 
 
-def _walk(draft: Draft, rng: random.Random, bar: Bar, span: tuple[int, int], root: int) -> None:
-    """A quarter note a beat: the root, then towards the next bar's root, which it approaches."""
-    plan = draft.plan
-    beats = [s for s in range(0, plan.steps, 4)] if plan.metre != "6/8" else [0, 6]
+def _walk(draft: Draft, bar: Bar, span: tuple[int, int], root: int) -> None:
+    """A note a beat: the root, then towards the next bar's root, which it approaches."""
+    plan, rng, beats = draft.plan, draft.rng, draft.plan.groups
     following = draft.bars[min(bar.index + 1, len(draft.bars) - 1)].chords[0][2]
     goals = pitches((following.root,), plan.key, *span) or [root]
     goal = min(goals, key=lambda p: (abs(p - root) < 1, abs(p - root - rng.choice((-5, 5)))))

@@ -12,7 +12,7 @@ from simba_music.errors import RequestError
 from simba_music.training.corpus.build import CAPTION_SEEDS, renderer
 from simba_music.training.corpus.captions import captions
 from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.production import FONTS, Production, produce
+from simba_music.training.corpus.production import Production, produce
 from simba_music.training.corpus.store import MANIFEST, Row, read_rows, write_rows
 
 ITEMS = "items.jsonl"
@@ -66,7 +66,7 @@ def freeze(corpus: Path, out: Path) -> None:
                     "duration_s": row["duration_s"],
                     "captions": captions(row["crops"][0], row["seed"] * CAPTION_SEEDS),
                     "facts": row["crops"][0],
-                    "production": asdict(produce(plan, FONTS)),
+                    "production": asdict(produce(plan)),
                 }
             )
     write_rows(out / ITEMS, items)

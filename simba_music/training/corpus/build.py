@@ -16,7 +16,7 @@ from tqdm import tqdm
 from simba_music.training.corpus.captions import captions
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.facts import piece_facts
-from simba_music.training.corpus.production import FONTS, produce
+from simba_music.training.corpus.production import produce
 from simba_music.training.corpus.store import (
     CAPTIONS,
     MANIFEST,
@@ -68,11 +68,12 @@ def compose_corpus(hours: float, seed: int, out: Path, workers: int) -> None:
                 else:  # composed ahead of need
                     (out / "midi" / f"{row['id']}.mid").unlink()
     write_rows(out / MANIFEST, rows)
-    logger.info("%d pieces, %.2f h, splits %s", len(rows), total_s / 3600, dict(_splits(rows)))
-
-
-def _splits(rows: list[Row]) -> Counter[str]:
-    return Counter(row["split"] for row in rows)
+    logger.info(
+        "%d pieces, %.2f h, splits %s",
+        len(rows),
+        total_s / 3600,
+        dict(Counter(row["split"] for row in rows)),
+    )
 
 
 @functools.cache
@@ -86,7 +87,7 @@ def renderer(sample_rate: int) -> Any:
 def render_piece(row: Row, sample_rate: int) -> np.ndarray:
     """Compose a piece again from its seed and render it, int16 `[T]`."""
     score, plan, _ = compose(row["seed"])
-    production = produce(plan, FONTS)
+    production = produce(plan)
     return to_int16(renderer(sample_rate).render(score, production, row["duration_s"]))
 
 

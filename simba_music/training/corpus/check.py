@@ -15,8 +15,8 @@ from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.training.corpus.build import SAMPLE_RATE, renderer
 from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.mix import balance, mix
-from simba_music.training.corpus.production import FONTS, produce
+from simba_music.training.corpus.mix import balance, master
+from simba_music.training.corpus.production import produce
 from simba_music.training.corpus.store import MANIFEST, Row, read_rows
 from simba_music.training.corpus.theory import BRIGHT, KEYS
 from simba_music.training.record import machine
@@ -68,10 +68,10 @@ def _db(part: np.ndarray, whole: np.ndarray) -> float:
 def check_piece(row: Row) -> dict[str, Any]:
     """Compare one piece with its facts."""
     score, plan, _ = compose(row["seed"])
-    production = produce(plan, FONTS)
+    production = produce(plan)
     stems = renderer(SAMPLE_RATE).stems(score, production, row["duration_s"])
-    sound = mix(stems, production, SAMPLE_RATE)
     balanced = balance(stems, production, SAMPLE_RATE)
+    sound = master([role for role, _ in stems], balanced, production, SAMPLE_RATE)
     dry = np.sum(balanced, axis=0)
     levels = []
     for crop in row["crops"]:

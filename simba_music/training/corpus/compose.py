@@ -1,5 +1,7 @@
 """Composer: a seed becomes a whole piece, with form, harmony, motifs, bass, groove and ending."""
 
+from collections.abc import Callable
+
 import pretty_midi
 
 from simba_music.training.corpus.accompaniment import (
@@ -13,6 +15,17 @@ from simba_music.training.corpus.drums import write_drums
 from simba_music.training.corpus.melody import write_counter, write_melody
 from simba_music.training.corpus.plan import Plan, plan_piece
 
+# In this order: the counter-melody listens to the melody.
+WRITERS: dict[str, Callable[[Draft], None]] = {
+    "melody": write_melody,
+    "counter": write_counter,
+    "chords": write_chords,
+    "arpeggio": write_arpeggio,
+    "pad": write_pad,
+    "bass": write_bass,
+    "drums": write_drums,
+}
+
 
 def compose(seed: int) -> tuple[pretty_midi.PrettyMIDI, Plan, Draft]:
     """Compose one piece; the same seed gives the same notes.
@@ -23,19 +36,8 @@ def compose(seed: int) -> tuple[pretty_midi.PrettyMIDI, Plan, Draft]:
     """
     plan, rng = plan_piece(seed)
     draft = Draft(plan, rng)
-    roles = {role for section in plan.sections for role in section.roles}
-    if "melody" in roles:
-        write_melody(draft, rng)
-    if "counter" in roles:
-        write_counter(draft, rng)
-    if "chords" in roles:
-        write_chords(draft, rng)
-    if "arpeggio" in roles:
-        write_arpeggio(draft, rng)
-    if "pad" in roles:
-        write_pad(draft)
-    if "bass" in roles:
-        write_bass(draft, rng)
-    if "drums" in roles:
-        write_drums(draft, rng)
+    playing = {role for section in plan.sections for role in section.roles}
+    for role, write in WRITERS.items():
+        if role in playing:
+            write(draft)
     return draft.score(), plan, draft

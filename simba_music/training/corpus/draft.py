@@ -24,7 +24,11 @@ class Bar:
     section: Section
     within: int  # bars since the section's start
     chords: tuple[tuple[int, int, Chord], ...]  # (step, length, chord)
-    final: bool
+
+    @property
+    def final(self) -> bool:
+        """Whether this is the ending."""
+        return self.section.name == "ending"
 
     @property
     def last_of_section(self) -> bool:
@@ -46,8 +50,7 @@ def bars_of(plan: Plan) -> list[Bar]:
             if len(chords) == 2:
                 spans.append((cut, plan.steps - cut, chords[1]))
             start = len(bars) * plan.steps
-            final = section.name == "ending"
-            bars.append(Bar(len(bars), start, section, within, tuple(spans), final))
+            bars.append(Bar(len(bars), start, section, within, tuple(spans)))
     return bars
 
 
@@ -57,21 +60,22 @@ class Draft:
     def __init__(self, plan: Plan, rng: random.Random):
         self.plan, self.rng = plan, rng
         self.bars = bars_of(plan)
-        self._notes: dict[tuple[str, str], list[tuple[float, float, int, float]]] = {}
+        self._notes: dict[str, list[tuple[float, float, int, float]]] = {}
+
+    def bars_with(self, role: str) -> Iterator[Bar]:
+        """The bars in which a role plays."""
+        return (bar for bar in self.bars if role in bar.section.roles)
 
     def add(
         self, role: str, pitch: int, start: float, length: float, accent: float, level: float
     ) -> None:
         """Note one: `accent` in MIDI velocity, `level` the intensity of the section (0 to 1)."""
-        name = self.plan.lineup[role]
         velocity = DYNAMICS[self.plan.dynamics] + accent + 26 * (level - 0.6)
-        self._notes.setdefault((role, name), []).append((start, length, int(pitch), velocity))
+        self._notes.setdefault(role, []).append((start, length, int(pitch), velocity))
 
     def played(self, role: str) -> Iterator[tuple[float, float, int]]:
         """(start, length, pitch) of a role's notes so far, in sixteenths."""
-        for (own, _), notes in self._notes.items():
-            if own == role:
-                yield from ((start, length, pitch) for start, length, pitch, _ in notes)
+        return ((start, length, pitch) for start, length, pitch, _ in self._notes.get(role, ()))
 
     def seconds(self, step: float) -> float:
         """Time of a step, with swing inside beats and a ritardando over the last bars."""
@@ -92,7 +96,8 @@ class Draft:
         plan, rng = self.plan, self.rng
         score = pretty_midi.PrettyMIDI(initial_tempo=plan.tempo)
         loose_s = plan.style.loose / 1000
-        for (role, name), notes in self._notes.items():
+        for role, notes in self._notes.items():
+            name = plan.lineup[role]
             drums = role == "drums"
             program = kit_of(plan) if drums else instruments()[name].program
             part = pretty_midi.Instrument(program, drums, f"{role}:{name}")

@@ -1,7 +1,5 @@
 """Drums: the genre's groove, its ghost notes, fills at the ends of phrases, and the last hit."""
 
-import random
-
 from simba_music.training.corpus.draft import Bar, Draft
 from simba_music.training.corpus.plan import Plan
 from simba_music.training.corpus.tables import patterns
@@ -38,14 +36,12 @@ def _play(draft: Draft, bar: Bar, name: str, step: float, accent: float) -> None
     draft.add("drums", KEYS[name], bar.start + step, 1, accent, bar.section.intensity)
 
 
-def write_drums(draft: Draft, rng: random.Random) -> None:
+def write_drums(draft: Draft) -> None:
     """A groove a section, lighter in intros, with fills and crashes where the style has them."""
-    plan = draft.plan
+    plan, rng = draft.plan, draft.rng
     rock = plan.style.fills == "rock"
     chosen: dict[str, dict[str, str]] = {}
-    for bar in draft.bars:
-        if "drums" not in bar.section.roles:
-            continue
+    for bar in draft.bars_with("drums"):
         name = bar.section.name[0]
         groove = chosen.setdefault(name, rng.choice(_grooves(plan)))
         if bar.final:

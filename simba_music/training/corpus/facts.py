@@ -9,7 +9,7 @@ import pretty_midi
 from simba_music.training.corpus.draft import Draft
 from simba_music.training.corpus.drums import KEYS as DRUM_KEYS
 from simba_music.training.corpus.plan import Plan
-from simba_music.training.corpus.production import FONTS, produce
+from simba_music.training.corpus.production import produce
 from simba_music.training.corpus.tables import instruments
 from simba_music.training.corpus.theory import BRIGHT, KEYS
 
@@ -56,7 +56,7 @@ def crop_spans(draft: Draft, sounds_until_s: float) -> list[tuple[float, float]]
 
     Together they cover the piece; lengths are multiples of 0.5 s.
     """
-    plan, rng = draft.plan, random.Random(f"crops{draft.plan.seed}")
+    rng = random.Random(f"crops{draft.plan.seed}")
     total_s = _up(sounds_until_s + TAIL_S)
     starts = [0.0]
     while total_s - starts[-1] > LONGEST_S:
@@ -78,7 +78,6 @@ def crop_spans(draft: Draft, sounds_until_s: float) -> list[tuple[float, float]]
         else:
             length = min(LONGEST_S, _up(total_s - start))
         spans.append((start, round(start + length, 2)))
-    assert plan.n_bars == len(draft.bars)
     return spans
 
 
@@ -178,7 +177,7 @@ def crop_facts(
         "features": _features(plan, roles),
         "form": [n for n in names if n != "ending"] if start_s == 0 and ends else [],
         "slows_down": ends and plan.ritardando,
-        **produce(plan, FONTS).facts(),
+        **produce(plan).facts(),
     }
 
 

@@ -69,12 +69,12 @@ def _ornamented(rng: random.Random, motif: Motif, plan: Plan) -> Motif:
 class Line:
     """One voice that remembers where it is."""
 
-    def __init__(self, draft: Draft, role: str, rng: random.Random):
+    def __init__(self, draft: Draft, role: str):
         self.draft, self.role = draft, role
         voice = instruments()[draft.plan.lineup[role]]
         middle = (voice.low + voice.high) / 2
         # Melodies sit in the upper middle of an instrument, near the middle of the staff.
-        wish = 69 + rng.choice((-4, 0, 0, 3, 7)) if role == "melody" else 64
+        wish = 69 + draft.rng.choice((-4, 0, 0, 3, 7)) if role == "melody" else 64
         half = min(10, (voice.high - voice.low) // 2)
         self.centre = max(voice.low + half, min(voice.high - half, (2 * wish + middle) / 3))
         self.low = max(voice.low, round(self.centre) - 11)
@@ -114,9 +114,9 @@ class Line:
         self.draft.add(self.role, pitch, bar.start, self.draft.plan.steps * 0.95, 4, 0.7)
 
 
-def write_melody(draft: Draft, rng: random.Random) -> None:
+def write_melody(draft: Draft) -> None:
     """The tune of every section; A' repeats A with ornaments, B has motifs of its own, higher."""
-    plan, line = draft.plan, Line(draft, "melody", rng)
+    plan, rng, line = draft.plan, draft.rng, Line(draft, "melody")
     material: dict[str, dict[str, Motif]] = {}
     shapes: dict[str, str] = {}
     for section in dict.fromkeys(s.name[0] for s in plan.sections):
@@ -128,9 +128,7 @@ def write_melody(draft: Draft, rng: random.Random) -> None:
             "d": _cadence(make_motif(rng, plan)),
         }
         shapes[section] = rng.choice(PHRASES)
-    for bar in draft.bars:
-        if "melody" not in bar.section.roles:
-            continue
+    for bar in draft.bars_with("melody"):
         if bar.final:
             line.finish(bar)
             continue
@@ -144,15 +142,12 @@ def write_melody(draft: Draft, rng: random.Random) -> None:
         line.play(bar, motif, 4 if bar.section.name == "B" else 0)
 
 
-def write_counter(draft: Draft, rng: random.Random) -> None:
+def write_counter(draft: Draft) -> None:
     """A second voice: thirds under the tune, or long guide tones (thirds and sevenths)."""
-    plan = draft.plan
-    line = Line(draft, "counter", rng)
+    plan, line = draft.plan, Line(draft, "counter")
     tune = {start: (length, pitch) for start, length, pitch in draft.played("melody")}
-    in_thirds = bool(tune) and rng.random() < 0.5
-    for bar in draft.bars:
-        if "counter" not in bar.section.roles:
-            continue
+    in_thirds = bool(tune) and draft.rng.random() < 0.5
+    for bar in draft.bars_with("counter"):
         if bar.final:
             line.finish(bar)
             continue

@@ -89,9 +89,16 @@ def mix(
     Returns:
         float32 samples `[T]`.
     """
-    balanced = balance(stems, production, sample_rate)
+    roles = [role for role, _ in stems]
+    return master(roles, balance(stems, production, sample_rate), production, sample_rate)
+
+
+def master(
+    roles: list[str], balanced: list[np.ndarray], production: Production, sample_rate: int
+) -> np.ndarray:
+    """As `mix`, of stems `[T]` that `balance` has brought to the levels of their roles."""
     dry = np.asarray(np.sum(balanced, axis=0, dtype=np.float32))
-    sends = [SENDS.get(role, 1.0) for role, _ in stems]
+    sends = [SENDS.get(role, 1.0) for role in roles]
     sent = np.sum([s * np.float32(g) for s, g in zip(balanced, sends, strict=True)], axis=0)
     room = _room(round(production.decay_s * 20) * 50, sample_rate)
     wet = signal.oaconvolve(sent, room)[: len(dry)]

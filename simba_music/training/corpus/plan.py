@@ -5,7 +5,7 @@ import zlib
 from dataclasses import dataclass
 
 from simba_music.training.corpus.tables import Genre, genres, instruments, progressions
-from simba_music.training.corpus.theory import Chord, chord
+from simba_music.training.corpus.theory import BRIGHT, Chord, chord
 
 METRES = {  # sixteenths a bar, and where its groups start
     "4/4": (16, (0, 4, 8, 12)),
@@ -75,18 +75,18 @@ class Plan:
 
     @property
     def step_s(self) -> float:
-        """A sixteenth in seconds; in 6/8 the beat is a dotted quarter."""
-        return 60.0 / self.tempo / (6 if self.metre == "6/8" else 4)
-
-    @property
-    def bar_s(self) -> float:
-        """A bar in seconds."""
-        return self.steps * self.step_s
+        """A sixteenth in seconds."""
+        return sixteenth_s(self.tempo, self.metre)
 
     @property
     def n_bars(self) -> int:
         """Bars of the whole piece."""
         return sum(len(section.bars) for section in self.sections)
+
+
+def sixteenth_s(tempo: int, metre: str) -> float:
+    """A sixteenth in seconds at a tempo in beats a minute; in 6/8 a beat is a dotted quarter."""
+    return 60.0 / tempo / (6 if metre == "6/8" else 4)
 
 
 def kit_of(plan: Plan) -> int:
@@ -189,7 +189,7 @@ def _form(rng: random.Random, n_bars: int, phrase: int, lineup: dict[str, str]) 
         5: (["A", "A'", "B", "B", "A'"], ["A", "B", "A'", "C", "A"]),
     }
     cycle = ["A", "B", "A'", "C", "A", "B", "A'", "B", "A"]
-    body = list(rng.choice(bodies[units])) if units in bodies else cycle[: min(units, 9)]
+    body = list(rng.choice(bodies[units])) if units in bodies else cycle[:units]
     return intro + (body[:-1] if intro and len(body) > 2 else body)
 
 
@@ -219,15 +219,14 @@ def _sections(
         first, phrase = first[: max(2, n_bars - 1)], max(2, n_bars - 1)
     elif phrase * 2 * bar_s < 14 and n_bars >= 2 * phrase:
         first, second, phrase = first * 2, second * 2, phrase * 2
-    bars = {"intro": first[: max(2, phrase // 2)], "A": first, "A'": first, "B": second, "C": first}
-    third = _harmony(rng, style, mode, slow)
-    bars["C"] = (third * phrase)[:phrase]
+    third = (_harmony(rng, style, mode, slow) * phrase)[:phrase]
+    bars = {"intro": first[: max(2, phrase // 2)], "A": first, "A'": first, "B": second, "C": third}
     level = {"intro": 0.35, "A": 0.6, "A'": 0.75, "B": 0.9, "C": 0.5}
     sections = [
         Section(name, tuple(bars[name]), level[name], _cast(rng, name, lineup))
         for name in _form(rng, n_bars - 1, phrase, lineup)
     ]
-    tonic = chord("I" if mode in ("major", "mixolydian", "pentatonic") else "i")
+    tonic = chord("I" if mode in BRIGHT else "i")
     if style.harmony == "power":
         tonic = chord("i5")
     return (*sections, Section("ending", ((tonic,),), 0.8, sections[-1].roles))
@@ -247,8 +246,7 @@ def plan_piece(seed: int) -> tuple[Plan, random.Random]:
     mode, tempo = rng.choice(style.modes), rng.randint(*style.tempo)
     if metre == "6/8":
         tempo = max(44, round(tempo * 0.6))
-    steps = METRES[metre][0]
-    bar_s = steps * 60.0 / tempo / (6 if metre == "6/8" else 4)
+    bar_s = METRES[metre][0] * sixteenth_s(tempo, metre)
     lineup = _lineup(rng, genre, split)
     key = rng.randrange(12)
     density = rng.choices(DENSITIES, (2, 4, 2))[0]

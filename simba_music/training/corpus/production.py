@@ -40,7 +40,7 @@ class Production:
         return {"space": self.space, "quality": self.quality, "tone": tone, "channels": "mono"}
 
 
-def produce(plan: Plan, fonts: int) -> Production:
+def produce(plan: Plan) -> Production:
     """The production of a piece; the same seed gives the same."""
     rng = random.Random(f"production{plan.seed}")
     chances = plan.style.production
@@ -59,6 +59,6 @@ def produce(plan: Plan, fonts: int) -> Production:
         tilt_db=rng.uniform(-7, -4) if kind == "lofi" else rng.uniform(-4, 4),
         drive=rng.uniform(0.3, 0.6) if kind == "lofi" else rng.choice((0.0, 0.0, 0.1, 0.25)),
         noise_db=rng.uniform(26, 36),
-        soundfont=rng.randrange(fonts),
+        soundfont=rng.randrange(FONTS),
         levels_db={role: LEVELS_DB[role] + rng.uniform(-2, 2) for role in ROLES},
     )

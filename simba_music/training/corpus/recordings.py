@@ -110,8 +110,7 @@ def decode(path: Path, sample_rate: int) -> np.ndarray:
         raise RequestError(f"it is {wave.duration_s:.2f} s long, {SHORTEST_S} s is the least")
     if not torch.isfinite(wave.samples).all():
         raise RequestError("it holds NaN or infinite samples")
-    mono = Waveform(wave.samples.mean(0, keepdim=True), wave.sample_rate)
-    return audio.resample(mono, sample_rate).samples[0].numpy()
+    return audio.resample(audio.mono(wave), sample_rate).samples[0].numpy()
 
 
 def _ffmpeg(path: Path, sample_rate: int, why: str) -> Waveform:
