@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from simba_music.errors import UserError
@@ -38,6 +39,27 @@ def _app(args: argparse.Namespace) -> None:
     from simba_music.ui.app import launch
 
     launch(_pipeline(args), port=args.port, share=args.share)
+
+
+def _hub(args: argparse.Namespace) -> None:
+    if args.action == "push":
+        from simba_music.publish import push
+
+        made = push(args.checkpoint, args.repository, args.private)
+        print(f"Published. Load it with --left {made}")
+        return
+    import tempfile
+
+    from simba_music import space
+
+    sides = {"left": args.left, "right": args.right}
+    if not args.dry_run:
+        print(space.push_space(args.repository, args.hardware, sides, args.private))
+        return
+    with tempfile.TemporaryDirectory() as made:
+        out = args.out or Path(made) / "space"
+        space.write_space(out, args.hardware, sides)
+        print("\n".join(space.contents(out)))
 
 
 def _corpus(args: argparse.Namespace) -> None:
@@ -87,7 +109,8 @@ def _train(args: argparse.Namespace) -> None:
     state = args.out / "resume.state"
     if args.stage == "codec":
         preset = codec_trainer.preset_with(args.preset, minutes=args.minutes)
-        codec_trainer.train_codec(args.corpus, args.out, preset, state, args.steps, args.device)
+        corpora = [args.corpus, *args.also]
+        codec_trainer.train_codec(corpora, args.out, preset, state, args.steps, args.device)
         return
     if args.stage == "tagger":
         tagger.train_tagger(args.corpus, args.out, tagger.PRESETS[args.preset])
@@ -153,6 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     command = {
         "generate": _generate,
         "app": _app,
+        "hub": _hub,
         "corpus": _corpus,
         "train": _train,
         "search": _search,

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from simba_music.audio import Waveform, mel_bank, mono, resample
-from simba_music.checkpoint import CONFIG, WEIGHTS, fill, locate, read_weights
+from simba_music.checkpoint import CONFIG, WEIGHTS, locate, read_module
 from simba_music.config import StrictModel, TextEncoderRef
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
@@ -148,14 +148,12 @@ class Scorer:
         Raises:
             CheckpointError: If it is missing, damaged, or not a scorer.
         """
-        folder, _ = locate(source)
+        folder = locate(source).folder
         try:
             config = ScorerConfig.model_validate(read_json(folder / CONFIG))
         except ValidationError as error:
             raise CheckpointError(f"{folder / CONFIG} is not a scorer's: {error}") from error
-        tensors = read_weights(folder)
-        model = ScorerModel(config)
-        fill(model, tensors, folder / WEIGHTS)
+        model = read_module(lambda: ScorerModel(config), folder)
         prompts = read_json(folder / _NULL_PROMPTS)
         encoder = TextEncoder.load(config.text_encoder)
         return cls(model, encoder, prompts, config.kind, sha256(folder / WEIGHTS)[:12])

@@ -14,7 +14,8 @@ from transformers import EncodecModel
 from simba_music.audio import Waveform, mono, resample
 from simba_music.config import CodecRef
 from simba_music.errors import CheckpointError
-from simba_music.files import check_sha256
+from simba_music.files import check_sha256, read_json
+from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,42 @@ WEIGHTS = "model.safetensors"
 
 
 _CONTEXT = 3  # frames that the upsampling layers reach to either side
+# Largest values of a codec's config.json; Meta's have 32 filters and 2048 codes.
+_BOUNDS = {
+    "num_filters": 128,
+    "hidden_size": 2048,
+    "codebook_dim": 2048,
+    "codebook_size": 65_536,
+    "kernel_size": 127,
+    "last_kernel_size": 127,
+    "residual_kernel_size": 31,
+    "num_residual_layers": 8,
+    "num_lstm_layers": 8,
+    "audio_channels": 2,
+}
+
+
+def _check_bounds(folder: Path) -> None:
+    """Refuse a config.json whose network would not fit in memory.
+
+    Raises:
+        CheckpointError: If a size is not a whole number up to its bound.
+    """
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is not a codec's.")
+    for name, most in _BOUNDS.items():
+        value = config.get(name, 1)
+        if type(value) is not int or not 0 < value <= most:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} is {value!r}; a codec may have 1 to {most}."
+            )
+    ratios = config.get("upsampling_ratios", [1])
+    fits = isinstance(ratios, list) and 0 < len(ratios) <= 8
+    if not fits or any(type(ratio) is not int or not 0 < ratio <= 16 for ratio in ratios):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: upsampling_ratios must be up to 8 numbers from 1 to 16."
+        )
 
 
 @dataclass(frozen=True)
@@ -60,31 +97,36 @@ class Codec:
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
 
     @classmethod
-    def load(cls, source: str | Path, ref: CodecRef, device: str = "cpu") -> "Codec":
+    def load(
+        cls, source: str | Path, ref: CodecRef, device: str = "cpu", report: Report = ignore
+    ) -> "Codec":
         """Load strictly from a folder or a Hub repository.
 
         Args:
             source: folder or repository id.
             ref: what the language model expects of it.
             device: where to run.
+            report: called while it downloads.
 
         Raises:
             CheckpointError: If it is missing, damaged, or another codec.
         """
-        if ref.sha256 is not None and (ref.id.startswith(".") or Path(source).is_dir()):
-            check_sha256(Path(source) / WEIGHTS, ref.sha256)
+        folder = Path(source)
+        if not folder.is_dir() and not ref.id.startswith("."):
+            folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, report).folder
+        if ref.sha256 is not None:
+            check_sha256(folder / WEIGHTS, ref.sha256)
+        _check_bounds(folder)
         try:
             loaded: Any = EncodecModel.from_pretrained(
-                source,
-                revision=ref.revision or "main",
+                folder,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
-                f"Codec {ref.id} could not be loaded: {error} Check the path or name and, for a "
-                "Hub repository, the network."
+                f"Codec {ref.id} could not be loaded: {error} Check the path or name."
             ) from error
         model, info = loaded
         wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]

@@ -24,8 +24,8 @@ class TextEncoderRef(StrictModel):
     id: str
     revision: str | None = None
     sha256: str | None = None
-    max_tokens: int = Field(gt=0)
-    width: int = Field(gt=0)
+    max_tokens: int = Field(gt=0, le=4096)
+    width: int = Field(gt=0, le=8192)
 
 
 class CodecRef(StrictModel):
@@ -34,9 +34,9 @@ class CodecRef(StrictModel):
     id: str
     revision: str | None = None
     sha256: str | None = None
-    sample_rate: int = Field(gt=0)
-    frame_rate: int = Field(gt=0)
-    codebook_size: int = Field(gt=1)
+    sample_rate: int = Field(gt=0, le=192_000)
+    frame_rate: int = Field(gt=0, le=1000)
+    codebook_size: int = Field(gt=1, le=65_536)
 
 
 class SpecialIds(StrictModel):
@@ -46,24 +46,27 @@ class SpecialIds(StrictModel):
 
 
 class LMConfig(StrictModel):
-    """Shape and provenance of a music language model (config.json)."""
+    """Shape and provenance of a music language model (config.json).
+
+    The bounds are wide; they keep a config from asking for more memory than any machine has.
+    """
 
     schema_version: Literal[1] = Field(alias="schema")
     backbone: Literal["simba", "mamba", "transformer"]
     channel_mixer: Literal["mlp", "einfft", "none"]
     conditioning: Literal["prefix"]
-    d_model: int = Field(gt=0)
-    n_layers: int = Field(gt=0)
-    d_state: int | None = Field(default=None, gt=0)
-    n_heads: int = Field(gt=0)
-    d_ff: int = Field(ge=0)
+    d_model: int = Field(gt=0, le=8192)
+    n_layers: int = Field(gt=0, le=128)
+    d_state: int | None = Field(default=None, gt=0, le=1024)
+    n_heads: int = Field(gt=0, le=512)
+    d_ff: int = Field(ge=0, le=32_768)
     positions: Literal["none", "rope"]
-    vocab: int = Field(gt=1)
+    vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]
     special_ids: SpecialIds
     text_encoder: TextEncoderRef
     codec: CodecRef
-    max_trained_s: float = Field(ge=2)
+    max_trained_s: float = Field(ge=2, le=600)
     licence: str
 
     @model_validator(mode="after")

@@ -56,9 +56,28 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     app.add_argument("--share", action="store_true")
     _settings(app)
 
+    _hub(commands)
     _corpus(commands)
     _training(commands)
     return parser
+
+
+def _hub(commands: Any) -> None:
+    """Options of what goes to the Hub."""
+    hub = commands.add_parser("hub", help="publish a checkpoint or a Space on the Hub")
+    actions = hub.add_subparsers(dest="action", required=True)
+    push = actions.add_parser("push", help="a language model, with its codec and a model card")
+    push.add_argument("checkpoint", help="a folder or a bundled name")
+    push.add_argument("repository", metavar="org/name")
+    space = actions.add_parser("space", help="the app, from this checkout")
+    space.add_argument("repository", metavar="org/name")
+    space.add_argument("--hardware", default="cpu-basic", help="a hint, such as zero-a10g")
+    space.add_argument("--left", default="", help="org/name[@revision], pinned and preloaded")
+    space.add_argument("--right", default="", help="org/name[@revision], pinned and preloaded")
+    space.add_argument("--dry-run", action="store_true", help="list the files, send nothing")
+    space.add_argument("--out", type=Path, help="with --dry-run: write the files here")
+    for made in (push, space):
+        made.add_argument("--private", action="store_true", help="a new repository is hidden")
 
 
 def _corpus(commands: Any) -> None:
@@ -107,6 +126,9 @@ def _training(commands: Any) -> None:
     train = commands.add_parser("train", help="train the codec, a language model or the scorer")
     train.add_argument("stage", choices=("codec", "lm", "clap", "tagger"))
     train.add_argument("--corpus", type=Path, required=True)
+    train.add_argument(
+        "--also", type=Path, action="append", default=[], help="codec: another corpus, pooled"
+    )
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
     train.add_argument("--preset", default="cpu")

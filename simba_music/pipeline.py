@@ -10,41 +10,16 @@ from torch import Tensor
 
 from simba_music import __version__, audio
 from simba_music.audio import Waveform
-from simba_music.checkpoint import Origin, codec_source, load_language_model
 from simba_music.clap import Score, Scorer
-from simba_music.codec import Codec
 from simba_music.errors import RequestError
 from simba_music.generation import frames_of, generate
-from simba_music.lm import MusicLM
+from simba_music.hub.fetch import Downloading, Report, ignore
+from simba_music.loading import Slot, SlotCache, in_steps
 from simba_music.request import MAX_SEED, GenerationRequest, Limits, validate_request
-from simba_music.text_encoder import TextEncoder
 
 SLOTS = ("left", "right")
 RECIPE_SCHEMA = 1
 PROGRESS_FRAMES = 10
-SPARE_SLOTS = 2  # checkpoints kept in memory beside those of the two slots
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A loaded checkpoint with all it needs, whole."""
-
-    origin: Origin
-    lm: MusicLM
-    encoder: TextEncoder
-    codec: Codec
-
-    @classmethod
-    def load(cls, source: str, device: str = "cpu") -> "Slot":
-        """Load a language model, its text encoder and its codec.
-
-        Raises:
-            CheckpointError: If any of the three is missing or does not fit; nothing is kept.
-        """
-        lm, origin = load_language_model(source, device)
-        config = lm.config
-        codec = Codec.load(codec_source(config, origin.folder), config.codec, device)
-        return cls(origin, lm, TextEncoder.load(config.text_encoder, device), codec)
 
 
 @dataclass(frozen=True)
@@ -87,9 +62,15 @@ class Clip:
 class Pipeline:
     """Two slots and a scorer; `generate` may run for several users at once."""
 
-    def __init__(self, slots: dict[str, Slot], scorer: Scorer | None, device: str = "cpu"):
+    def __init__(
+        self,
+        slots: dict[str, Slot],
+        scorer: Scorer | None,
+        device: str = "cpu",
+        cache: SlotCache | None = None,
+    ):
         self.slots, self.scorer, self.device = slots, scorer, device
-        self._spare: dict[str, Slot] = {}
+        self.cache = cache or SlotCache(lambda source, report: Slot.load(source, device, report))
 
     @classmethod
     def load(
@@ -120,17 +101,35 @@ class Pipeline:
             {"left": first, "right": second}, Scorer.load(scorer) if scorer else None, device
         )
 
-    def with_slots(self, left: str, right: str) -> "Pipeline":
+    def with_slots(self, left: str, right: str, report: Report = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its slots; what is loaded already is shared.
+
+        Whoever uses this pipeline, or another made from it, keeps the models that they have.
+
+        Args:
+            left: checkpoint of the left slot.
+            right: that of the right slot.
+            report: called while one downloads; what it raises ends the loading.
 
         Raises:
             CheckpointError: If one cannot be loaded; this pipeline stays as it is.
         """
-        loaded = {slot.origin.id: slot for slot in self.slots.values()} | self._spare
-        for source in {left, right} - set(loaded):
-            loaded[source] = Slot.load(source, self.device)
-            self._spare = dict([*self._spare.items(), (source, loaded[source])][-SPARE_SLOTS:])
-        return Pipeline({"left": loaded[left], "right": loaded[right]}, self.scorer, self.device)
+        own = {slot.origin.id: slot for slot in self.slots.values()}
+        chosen = {
+            side: own.get(source) or self.cache.get(source, report)
+            for side, source in (("left", left), ("right", right))
+        }
+        return Pipeline(chosen, self.scorer, self.device, self.cache)
+
+    def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
+        """`with_slots` in steps: progress while something downloads, then the pipeline.
+
+        Closing the iterator ends the download; what has arrived is kept for the next time.
+
+        Raises:
+            CheckpointError: As `with_slots`, or if nothing arrives for `STALL_S`.
+        """
+        yield from in_steps(lambda report: self.with_slots(left, right, report))
 
     def limits(self, slots: Sequence[str] = SLOTS) -> Limits:
         """What all of these slots allow."""

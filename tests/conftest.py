@@ -14,6 +14,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
+import huggingface_hub.constants
 import pytest
 import torch
 from transformers import EncodecConfig, EncodecModel
@@ -128,6 +129,28 @@ def pipeline(system) -> Pipeline:
     return Pipeline.load(
         str(system / "simba"), str(system / "transformer"), str(system / "clap"), "cpu"
     )
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub with one repository, and a client that has no cache and no history yet."""
+    from hub_server import FILES, Repo, running
+
+    with running() as server:
+        constants = huggingface_hub.constants
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 2)
+        monkeypatch.setenv("SIMBA_MUSIC_DATA", str(tmp_path / "data"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        server.repos["org/name"] = Repo()
+        server.repos["org/name"].commit(FILES)
+        yield server
 
 
 @contextmanager

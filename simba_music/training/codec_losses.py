@@ -1,6 +1,7 @@
 """Codec losses: spectra, the multi-scale STFT discriminator, and the gradient balancer."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -41,29 +42,43 @@ class MelDistance(nn.Module):
         return torch.stack(losses).mean()
 
 
-class SpectralLoss(nn.Module):
-    """L1 of log magnitudes at several resolutions, in mel bands and in linear bins.
+class SpectralDistances(NamedTuple):
+    """Mean distances of log magnitudes in nepers, each a scalar."""
 
-    Mel bands alone leave the upper harmonics to chance: above 3 kHz a band spans several.
+    mel: Tensor  # in mel bands
+    linear: Tensor  # in bins, all alike
+    octave: Tensor  # in bins, those of every octave with about the same weight together
+
+
+class SpectralLoss(nn.Module):
+    """L1 of log magnitudes at several resolutions.
+
+    Mel bands alone leave the upper harmonics to chance: above 3 kHz a band spans several. Bins
+    that all weigh alike spend four fifths of the loss above 2 kHz, where no fundamental is.
     """
 
     scales = ((256, 20), (512, 40), (1024, 80), (2048, 128), (4096, 128))
+    flat_below_hz = 200.0
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
         for window, bands in self.scales:
             self.register_buffer(f"window{window}", torch.hann_window(window))
             self.register_buffer(f"mel{window}", mel_bank(sample_rate, window, bands))
+            weights = 1 / (torch.fft.rfftfreq(window, 1 / sample_rate) + self.flat_below_hz)
+            self.register_buffer(f"octave{window}", (weights / weights.mean())[:, None])
 
-    def forward(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(mel, linear) distances of `x` and `y` `[B, T]` in nepers, means over resolutions."""
-        mels, lines = [], []
+    def forward(self, x: Tensor, y: Tensor) -> SpectralDistances:
+        """Distances of `x` and `y` `[B, T]`, means over resolutions."""
+        found = []
         for window, _ in self.scales:
             hann, bank = self.get_buffer(f"window{window}"), self.get_buffer(f"mel{window}")
             a, b = magnitude(x, hann), magnitude(y, hann)
-            mels.append(F.l1_loss((bank @ a + FLOOR).log(), (bank @ b + FLOOR).log()))
-            lines.append(F.l1_loss((a + FLOOR).log(), (b + FLOOR).log()))
-        return torch.stack(mels).mean(), torch.stack(lines).mean()
+            mel = F.l1_loss((bank @ a + FLOOR).log(), (bank @ b + FLOOR).log())
+            bins = ((a + FLOOR).log() - (b + FLOOR).log()).abs()
+            octave = (bins * self.get_buffer(f"octave{window}")).mean()
+            found.append(torch.stack([mel, bins.mean(), octave]))
+        return SpectralDistances(*torch.stack(found).mean(0))
 
 
 class STFTDiscriminator(nn.Module):
@@ -84,6 +99,7 @@ class STFTDiscriminator(nn.Module):
         hann = self.get_buffer("hann")
         spec = torch.stft(x, len(hann), len(hann) // 4, window=hann, return_complex=True)
         h = torch.view_as_real(spec).permute(0, 3, 1, 2) / hann.pow(2).sum().sqrt()
+        h = h.contiguous(memory_format=torch.channels_last)
         maps = []
         for layer in self.layers:
             h = F.leaky_relu(layer(h), 0.2)
@@ -98,25 +114,26 @@ class Discriminator(nn.Module):
         super().__init__()
         self.scales = nn.ModuleList(STFTDiscriminator(w, channels) for w in windows)
 
-    def own_loss(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Hinge loss of the discriminator on audio `[B, T]`; no gradient reaches `fake`."""
-        losses = []
-        for scale in self.scales:
-            losses.append(F.relu(1 - scale(real)[0]).mean())
-            losses.append(F.relu(1 + scale(fake.detach())[0]).mean())
-        return torch.stack(losses).mean()
+    def own_loss(self, real: Tensor, fake: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Hinge loss of the discriminator on audio `[B, T]`, and its features of the real one.
 
-    def codec_losses(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        No gradient reaches `fake`.
+        """
+        losses, features = [], []
+        for scale in self.scales:
+            logits, maps = scale(torch.cat([real, fake.detach()]))
+            of_real, of_fake = logits.chunk(2)
+            losses += [F.relu(1 - of_real).mean(), F.relu(1 + of_fake).mean()]
+            features.append([h.detach().chunk(2)[0] for h in maps])
+        return torch.stack(losses).mean(), features
+
+    def codec_losses(self, fake: Tensor, wanted: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
         """(adversarial, feature matching) losses of the codec; features relative to the real."""
         adversarial, matching = [], []
-        for scale in self.scales:
+        for scale, reals in zip(self.scales, wanted, strict=True):
             logits, maps = scale(fake)
             adversarial.append(F.relu(1 - logits).mean())
-            with torch.no_grad():
-                _, wanted = scale(real)
-            matching += [
-                F.l1_loss(a, b) / b.abs().mean() for a, b in zip(maps, wanted, strict=True)
-            ]
+            matching += [F.l1_loss(a, b) / b.abs().mean() for a, b in zip(maps, reals, strict=True)]
         return torch.stack(adversarial).mean(), torch.stack(matching).mean()
 
 

@@ -22,12 +22,17 @@ RATIOS = {
 
 @dataclass(frozen=True)
 class CodecShape:
-    """What defines the network: rates in Hz, number of codes, filters of the outermost layer."""
+    """What defines the network: rates in Hz, number of codes, filters of the outermost layer.
+
+    `context` is the kernel of the decoder's first convolution, in frames, and of the encoder's
+    first, in samples (EncodecConfig has one field for both).
+    """
 
     sample_rate: int = 24_000
-    frame_rate: int = 50
+    frame_rate: int = 75
     codes: int = 2048
     filters: int = 16
+    context: int = 7
     lstm: bool = False  # False exports a zero LSTM, which is the identity as it is residual
 
     @property
@@ -44,6 +49,7 @@ class CodecShape:
             codebook_dim=128,
             hidden_size=128,
             num_filters=self.filters,
+            kernel_size=self.context,
             target_bandwidths=[self.frame_rate * math.log2(self.codes) / 1000],
             use_causal_conv=False,
             use_conv_shortcut=False,

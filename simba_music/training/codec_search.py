@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 BASE = PRESETS["cpu"]
 RUNS: dict[str, CodecPreset] = {
-    "base: 24 kHz, 50 Hz, 2048 codes, 16 filters": BASE,
-    "no waveform loss after the warm-up": replace(BASE, waveform_weight=0.0),
-    "75 Hz": replace(BASE, shape=CodecShape(frame_rate=75)),
-    "trained LSTM": replace(BASE, shape=CodecShape(lstm=True)),
-    "4096 codes": replace(BASE, shape=CodecShape(codes=4096)),
+    "base: 24 kHz, 75 Hz, 2048 codes, 16 filters": BASE,
+    "50 Hz": replace(BASE, shape=CodecShape(frame_rate=50)),
     "1024 codes": replace(BASE, shape=CodecShape(codes=1024)),
+    "4096 codes": replace(BASE, shape=CodecShape(codes=4096)),
     "24 filters": replace(BASE, shape=CodecShape(filters=24)),
-    "32 kHz": replace(BASE, shape=CodecShape(sample_rate=32_000)),
+    "31 frames of context and an LSTM": replace(BASE, shape=CodecShape(context=31, lstm=True)),
+    "all bins alike in the spectral loss": replace(BASE, octave_bins=False),
+    "32 kHz, 50 Hz": replace(BASE, shape=CodecShape(sample_rate=32_000, frame_rate=50)),
 }
 
 
@@ -46,7 +46,7 @@ def search(corpora: list[Path], out: Path, minutes: float, device: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         logger.info("run %r", name)
         run = replace(preset, minutes=minutes)
-        train_codec(corpus, folder, run, folder / "resume.state", device=device)
+        train_codec([corpus], folder, run, folder / "resume.state", device=device)
 
 
 METRICS = {  # column of the table: metric of the evaluation

@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.audio import Waveform
-from simba_music.errors import RequestError
+from simba_music.training.codec_crops import random_crops
+from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, Discriminator, SpectralLoss
 from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
-from simba_music.training.corpus.store import corpus_sample_rate, piece_audio
 from simba_music.training.quantizer import EMAQuantizer
 from simba_music.training.record import write_training_record
 from simba_music.training.report import draw_spectrograms
@@ -40,8 +40,8 @@ class CodecPreset:
     learning_rate: float = 1e-3
     warmup_fraction: float = 0.16  # plain autoencoder before the codebook
     waveform_weight: float = 0.3  # 1 during the warm-up
-    mel_weight: float = 1.0
-    linear_weight: float = 1.0
+    spectral_weight: float = 2.0
+    octave_bins: bool = True  # whether the bins of an octave weigh alike, or every bin
     adversarial_fraction: float = 1.0  # when the discriminator starts; 1 is never
     adversarial_weight: float = 1.0
     matching_weight: float = 2.0
@@ -49,8 +49,8 @@ class CodecPreset:
     channels: int = 8  # of the discriminator
     gradient_norm: float = 0.1  # on the output, before Adam; sets the weight of the commitment
     commitment: float = 0.5
-    ema_decay: float = 0.98
-    dead_below: float = 1.5
+    ema_decay: float = 0.99
+    dead_below: float = 0.2  # of the mean use of a code
     seed: int = 0
 
 
@@ -62,31 +62,9 @@ PRESETS = {
 }
 
 
-def _crops(corpus: Path, preset: CodecPreset, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Endless batches `[B, T]` of training audio, nine in ten louder than silence.
-
-    Raises:
-        RequestError: If the corpus was rendered at another sample rate.
-    """
-    rate = corpus_sample_rate(corpus)
-    if rate != preset.shape.sample_rate:
-        raise RequestError(
-            f"{corpus} holds audio at {rate} Hz, the codec wants {preset.shape.sample_rate} Hz. "
-            f"Render it again: simba-music corpus render --sample-rate {preset.shape.sample_rate}."
-        )
-    length = round(preset.crop_s * rate) // preset.shape.hop * preset.shape.hop
-    pieces = [a for row, a in piece_audio(corpus) if row["split"] == "train" and len(a) > length]
-    weights = np.array([len(p) for p in pieces], dtype=np.float64)
-    weights /= weights.sum()
-    while True:
-        batch: list[np.ndarray] = []
-        while len(batch) < preset.batch:
-            piece = pieces[rng.choice(len(pieces), p=weights)]
-            start = rng.integers(len(piece) - length)
-            crop = piece[start : start + length].astype(np.float32) / 32768
-            if np.abs(crop).max() > 0.01 or rng.random() < 0.1:
-                batch.append(crop)
-        yield torch.from_numpy(np.stack(batch))
+def fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 is faster than float32 there: on GPUs, and on CPUs with AVX512-BF16."""
+    return device != "cpu" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 class CodecTrainer:
@@ -97,10 +75,15 @@ class CodecTrainer:
         self.preset, self.device, shape = preset, device, preset.shape
         model: Any = build_autoencoder(shape)
         self.model: Any = model.to(device).train()
+        self.encode, self.decode = ChannelsLast(model.encoder), ChannelsLast(model.decoder)
+        self.autocast = torch.autocast(
+            device.split(":")[0], torch.bfloat16, enabled=fast_bfloat16(device)
+        )
         self.quantizer = EMAQuantizer(shape.codes, 128, preset.ema_decay, preset.dead_below)
         self.quantizer.to(device)
         self.spectral = SpectralLoss(shape.sample_rate).to(device)
         self.discriminator = Discriminator(preset.channels).to(device)
+        self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         halves = (self.model.encoder, self.model.decoder)
         self.parameters = [p for half in halves for p in half.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
@@ -127,25 +110,29 @@ class CodecTrainer:
         x = x.to(self.device)
         adversarial = self.quantising and self.fraction >= preset.adversarial_fraction
         commitment, perplexity = torch.zeros((), device=x.device), 0.0
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, self.device != "cpu"):
-            z = self.model.encoder(x[:, None] * INPUT_GAIN)
+        with self.autocast:
+            z = self.encode(x[:, None] * INPUT_GAIN)
         z = z.float()
         if self.quantising:
             z, ids, commitment = self.quantizer(z)
             shares = torch.bincount(ids).float() / len(ids)
             perplexity = float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, self.device != "cpu"):
-            y = self.model.decoder(z)[:, 0]
+        with self.autocast:
+            y = self.decode(z)[:, 0]
         y = y.float() / INPUT_GAIN
-        losses = {"waveform": F.l1_loss(y, x)}
-        losses["mel"], losses["linear"] = self.spectral(y, x)
-        logged = {}
+        mel, linear, octave = self.spectral(y, x)
+        losses = {
+            "waveform": F.l1_loss(y, x),
+            "spectral": (mel + (octave if preset.octave_bins else linear)) / 2,
+        }
+        logged = {"mel": float(mel.detach()), "linear": float(linear.detach())}
         if adversarial:
             heard = slice(preset.adversarial_batch)
-            logged["discriminator"] = self._judge(x[heard], y[heard])
-            losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
-                x[heard], y[heard]
-            )
+            with self.autocast:
+                logged["discriminator"], features = self._judge(x[heard], y[heard])
+                losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
+                    y[heard], features
+                )
         gradient = self.balancer.gradient(losses, self._weights(), y)
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
         for group in self.optimiser.param_groups:
@@ -167,19 +154,18 @@ class CodecTrainer:
             "perplexity": perplexity,
         }
 
-    def _judge(self, real: Tensor, fake: Tensor) -> float:
-        """One step of the discriminator on audio `[B, T]`; returns its loss."""
-        loss = self.discriminator.own_loss(real, fake)
+    def _judge(self, real: Tensor, fake: Tensor) -> tuple[float, list[list[Tensor]]]:
+        """One step of the discriminator on audio `[B, T]`; its loss and features of the real."""
+        loss, features = self.discriminator.own_loss(real, fake)
         self.judge.zero_grad()
         loss.backward()
         self.judge.step()
-        return float(loss.detach())
+        return float(loss.detach()), features
 
     def _weights(self) -> dict[str, float]:
         return {
             "waveform": self.preset.waveform_weight if self.quantising else 1.0,
-            "mel": self.preset.mel_weight,
-            "linear": self.preset.linear_weight,
+            "spectral": self.preset.spectral_weight,
             "adversarial": self.preset.adversarial_weight,
             "matching": self.preset.matching_weight,
         }
@@ -189,9 +175,9 @@ class CodecTrainer:
         """k-means the codebook on what the warmed-up encoder puts out."""
         found: list[Tensor] = []
         while sum(len(f) for f in found) < vectors:
-            z = self.model.encoder(next(batches).to(self.device)[:, None] * INPUT_GAIN)
+            z = self.encode(next(batches).to(self.device)[:, None] * INPUT_GAIN)
             found.append(z.transpose(1, 2).reshape(-1, z.shape[1]))
-        self.quantizer.initialise(torch.cat(found))
+        self.quantizer.initialise(torch.cat(found), len(found[0]))
         self.quantising = True
 
     def save(self, path: Path) -> None:
@@ -235,7 +221,7 @@ class CodecTrainer:
 
 
 def train_codec(
-    corpus: Path,
+    corpora: Sequence[Path],
     out: Path,
     preset: CodecPreset,
     state: Path,
@@ -244,14 +230,20 @@ def train_codec(
 ) -> None:
     """Train for the preset's minutes (or `steps`), resume from `state`, export to `out`.
 
+    Several corpora are pooled, each second of audio as likely as any other.
+
     Beside the weights: `history.jsonl`, losses every 50 steps, and `spectrogram.png`.
     """
     trainer = CodecTrainer(preset, device)
     if state.exists():
         trainer.restore(state)
         logger.info("resumed at step %d, %.1f min", trainer.steps, trainer.seconds / 60)
-    batches = _crops(corpus, preset, np.random.default_rng(preset.seed + trainer.steps))
-    shown = next(_crops(corpus, preset, np.random.default_rng(preset.seed)))
+
+    def crops(seed: int) -> Iterator[Tensor]:
+        rng = np.random.default_rng(seed)
+        return random_crops(corpora, preset.shape, preset.batch, preset.crop_s, rng)
+
+    batches, shown = crops(preset.seed + trainer.steps), next(crops(preset.seed))
     saved, running = time.monotonic(), dict[str, float]()
     while trainer.fraction < 1 and (steps is None or trainer.steps < steps):
         if not trainer.quantising and trainer.fraction >= preset.warmup_fraction:
@@ -280,7 +272,7 @@ def train_codec(
         steps=trainer.steps,
         seconds=trainer.seconds,
         device=device,
-        corpus=corpus,
+        corpora=corpora,
         preset=asdict(preset),
     )
 

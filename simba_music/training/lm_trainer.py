@@ -267,7 +267,7 @@ def train_lm(
         steps=step,
         seconds=seconds,
         device=device,
-        corpus=corpus_dir,
+        corpora=[corpus_dir],
         preset=asdict(preset),
         parameters=parameters,
         held_out_crops=VALID_CROPS,

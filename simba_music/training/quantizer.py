@@ -6,7 +6,10 @@ from torch import Tensor, nn
 
 
 class EMAQuantizer(nn.Module):
-    """Euclidean codebook learned by exponential moving averages (van den Oord 2017, app. A.1)."""
+    """Euclidean codebook learned by exponential moving averages (van den Oord 2017, app. A.1).
+
+    A code used less than `dead_below` times as much as the mean code starts again elsewhere.
+    """
 
     embed: Tensor
     counts: Tensor
@@ -20,8 +23,8 @@ class EMAQuantizer(nn.Module):
         self.register_buffer("sums", torch.zeros(size, dim))
 
     @torch.no_grad()
-    def initialise(self, vectors: Tensor, rounds: int = 12) -> None:
-        """k-means (Lloyd) on encoder outputs `[N, D]`."""
+    def initialise(self, vectors: Tensor, batch: int, rounds: int = 12) -> None:
+        """k-means (Lloyd) on encoder outputs `[N, D]`; `batch` vectors will come a step."""
         embed = vectors[torch.randperm(len(vectors))[: len(self.embed)]].clone()
         for _ in range(rounds):
             ids = self.nearest(vectors, embed)
@@ -31,9 +34,9 @@ class EMAQuantizer(nn.Module):
             embed[used] = sums[used] / counts[used, None]
             spare = vectors[torch.randint(len(vectors), (int((~used).sum()),))]
             embed[~used] = spare
-        # Start the averages at their steady state for a batch, so that no code looks dead.
+        # Start the averages at their steady state, so that no code looks dead.
         self.embed.copy_(embed)
-        self.counts.fill_(4 * self.dead_below)
+        self.counts.fill_(batch / len(embed) / (1 - self.decay))
         self.sums.copy_(embed * self.counts[:, None])
 
     @staticmethod
@@ -54,9 +57,10 @@ class EMAQuantizer(nn.Module):
     def _update(self, flat: Tensor, ids: Tensor) -> None:
         self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))
         self.sums.mul_(self.decay).index_add_(0, ids, flat)
-        dead = self.counts < self.dead_below
+        mean = self.counts.mean()
+        dead = self.counts < self.dead_below * mean
         if dead.any():
             picks = flat[torch.randint(len(flat), (int(dead.sum()),), device=flat.device)]
-            self.counts[dead] = 2 * self.dead_below
-            self.sums[dead] = picks * 2 * self.dead_below
+            self.counts[dead] = mean
+            self.sums[dead] = picks * mean
         self.embed.copy_(self.sums / self.counts[:, None])

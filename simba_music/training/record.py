@@ -3,6 +3,8 @@
 import json
 import platform
 import subprocess
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +43,13 @@ def describe_corpus(corpus: Path) -> dict[str, Any]:
     hours = dict[str, float]()
     for row in rows:
         hours[row["split"]] = hours.get(row["split"], 0.0) + row["duration_s"] / 3600
+    licences = Counter(row["licence"] for row in rows if "licence" in row)
     return {
         "name": corpus.name,
         "first_seed": rows[0].get("seed"),
         "pieces": len(rows),
         "hours": {split: round(value, 2) for split, value in hours.items()},
+        **({"licences": dict(licences)} if licences else {}),
     }
 
 
@@ -56,7 +60,7 @@ def write_training_record(
     steps: int,
     seconds: float,
     device: str,
-    corpus: Path,
+    corpora: Sequence[Path],
     preset: dict[str, Any],
     **more: Any,
 ) -> None:
@@ -68,7 +72,7 @@ def write_training_record(
         "hardware": machine(device),
         "torch": torch.__version__,
         "commit": git_commit(),
-        "corpus": describe_corpus(corpus),
+        "corpora": [describe_corpus(corpus) for corpus in corpora],
         "preset": preset,
         **more,
     }

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from simba_music.checkpoint import BUNDLED, CONFIG, fill, read_weights, save_module
+from simba_music.checkpoint import BUNDLED, CONFIG, read_module, save_module
 from simba_music.clap import ConvTower, LogMel, TowerConfig
 from simba_music.files import read_json, write_json
 from simba_music.training.corpus.compose import compose
@@ -81,9 +81,8 @@ def load_tagger(folder: Path = BUNDLED / "tagger") -> Tagger:
     Raises:
         CheckpointError: If it is missing or damaged.
     """
-    model = Tagger(TaggerConfig.model_validate(read_json(folder / CONFIG)))
-    fill(model, read_weights(folder), folder)
-    return model.eval().requires_grad_(False)
+    config = TaggerConfig.model_validate(read_json(folder / CONFIG))
+    return read_module(lambda: Tagger(config), folder).eval().requires_grad_(False)
 
 
 def window_labels(score: pretty_midi.PrettyMIDI, labels: tuple[str, ...], seconds: float) -> Tensor:
@@ -186,7 +185,7 @@ def train_tagger(corpus: Path, out: Path, preset: TaggerPreset) -> None:
         steps=preset.steps,
         seconds=time.monotonic() - started,
         device="cpu",
-        corpus=corpus,
+        corpora=[corpus],
         preset=asdict(preset),
         rendered_hours=_rendered_hours(corpus),
         held_out_macro_auc=round(auc, 4),

@@ -1,21 +1,25 @@
 """Compare tab: one prompt, two models, two players."""
 
+import hashlib
 import random
 import re
 import tempfile
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from simba_music import audio
-from simba_music.checkpoint import may_load_any, offered
-from simba_music.errors import UserError
+from simba_music.checkpoint import allowed, may_load_any
+from simba_music.errors import CheckpointError, UserError
+from simba_music.hub.fetch import Downloading
 from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
 from simba_music.request import MAX_SEED, MIN_DURATION_S, GenerationRequest
+from simba_music.ui.cards import download_card, progress_card, result_card, title, waiting_card
+from simba_music.zero_gpu import on_gpu, seconds_needed
 
+FIRST_TOKENS_PER_S = 60.0  # before anything was measured
 EXAMPLES = [
     "calm solo piano, slow, sad",
     "upbeat funk with slap bass, brass section and drums",
@@ -26,54 +30,6 @@ EXAMPLES = [
     "cheerful folk with flute and acoustic guitar, brisk",
     "dark techno with synth bass and a drum beat, fast",
 ]
-BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
-
-
-def title(pipeline: Pipeline, slot: str) -> str:
-    """Heading of a side: the kind of model and the checkpoint's name, escaped."""
-    kind = BACKBONES[pipeline.slots[slot].lm.config.backbone]
-    return f"<h3>{kind} <small>· {escape(pipeline.slots[slot].origin.name)}</small></h3>"
-
-
-def waiting_card(heading: str, note: str) -> str:
-    """A side that has nothing to show yet."""
-    return (
-        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
-    )
-
-
-def progress_card(heading: str, event: Progress) -> str:
-    """A side that is being written."""
-    share = event.frames / event.total_frames
-    left_s = event.elapsed_s * (1 - share) / share
-    return (
-        f'<div class="card">{heading}<div class="track"><div class="bar" '
-        f'style="width:{100 * share:.0f}%"></div></div><div class="note">{event.frames} of '
-        f"{event.total_frames} tokens, {event.frames / max(event.elapsed_s, 1e-3):.0f} tokens/s, "
-        f"about {left_s:.0f} s left</div></div>"
-    )
-
-
-def result_card(heading: str, clip: Clip) -> str:
-    """A finished side: score, seed, speed, checkpoint, licence."""
-    recipe, score = clip.recipe, clip.score
-    if score is None:
-        fit = "Not scored: no scorer is loaded."
-    elif score.cosine is None:
-        fit = f"Not scored: {escape(score.reason or '')}."
-    else:
-        fit = (
-            f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
-            "mismatched prompts"
-        )
-    stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
-    return (
-        f'<div class="card">{heading}<div class="score">{fit}</div><div class="note">'
-        f"Seed {recipe['request']['seed']} · {clip.waveform.duration_s:g} s made in "
-        f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
-        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])} "
-        f"{recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}.{stopped}</div></div>"
-    )
 
 
 def file_name(clip: Clip) -> str:
@@ -83,42 +39,95 @@ def file_name(clip: Clip) -> str:
 
 
 class Stops:
-    """Sessions whose user pressed Stop; each stops only its own run."""
+    """Sessions whose user pressed Stop; each stops only its own run.
+
+    A mark is a file, because on ZeroGPU the run is in another process.
+    """
 
     def __init__(self) -> None:
-        self._sessions: set[str] = set()
+        self._folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
+
+    def _mark(self, session: str) -> Path:
+        # The browser chooses its session's name, so it is no file name.
+        return self._folder / hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()
 
     def request(self, session: str) -> None:
         """Ask the session's run to end."""
-        self._sessions.add(session)
+        self._mark(session).touch()
 
     def clear(self, session: str) -> None:
         """A new run begins, or one has ended."""
-        self._sessions.discard(session)
+        self._mark(session).unlink(missing_ok=True)
 
     def wanted(self, session: str) -> bool:
         """Whether the session's run should end."""
-        return session in self._sessions
+        return self._mark(session).exists()
 
 
-def stream(
-    pipeline: Pipeline, request: GenerationRequest, stops: Stops, session: str, folder: Path
-) -> Iterator[dict[str, tuple[str, str | None]]]:
-    """Run both sides; yield what changed: slot -> (card, WAV path)."""
-    headings = {slot: title(pipeline, slot) for slot in SLOTS}
-    yield {slot: (waiting_card(headings[slot], "Waiting for its turn"), None) for slot in SLOTS}
-    done: set[str] = set()
-    for event in pipeline.generate(request, SLOTS, lambda: stops.wanted(session)):
-        if isinstance(event, Progress):
-            yield {event.slot: (progress_card(headings[event.slot], event), None)}
-            continue
-        path = folder / file_name(event)
-        audio.write(path, event.waveform)
-        done.add(event.slot)
-        yield {event.slot: (result_card(headings[event.slot], event), str(path))}
-    for slot in SLOTS:
-        if slot not in done:
-            yield {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
+Changes = dict[str, tuple[str, str | None]]  # slot -> (card, path of a WAV)
+
+
+class Runner:
+    """Downloads, generates and writes WAVs for the page; yields what changes on it."""
+
+    def __init__(self, pipeline: Pipeline, stops: Stops):
+        self.pipeline, self.stops = pipeline, stops
+        self.tokens_per_s = FIRST_TOKENS_PER_S
+        self._events = on_gpu(self._generate, self._gpu_seconds)
+
+    def _gpu_seconds(self, left: str, right: str, request: GenerationRequest, session: str) -> int:
+        rates = (slot.codec.frame_rate for slot in self.pipeline.slots.values())
+        return seconds_needed(round(request.duration_s * sum(rates)), self.tokens_per_s)
+
+    def _generate(
+        self, left: str, right: str, request: GenerationRequest, session: str
+    ) -> Iterator[Progress | Clip]:
+        """Both models in one call; arguments and events can be pickled."""
+        chosen = self.pipeline.with_slots(left, right)
+        yield from chosen.generate(request, SLOTS, lambda: self.stops.wanted(session))
+
+    def run(
+        self, left: str, right: str, raw: dict[str, Any], session: str, folder: Path
+    ) -> Iterator[tuple[int | None, Changes]]:
+        """Yield the seed, once it is checked, and what changes on each side.
+
+        Raises:
+            UserError: If a checkpoint cannot be loaded or the request is wrong.
+        """
+        self.stops.clear(session)
+        chosen = self.pipeline
+        for step in self.pipeline.switching(left, right):
+            if isinstance(step, Downloading):
+                if self.stops.wanted(session):
+                    raise CheckpointError("The download was stopped; what has arrived is kept.")
+                sides = [s for s, name in zip(SLOTS, (left, right), strict=True) if _of(name, step)]
+                yield None, {s: (download_card(step), None) for s in sides or SLOTS}
+            else:
+                chosen = step
+        request = chosen.validate(**raw)
+        headings = {slot: title(chosen, slot) for slot in SLOTS}
+        waiting: Changes = {
+            s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SLOTS
+        }
+        yield request.seed, waiting
+        done: set[str] = set()
+        for event in self._events(left, right, request, session):
+            if isinstance(event, Progress):
+                yield None, {event.slot: (progress_card(headings[event.slot], event), None)}
+                continue
+            path = folder / file_name(event)
+            audio.write(path, event.waveform)
+            done.add(event.slot)
+            self.tokens_per_s = event.tokens_per_s
+            notice = chosen.slots[event.slot].origin.notice
+            yield None, {event.slot: (result_card(headings[event.slot], event, notice), str(path))}
+        for slot in set(SLOTS) - done:
+            yield None, {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
+
+
+def _of(name: str, step: Downloading) -> bool:
+    """Whether a download is of the checkpoint that a side has asked for."""
+    return name.partition("@")[0] == step.repository
 
 
 def _advanced() -> list[gr.components.Component]:
@@ -137,7 +146,7 @@ def _side(pipeline: Pipeline, slot: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio
     with gr.Column(min_width=320):
         source = pipeline.slots[slot].origin.id
         model = gr.Dropdown(
-            sorted({source, *offered()}),
+            list(dict.fromkeys([source, *allowed()])),
             value=source,
             label=f"{slot.capitalize()} model",
             allow_custom_value=may_load_any(),
@@ -158,6 +167,7 @@ def _side(pipeline: Pipeline, slot: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio
 def build(pipeline: Pipeline) -> None:
     """Lay out the tab and wire its buttons."""
     stops, longest = Stops(), pipeline.limits().max_duration_s
+    runner = Runner(pipeline, stops)
     prompt = gr.Textbox(
         label="Prompt",
         lines=2,
@@ -195,13 +205,10 @@ def build(pipeline: Pipeline) -> None:
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
         session = str(request.session_hash)
-        stops.clear(session)
         try:
-            chosen = pipeline.with_slots(left, right)
-            checked = chosen.validate(**raw)
             with tempfile.TemporaryDirectory() as folder:
-                for changes in stream(chosen, checked, stops, session, Path(folder)):
-                    yield {seed: checked.seed} | {
+                for drawn, changes in runner.run(left, right, raw, session, Path(folder)):
+                    yield ({} if drawn is None else {seed: drawn}) | {
                         component: value
                         for slot, pair in changes.items()
                         for component, value in zip(sides[slot][1:], pair, strict=True)

@@ -1,0 +1,1 @@
+"""The Hub: repositories of others, looked up, fetched and verified."""

@@ -1,0 +1,69 @@
+"""Cards: what a side of the page says while it waits, downloads, writes and is done."""
+
+from html import escape
+
+from simba_music.hub.fetch import Downloading
+from simba_music.pipeline import Clip, Pipeline, Progress
+
+BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
+
+
+def title(pipeline: Pipeline, slot: str) -> str:
+    """Heading of a side: the kind of model and the checkpoint's name, escaped."""
+    kind = BACKBONES[pipeline.slots[slot].lm.config.backbone]
+    return f"<h3>{kind} <small>· {escape(pipeline.slots[slot].origin.name)}</small></h3>"
+
+
+def waiting_card(heading: str, note: str) -> str:
+    """A side that has nothing to show yet."""
+    return (
+        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
+    )
+
+
+def progress_card(heading: str, event: Progress) -> str:
+    """A side that is being written."""
+    share = event.frames / event.total_frames
+    left_s = event.elapsed_s * (1 - share) / share
+    return (
+        f'<div class="card">{heading}<div class="track"><div class="bar" '
+        f'style="width:{100 * share:.0f}%"></div></div><div class="note">{event.frames} of '
+        f"{event.total_frames} tokens, {event.frames / max(event.elapsed_s, 1e-3):.0f} tokens/s, "
+        f"about {left_s:.0f} s left</div></div>"
+    )
+
+
+def download_card(event: Downloading) -> str:
+    """A side whose checkpoint is on its way."""
+    width = 100 * event.done / max(event.total, 1)
+    return (
+        f'<div class="card"><h3>{escape(event.repository)}</h3><div class="track">'
+        f'<div class="bar" style="width:{width:.0f}%"></div></div><div class="note">Downloading '
+        f"from the Hub, {event.done / 1e6:.1f} of {event.total / 1e6:.1f} MB</div></div>"
+    )
+
+
+def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
+    """A finished side: score, seed, speed, checkpoint, licence; and what to know of the last."""
+    recipe, score = clip.recipe, clip.score
+    if score is None:
+        fit = "Not scored: no scorer is loaded."
+    elif score.cosine is None:
+        fit = f"Not scored: {escape(score.reason or '')}."
+    else:
+        fit = (
+            f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
+            "mismatched prompts"
+        )
+    stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
+    revision = recipe["model"]["revision"]
+    commit = f" at {revision[:8]}" if revision else ""
+    said = f'<div class="note">{escape(notice)}</div>' if notice else ""
+    return (
+        f'<div class="card">{heading}<div class="score">{fit}</div><div class="note">'
+        f"Seed {recipe['request']['seed']} · {clip.waveform.duration_s:g} s made in "
+        f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
+        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"
+        f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}.{stopped}</div>"
+        f"{said}</div>"
+    )
