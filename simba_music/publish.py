@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, ModelHubMixin, constants
-from huggingface_hub.errors import HFValidationError
 
 from simba_music.checkpoint import CONFIG, WEIGHTS, codec_source, locate, read_config
 from simba_music.errors import CheckpointError
@@ -89,9 +88,12 @@ def refused(repository: str, error: Exception) -> CheckpointError:
             f"{constants.ENDPOINT} does not let you write to {repository} ({status}). Log in with "
             "a token that may write (`hf auth login`, or HF_TOKEN), and check the name's owner."
         )
-    if isinstance(error, HFValidationError | ValueError):
-        return CheckpointError(f"{repository} was not published: {error}")
-    return explain(repository, error)
+    if status is not None:
+        return explain(repository, error)
+    return CheckpointError(
+        f"{repository} was not published on {constants.ENDPOINT}: {error} Check the name and the "
+        "network, then run the same command again; what is there already is not sent twice."
+    )
 
 
 class Checkpoint(

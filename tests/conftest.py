@@ -34,6 +34,7 @@ MINILM = {
     "width": 384,
 }
 CODES = 64
+APP = Path(__file__).parent.parent / "app.py"
 
 
 def lm_config(backbone: str, mixer: str = "mlp", **changes) -> LMConfig:
@@ -154,13 +155,13 @@ def hub(tmp_path, monkeypatch):
 
 
 @contextmanager
-def serving(*options):
+def serving(*options, python=sys.executable, app=APP, environment=None):
     """The app in a process of its own, as `make app` starts it; gives its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    app = Path(__file__).parent.parent / "app.py"
-    server = subprocess.Popen([sys.executable, str(app), "--port", port, *map(str, options)])
+    command = [str(python), str(app), "--port", port, *map(str, options)]
+    server = subprocess.Popen(command, cwd=app.parent, env=os.environ | (environment or {}))
     try:
         for _ in range(360):
             assert server.poll() is None, "the app ended before it served a page"

@@ -18,9 +18,6 @@ from simba_music.loading import Slot
 from simba_music.publish import Checkpoint, push, stage
 from simba_music.space import contents, front_matter, push_space, write_space
 
-# huggingface_hub's own, while it uploads.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
 
 @pytest.fixture
 def writable(hub, monkeypatch):

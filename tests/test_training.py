@@ -15,8 +15,9 @@ from simba_music.config import LMConfig
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
+from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, SpectralLoss
-from simba_music.training.codec_model import INPUT_GAIN, CodecShape, export
+from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
 from simba_music.training.codec_trainer import CodecPreset, CodecTrainer
 from simba_music.training.corpus import build, store
 from simba_music.training.lm_trainer import LMPreset
@@ -71,13 +72,18 @@ def tokenised(corpus, codec_folder):
 def test_codec_training_resumes_and_exports_a_stock_model(codec_folder):
     assert read_json(codec_folder / "training.json")["steps"] == 3
     ref = tokens.codec_ref(codec_folder)
-    assert (ref.sample_rate, ref.frame_rate, ref.codebook_size) == (24000, 50, 2048)
+    assert (ref.sample_rate, ref.frame_rate, ref.codebook_size) == (24000, 75, 2048)
     codec = Codec.load(codec_folder, ref)
-    assert codec.decode(torch.randint(0, 2048, (1, 1, 50)))[0].samples.shape == (1, 24_000)
+    assert codec.decode(torch.randint(0, 2048, (1, 1, 75)))[0].samples.shape == (1, 24_000)
 
 
 @pytest.mark.parametrize(
-    "shape", [CodecShape(), CodecShape(frame_rate=75, codes=1024, lstm=True), CodecShape(32_000)]
+    "shape",
+    [
+        CodecShape(),
+        CodecShape(codes=1024, context=31, lstm=True),
+        CodecShape(32_000, frame_rate=50),
+    ],
 )
 def test_the_exported_codec_is_the_trained_network(shape):
     trainer = CodecTrainer(CodecPreset(shape=shape, batch=2), "cpu")
@@ -94,6 +100,18 @@ def test_the_exported_codec_is_the_trained_network(shape):
         theirs = stock.decode(codes, [None]).audio_values
     assert torch.equal(codes.flatten(), ids)
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("frame_rate", [50, 75])
+def test_training_computes_what_the_stock_layers_compute(frame_rate):
+    shape = CodecShape(frame_rate=frame_rate, context=15, lstm=True)
+    model = build_autoencoder(shape)
+    x = torch.randn(2, 1, 20 * shape.hop)
+    with torch.no_grad():
+        z = model.encoder(x)
+        torch.testing.assert_close(ChannelsLast(model.encoder)(x), z, atol=1e-4, rtol=1e-4)
+        y = ChannelsLast(model.decoder)(z)
+        torch.testing.assert_close(y, model.decoder(z), atol=1e-4, rtol=1e-4)
 
 
 def test_the_discriminator_joins_when_its_time_has_come():
@@ -124,13 +142,15 @@ def test_a_spectral_loss_is_zero_for_equal_signals_and_hears_upper_harmonics():
     x = (tone + 0.02 * torch.sin(2 * torch.pi * 5000 * t))[None]
     y = (tone + 0.02 * torch.sin(2 * torch.pi * 5060 * t))[None]
     loss = SpectralLoss(24_000)
-    assert [float(v) for v in loss(x, x)] == [0.0, 0.0]
-    mel, linear = loss(x, y)
-    assert linear > 0.01 and mel < linear  # one mel band holds both
+    assert [float(v) for v in loss(x, x)] == [0.0, 0.0, 0.0]
+    high = loss(x, y)
+    assert high.linear > 0.01 and high.mel < high.linear  # one mel band holds both
+    low = loss(x, (0.1 * torch.sin(2 * torch.pi * 450 * t))[None])
+    assert low.octave / low.linear > high.octave / high.linear  # it minds the fundamentals more
 
 
 def test_audio_at_another_rate_is_refused(corpus, tmp_path):
-    preset = CodecPreset(shape=CodecShape(32_000))
+    preset = CodecPreset(shape=CodecShape(32_000, frame_rate=50))
     with pytest.raises(RequestError, match="--sample-rate 32000"):
         codec_trainer.train_codec([corpus], tmp_path, preset, tmp_path / "resume.state", steps=1)
     with pytest.raises(RequestError, match="another folder"):
@@ -148,6 +168,23 @@ def test_the_codebook_follows_its_data_and_revives_dead_codes():
     nearest = torch.cdist(centres, quantizer.embed).min(1).values
     # Without restarts all but one or two codes would stay where they began.
     assert (nearest < 0.1).sum() >= 8 and ids.unique().numel() >= 8
+
+
+def test_a_balanced_codebook_shares_its_work_more_evenly():
+    torch.manual_seed(0)
+    data = torch.randn(20_000, 8).abs().pow(3)  # dense near the origin, with a long tail
+
+    def perplexity(balance):
+        torch.manual_seed(1)
+        quantizer = EMAQuantizer(64, 8, decay=0.95, dead_below=0.0, balance=balance).train()
+        quantizer.initialise(data[:2000], 256)
+        for _ in range(150):
+            quantizer(data[torch.randint(len(data), (256,))].T[None])
+        counts = torch.bincount(quantizer.nearest(data, quantizer.embed), minlength=64)
+        shares = counts / counts.sum()
+        return float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))
+
+    assert perplexity(0.5) > 1.1 * perplexity(0.0)
 
 
 def test_tokens_of_another_codec_are_refused(tokenised, system):

@@ -9,7 +9,7 @@ from simba_music.codec import Codec
 from simba_music.files import read_json, write_atomic, write_json
 from simba_music.training.codec_evaluation import bench_sounds, codec_rows
 from simba_music.training.codec_model import CodecShape
-from simba_music.training.codec_trainer import PRESETS, CodecPreset, train_codec
+from simba_music.training.codec_trainer import CodecPreset, train_codec
 from simba_music.training.corpus.store import corpus_sample_rate
 from simba_music.training.record import machine
 from simba_music.training.tagger import load_tagger
@@ -17,7 +17,7 @@ from simba_music.training.tokens import codec_ref
 
 logger = logging.getLogger(__name__)
 
-BASE = PRESETS["cpu"]
+BASE = CodecPreset()
 RUNS: dict[str, CodecPreset] = {
     "base: 24 kHz, 75 Hz, 2048 codes, 16 filters": BASE,
     "50 Hz": replace(BASE, shape=CodecShape(frame_rate=50)),

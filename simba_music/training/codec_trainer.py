@@ -43,21 +43,40 @@ class CodecPreset:
     spectral_weight: float = 2.0
     octave_bins: bool = True  # whether the bins of an octave weigh alike, or every bin
     adversarial_fraction: float = 1.0  # when the discriminator starts; 1 is never
-    adversarial_weight: float = 1.0
-    matching_weight: float = 2.0
+    adversarial_weight: float = 0.5
+    matching_weight: float = 1.0
     adversarial_batch: int = 6  # crops of a batch that the discriminator hears
     channels: int = 8  # of the discriminator
     gradient_norm: float = 0.1  # on the output, before Adam; sets the weight of the commitment
     commitment: float = 0.5
     ema_decay: float = 0.99
     dead_below: float = 0.2  # of the mean use of a code
+    balance: float = 0.0  # see EMAQuantizer
+    settle_fraction: float = 0.85  # from here on codes are chosen as the codec will choose them
     seed: int = 0
 
 
 PRESETS = {
-    "cpu": CodecPreset(),
+    "cpu": CodecPreset(
+        shape=CodecShape(context=31, lstm=True),
+        minutes=60.0,
+        batch=10,
+        crop_s=1.0,
+        waveform_weight=0.5,
+        adversarial_fraction=0.5,
+        adversarial_batch=4,
+        balance=0.3,
+    ),
     "gpu": CodecPreset(
-        minutes=8.0, batch=96, adversarial_fraction=0.4, adversarial_batch=96, channels=32
+        shape=CodecShape(context=31, lstm=True),
+        minutes=8.0,
+        batch=96,
+        crop_s=1.0,
+        waveform_weight=0.5,
+        adversarial_fraction=0.4,
+        adversarial_batch=96,
+        channels=32,
+        balance=0.3,
     ),
 }
 
@@ -79,7 +98,9 @@ class CodecTrainer:
         self.autocast = torch.autocast(
             device.split(":")[0], torch.bfloat16, enabled=fast_bfloat16(device)
         )
-        self.quantizer = EMAQuantizer(shape.codes, 128, preset.ema_decay, preset.dead_below)
+        self.quantizer = EMAQuantizer(
+            shape.codes, 128, preset.ema_decay, preset.dead_below, preset.balance
+        )
         self.quantizer.to(device)
         self.spectral = SpectralLoss(shape.sample_rate).to(device)
         self.discriminator = Discriminator(preset.channels).to(device)
@@ -114,6 +135,8 @@ class CodecTrainer:
             z = self.encode(x[:, None] * INPUT_GAIN)
         z = z.float()
         if self.quantising:
+            if self.fraction >= preset.settle_fraction:
+                self.quantizer.balance = 0.0
             z, ids, commitment = self.quantizer(z)
             shares = torch.bincount(ids).float() / len(ids)
             perplexity = float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))

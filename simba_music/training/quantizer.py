@@ -9,15 +9,19 @@ class EMAQuantizer(nn.Module):
     """Euclidean codebook learned by exponential moving averages (van den Oord 2017, app. A.1).
 
     A code used less than `dead_below` times as much as the mean code starts again elsewhere.
+    While training, a code that is used e times as much as the mean looks `balance` times the mean
+    squared error farther away than it is, so that the codes share the work.
     """
 
     embed: Tensor
     counts: Tensor
     sums: Tensor
+    error: Tensor
 
-    def __init__(self, size: int, dim: int, decay: float, dead_below: float):
+    def __init__(self, size: int, dim: int, decay: float, dead_below: float, balance: float = 0.0):
         super().__init__()
-        self.decay, self.dead_below = decay, dead_below
+        self.decay, self.dead_below, self.balance = decay, dead_below, balance
+        self.register_buffer("error", torch.zeros(()))
         self.register_buffer("embed", torch.zeros(size, dim))
         self.register_buffer("counts", torch.ones(size))
         self.register_buffer("sums", torch.zeros(size, dim))
@@ -40,14 +44,17 @@ class EMAQuantizer(nn.Module):
         self.sums.copy_(embed * self.counts[:, None])
 
     @staticmethod
-    def nearest(x: Tensor, embed: Tensor) -> Tensor:
-        """Ids `[N]` of the nearest codes to `x` `[N, D]`."""
-        return torch.addmm(embed.pow(2).sum(1), x, embed.T, alpha=-2).argmin(1)
+    def nearest(x: Tensor, embed: Tensor, handicap: Tensor | float = 0.0) -> Tensor:
+        """Ids `[N]` of the codes nearest to `x` `[N, D]`; `handicap` `[V]` adds to the squares."""
+        return torch.addmm(embed.pow(2).sum(1) + handicap, x, embed.T, alpha=-2).argmin(1)
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise `z` `[B, D, S]`: straight-through codes, ids `[B*S]`, commitment loss."""
         flat = z.transpose(1, 2).reshape(-1, z.shape[1])
-        ids = self.nearest(flat.detach(), self.embed)
+        handicap: Tensor | float = 0.0
+        if self.training and self.balance:
+            handicap = self.balance * self.error * (self.counts / self.counts.mean()).log()
+        ids = self.nearest(flat.detach(), self.embed, handicap)
         quantised = self.embed[ids].view(z.shape[0], -1, z.shape[1]).transpose(1, 2)
         if self.training:
             self._update(flat.detach(), ids)
@@ -55,6 +62,8 @@ class EMAQuantizer(nn.Module):
 
     @torch.no_grad()
     def _update(self, flat: Tensor, ids: Tensor) -> None:
+        error = (flat - self.embed[ids]).pow(2).sum(1).mean()
+        self.error.lerp_(error, 1 - self.decay)
         self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))
         self.sums.mul_(self.decay).index_add_(0, ids, flat)
         mean = self.counts.mean()

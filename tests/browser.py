@@ -1,0 +1,101 @@
+"""Helpers of the browser tests: a page in headless Chromium, waiting, pictures, the form."""
+
+import os
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SHOTS = Path(os.environ.get("SIMBA_MUSIC_SCREENSHOTS", ROOT / "runs" / "screenshots"))
+WIDTHS = {"desktop": (1280, 1100), "phone": (390, 844)}
+
+
+@contextmanager
+def visit(address, form, profile):
+    """A page in headless Chromium, `form` "desktop" or "phone"."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    width, height = WIDTHS[form]
+    for word in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-dev-shm-usage",
+        f"--window-size={width},{height}",
+        f"--user-data-dir={profile}",
+    ):
+        options.add_argument(word)
+    driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
+    # Headless Chromium keeps windows at 500 px and wider; this sets the page's width itself.
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    driver.get(address)
+    driver.form = form
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def wait(page, script, seconds=120):
+    """Until the script returns something true; returns it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = page.execute_script(script)
+        if found:
+            return found
+        time.sleep(0.3)
+    shoot(page, "timeout")
+    raise AssertionError(f"never true: {script}")
+
+
+def shoot(page, name):
+    """A picture of the whole page."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    height = page.execute_script("return document.documentElement.scrollHeight")
+    width = WIDTHS[page.form][0]
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    time.sleep(0.5)
+    page.save_screenshot(str(SHOTS / f"{name}-{page.form}.png"))
+
+
+def clip_address(side):
+    return f"const a = document.querySelector('#{side}-player a[download]'); return a && a.href"
+
+
+def length_in_browser(page, url):
+    """Seconds, as the browser's own player decodes the clip."""
+    return page.execute_async_script(
+        "const done = arguments[1], a = new Audio(arguments[0]);"
+        "a.onloadedmetadata = () => done(a.duration); a.onerror = () => done(-1);",
+        url,
+    )
+
+
+def generate(page, prompt):
+    from selenium.webdriver.common.by import By
+
+    wait(page, "return document.querySelector('#prompt textarea')")
+    box = page.find_element(By.CSS_SELECTOR, "#prompt textarea")
+    box.clear()
+    box.send_keys(prompt)
+    page.execute_script("document.querySelector('#generate').click()")
+
+
+def both_cards(words):
+    return (
+        "return ['left', 'right'].every(s => "
+        f"document.querySelector(`#${{s}}-card`).innerText.includes('{words}'))"
+    )
