@@ -102,13 +102,20 @@ def _corpus(args: argparse.Namespace) -> None:
 def _train(args: argparse.Namespace) -> None:
     import torch
 
-    from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tagger, tokens
+    from simba_music.training import (
+        clap_trainer,
+        codec_preset,
+        codec_trainer,
+        lm_trainer,
+        tagger,
+        tokens,
+    )
 
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
     state = args.out / "resume.state"
     if args.stage == "codec":
-        preset = codec_trainer.preset_with(args.preset, minutes=args.minutes)
+        preset = codec_preset.preset_with(args.preset, minutes=args.minutes)
         corpora = [args.corpus, *args.also]
         codec_trainer.train_codec(corpora, args.out, preset, state, args.steps, args.device)
         return

@@ -108,11 +108,3 @@ def test_one_session_stops_only_itself():
     assert stops.wanted("a") and not stops.wanted("b")
     stops.clear("a")
     assert not stops.wanted("a")
-
-
-def test_a_space_offers_bundled_models_only(monkeypatch):
-    from simba_music.checkpoint import may_load_any
-
-    assert may_load_any()
-    monkeypatch.setenv("SPACE_ID", "someone/space")
-    assert not may_load_any()

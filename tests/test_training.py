@@ -18,7 +18,8 @@ from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
 from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, SpectralLoss
 from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
-from simba_music.training.codec_trainer import CodecPreset, CodecTrainer
+from simba_music.training.codec_preset import CodecPreset
+from simba_music.training.codec_trainer import CodecTrainer
 from simba_music.training.corpus import build, store
 from simba_music.training.lm_trainer import LMPreset
 from simba_music.training.quantizer import EMAQuantizer

@@ -9,7 +9,8 @@ from simba_music.codec import Codec
 from simba_music.files import read_json, write_atomic, write_json
 from simba_music.training.codec_evaluation import bench_sounds, codec_rows
 from simba_music.training.codec_model import CodecShape
-from simba_music.training.codec_trainer import CodecPreset, train_codec
+from simba_music.training.codec_preset import CodecPreset
+from simba_music.training.codec_trainer import train_codec
 from simba_music.training.corpus.store import corpus_sample_rate
 from simba_music.training.record import machine
 from simba_music.training.tagger import load_tagger

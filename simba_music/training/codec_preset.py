@@ -1,0 +1,63 @@
+"""Codec presets: budget, schedule and loss weights of a codec's training."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from simba_music.training.codec_model import CodecShape
+
+
+@dataclass(frozen=True)
+class CodecPreset:
+    """Budget and schedule; fractions are of `minutes`, loss weights are shares of the gradient."""
+
+    shape: CodecShape = field(default_factory=CodecShape)
+    minutes: float = 45.0
+    batch: int = 12
+    crop_s: float = 0.8
+    learning_rate: float = 1e-3
+    warmup_fraction: float = 0.16  # plain autoencoder before the codebook
+    waveform_weight: float = 0.3  # 1 during the warm-up
+    spectral_weight: float = 2.0
+    octave_bins: bool = True  # whether the bins of an octave weigh alike, or every bin
+    adversarial_fraction: float = 1.0  # when the discriminator starts; 1 is never
+    adversarial_weight: float = 0.5
+    matching_weight: float = 1.0
+    adversarial_batch: int = 6  # crops of a batch that the discriminator hears
+    channels: int = 8  # of the discriminator
+    gradient_norm: float = 0.1  # on the output, before Adam; sets the weight of the commitment
+    commitment: float = 0.5
+    ema_decay: float = 0.99
+    dead_below: float = 0.2  # of the mean use of a code
+    balance: float = 0.0  # see EMAQuantizer
+    settle_fraction: float = 0.85  # from here on codes are chosen as the codec will choose them
+    seed: int = 0
+
+
+PRESETS = {
+    "cpu": CodecPreset(
+        shape=CodecShape(context=31, lstm=True),
+        minutes=60.0,
+        batch=10,
+        crop_s=1.0,
+        waveform_weight=0.5,
+        adversarial_fraction=0.5,
+        adversarial_batch=4,
+        balance=0.3,
+    ),
+    "gpu": CodecPreset(
+        shape=CodecShape(context=31, lstm=True),
+        minutes=8.0,
+        batch=96,
+        crop_s=1.0,
+        waveform_weight=0.5,
+        adversarial_fraction=0.4,
+        adversarial_batch=96,
+        channels=32,
+        balance=0.3,
+    ),
+}
+
+
+def preset_with(name: str, **changes: Any) -> CodecPreset:
+    """A named preset with some fields changed (None means unchanged)."""
+    return replace(PRESETS[name], **{k: v for k, v in changes.items() if v is not None})
