@@ -161,7 +161,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.what in ("codec", "all"):
         from simba_music.training.codec_evaluation import evaluate_codec
 
-        evaluate_codec(args.codec, args.bench, args.real, args.corpus, args.report, args.pieces)
+        codecs = args.codec or [Path("checkpoints/codec")]
+        evaluate_codec(codecs, args.bench, args.real, args.corpus, args.report, args.pieces)
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation import evaluate_clips
 

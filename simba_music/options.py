@@ -150,7 +150,9 @@ def _training(commands: Any) -> None:
     evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
     evaluate.add_argument("what", choices=("codec", "clips", "all"))
     evaluate.add_argument("--corpus", type=Path, required=True, help="rendered, with tokens")
-    evaluate.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
+    evaluate.add_argument(
+        "--codec", type=Path, action="append", help="several are compared; default the bundled one"
+    )
     evaluate.add_argument("--bench", type=Path, default=Path("tests/data/bench_v1"))
     evaluate.add_argument("--pieces", type=int, default=200, help="of the benchmark")
     evaluate.add_argument("--real", type=Path, help="imported recordings; their test split is used")

@@ -1,6 +1,10 @@
 """The codec as stock EnCodec: Meta's two configurations, streaming, strict loading."""
 
+import json
 import math
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -133,3 +137,49 @@ def test_altered_and_truncated_weights_are_refused(tmp_path):
         weights.write_bytes(bad)
         with pytest.raises(CheckpointError, match="sha256|damaged"):
             Codec.load(tmp_path, ref)
+
+
+def meta_name(name):
+    """The name in Meta's `encodec` of a parameter of `transformers.EncodecModel`."""
+    name = re.sub(r"^(encoder|decoder)\.layers", r"\1.model", name)
+    name = name.replace("parametrizations.weight.original0", "weight_g")
+    name = name.replace("parametrizations.weight.original1", "weight_v")
+    name = re.sub(r"^quantizer\.layers\.(\d+)\.codebook", r"quantizer.vq.layers.\1._codebook", name)
+    return re.sub(r"\.conv\.(?=weight|bias)", ".conv.conv.", name)
+
+
+@pytest.mark.gpu
+def test_our_decode_is_that_of_metas_own_package():
+    """Needs the package `encodec`, which imports only beside CUDA torch."""
+    encodec = pytest.importorskip("encodec")
+    codec = random_codec(**META_24)
+    meta = encodec.EncodecModel.encodec_model_24khz(pretrained=False).eval()
+    wanted = meta.state_dict()
+    found = {meta_name(k): v for k, v in codec.model.state_dict().items()}
+    found |= {
+        k.replace(".conv.conv.", ".convtr.convtr."): v
+        for k, v in found.items()
+        if k.replace(".conv.conv.", ".convtr.convtr.") in wanted
+    }
+    meta.load_state_dict({k: found[k] for k in wanted}, strict=True)
+    tokens = torch.randint(0, 1024, (1, 1, 150))
+    with torch.no_grad():
+        theirs = meta.decode([(tokens, None)])
+    ours = codec.decode(tokens)[0].samples[None]
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_a_fresh_process_gives_the_same_tokens():
+    wave = 0.1 * torch.sin(torch.arange(48_000) * 0.05)
+    folder = BUNDLED / "codec"
+    code = (
+        "import sys, torch; from pathlib import Path; from simba_music.audio import Waveform\n"
+        "from simba_music.codec import Codec; from simba_music.training.tokens import codec_ref\n"
+        "folder = Path(sys.argv[1]); codec = Codec.load(folder, codec_ref(folder))\n"
+        "wave = 0.1 * torch.sin(torch.arange(48_000) * 0.05)\n"
+        "print(codec.encode(Waveform(wave[None], 24_000)).flatten().tolist())"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ours = Codec.load(folder, codec_ref(folder)).encode(Waveform(wave[None], 24_000))
+    assert json.loads(said) == ours.flatten().tolist()

@@ -1,5 +1,7 @@
 """Measures state a property of a signal that they must find, and one they must not."""
 
+import shutil
+
 import numpy as np
 import pretty_midi
 import pytest
@@ -7,11 +9,12 @@ import torch
 
 from simba_music.codec import Codec
 from simba_music.config import CodecRef
-from simba_music.files import read_json, sha256
-from simba_music.training import codec_evaluation, measures
+from simba_music.files import read_json, sha256, write_json
+from simba_music.training import codec_baselines, codec_evaluation, measures
 from simba_music.training.codec_evaluation import RoundTrip, Sound, codec_rows, measure
 from simba_music.training.corpus import store
 from simba_music.training.measures import (
+    Heard,
     comb_db,
     frechet_distance,
     onset_f1,
@@ -49,10 +52,10 @@ def test_si_sdr_is_the_ratio_that_was_mixed_and_knows_no_scale():
 
 
 def test_pitch_is_right_within_a_quarter_tone():
-    wanted = tone(440)
-    assert pitch_agreement(wanted, tone(440 * 2 ** (30 / 1200), level=0.05)) > 0.95
-    assert pitch_agreement(wanted, tone(440 * 2 ** (80 / 1200))) < 0.05
-    assert pitch_agreement(wanted, noise()) < 0.2
+    wanted = Heard(tone(440))
+    assert pitch_agreement(wanted, Heard(tone(440 * 2 ** (30 / 1200), level=0.05))) > 0.95
+    assert pitch_agreement(wanted, Heard(tone(440 * 2 ** (80 / 1200)))) < 0.05
+    assert pitch_agreement(wanted, Heard(noise())) < 0.2
 
 
 def test_a_comb_at_the_frame_rate_is_found():
@@ -75,9 +78,9 @@ def test_onsets_match_within_their_tolerance():
     clicks = np.zeros(4 * RATE, dtype=np.float32)
     for beat in range(1, 8):
         clicks[beat * RATE // 2 : beat * RATE // 2 + 400] = noise(1)[:400] * 10
-    assert onset_f1(clicks, clicks) == 1
-    assert onset_f1(clicks, np.roll(clicks, round(0.02 * RATE))) > 0.9
-    assert onset_f1(clicks, np.roll(clicks, round(0.2 * RATE))) < 0.3
+    assert onset_f1(Heard(clicks), Heard(clicks)) == 1
+    assert onset_f1(Heard(clicks), Heard(np.roll(clicks, round(0.02 * RATE)))) > 0.9
+    assert onset_f1(Heard(clicks), Heard(np.roll(clicks, round(0.2 * RATE)))) < 0.3
 
 
 def score_of(*spans):
@@ -114,7 +117,9 @@ def small_tagger():
 
 
 def test_measures_of_the_original_are_perfect(small_tagger):
-    sounds = [Sound(tone(300 + 50 * i) + noise(seed=i, level=0.01), solo=True) for i in range(3)]
+    sounds = [
+        Sound(Heard(tone(300 + 50 * i) + noise(seed=i, level=0.01)), solo=True) for i in range(3)
+    ]
     rows = {r["metric"]: r["value"] for r in measure("x", sounds, lambda x: x, small_tagger, 50)}
     assert rows["log-mel distance (nepers)"] == 0 and rows["SI-SDR (dB)"] > 60
     assert rows["chroma cosine"] == pytest.approx(1, abs=1e-4) and rows["onset F1 (50 ms)"] == 1
@@ -152,7 +157,7 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
 ):
     """The whole command but for rendering the benchmark, which needs the synthesiser."""
     score = score_of(("piano", 0, 3))
-    sounds = [Sound(tone(220 * (i + 1)) + noise(seed=i), score) for i in range(6)]
+    sounds = [Sound(Heard(tone(220 * (i + 1)) + noise(seed=i)), score) for i in range(6)]
     monkeypatch.setattr(codec_evaluation, "bench_sounds", lambda folder, count: sounds)
     monkeypatch.setattr(codec_evaluation, "load_tagger", lambda: small_tagger)
     real = tmp_path / "real"
@@ -166,22 +171,27 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
     store.write_rows(real / store.MANIFEST, rows)
     checkpoints = tmp_path / "checkpoints"
     checkpoints.mkdir()
-    codec_evaluation.evaluate_codec(
-        system / "codec", tmp_path, real, None, checkpoints / "REPORT.json", 6
-    )
+    codec = checkpoints / "codec"
+    shutil.copytree(system / "codec", codec)
+    write_json(codec / "training.json", {})
+    report = checkpoints / "REPORT.json"
+    codec_evaluation.evaluate_codec([codec], tmp_path, real, None, report, 6)
+    assert (codec / "spectrograms.png").exists()
     tables = {t["id"]: t for t in read_json(checkpoints / "REPORT.json")["tables"]}
     assert set(tables) == {"codec", "codec-real"}
     for table in tables.values():
         models = {row["model"] for row in table["rows"]}
-        assert {"codec", codec_evaluation.ORIGINAL} <= models
-        assert table["missing"] == {codec_evaluation.META: "not reachable here"}
+        assert {"codec", codec_baselines.ORIGINAL} <= models
+        assert table["missing"] == {codec_baselines.META: "not reachable here"}
         found = {(r["metric"], r["model"]): r["value"] for r in table["rows"]}
         mel = "log-mel distance (nepers)"
-        assert found[mel, codec_evaluation.ORIGINAL] == 0 < found[mel, "codec"]
+        assert found[mel, codec_baselines.ORIGINAL] == 0 < found[mel, "codec"]
 
 
 def test_codec_rows_name_the_codec(system, small_tagger):
-    rows = codec_rows("mine", codec_of(system), [Sound(tone(440)), Sound(tone(550))], small_tagger)
+    rows = codec_rows(
+        "mine", codec_of(system), [Sound(Heard(tone(440))), Sound(Heard(tone(550)))], small_tagger
+    )
     assert {row["model"] for row in rows} == {"mine"}
 
 

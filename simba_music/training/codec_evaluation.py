@@ -1,31 +1,24 @@
 """Codec evaluation: round trips against the originals, beside Opus and a quantised-mel floor."""
 
-import itertools
 import logging
-import shutil
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pretty_midi
 import torch
-from sklearn.cluster import MiniBatchKMeans
 
 from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.codec import Codec
-from simba_music.config import CodecRef
-from simba_music.errors import CheckpointError
+from simba_music.training.codec_baselines import System, baselines, hub_codecs, training_sounds
 from simba_music.training.codec_losses import MelDistance, SpectralLoss
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
-from simba_music.training.corpus.store import crop_audio, piece_audio, to_float
+from simba_music.training.corpus.store import crop_audio, piece_audio
 from simba_music.training.measures import (
+    Heard,
     Row,
     chroma_cosine,
     comb_db,
@@ -36,30 +29,31 @@ from simba_music.training.measures import (
     row_of,
     si_sdr,
 )
-from simba_music.training.report import update_report
+from simba_music.training.report import draw_pairs, update_report
 from simba_music.training.tagger import Tagger, load_tagger, macro_auc, window_labels
 from simba_music.training.tokens import codec_ref
 
 logger = logging.getLogger(__name__)
 
-ORIGINAL = "original"
-META = "EnCodec 24 kHz, 1 codebook"
-TRAINING_PIECES = 100  # for the mel floor
-OPUS = "Opus, 6 kbit/s"
-MEL_FLOOR = "mel bands, 50 x 2048 codes"
-_BANDS, _CODES = 64, 2048
+SHOWN_S = 8  # of a sound in the sheet of spectrograms
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A held-out sound at 24 kHz `[T]`; its score, where it has one; whether it is one voice."""
+    """A held-out sound at 24 kHz; its score and genre, where it has them; whether it is one voice.
 
-    samples: np.ndarray
+    `heard` keeps what was found in it, as every system is compared with the same sounds.
+    """
+
+    heard: Heard
     score: pretty_midi.PrettyMIDI | None = None
     solo: bool = False
+    genre: str = ""
 
-
-System = Callable[[np.ndarray], np.ndarray]  # samples `[T]` to samples of about that length
+    @property
+    def samples(self) -> np.ndarray:
+        """float32 `[T]`."""
+        return self.heard.samples
 
 
 def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
@@ -67,7 +61,12 @@ def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
     items = list(read_bench(folder))
     picked = np.linspace(0, len(items) - 1, min(count or len(items), len(items))).astype(int)
     return [
-        Sound(item.render(SAMPLE_RATE), item.score, set(item.facts["roles"]) == {"melody"})
+        Sound(
+            Heard(item.render(SAMPLE_RATE)),
+            item.score,
+            set(item.facts["roles"]) == {"melody"},
+            item.facts["genre"],
+        )
         for item in (items[i] for i in picked)
     ]
 
@@ -75,7 +74,7 @@ def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
 def real_sounds(corpus: Path) -> list[Sound]:
     """Every crop of the recordings that an imported corpus keeps for tests."""
     return [
-        Sound(sound)
+        Sound(Heard(sound))
         for row, samples in piece_audio(corpus)
         if row["split"] == "test"
         for sound in crop_audio(row, samples, SAMPLE_RATE)
@@ -118,45 +117,9 @@ def _exact(metric: str, model: str, value: float, count: int) -> Row:
     return row_of(metric, model, value, value, value, count)
 
 
-def opus(samples: np.ndarray) -> np.ndarray:
-    """Samples `[T]` at 24 kHz through Opus at 6 kbit/s (ffmpeg, libopus)."""
-    with tempfile.TemporaryDirectory() as folder:
-        wav, packed, out = (Path(folder) / name for name in ("in.wav", "x.opus", "out.wav"))
-        audio.write(wav, Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE))
-        ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-i"]
-        encode = ["-c:a", "libopus", "-b:a", "6k", "-application", "audio", str(packed)]
-        subprocess.run([*ffmpeg, str(wav), *encode], check=True)
-        subprocess.run([*ffmpeg, str(packed), "-ar", str(SAMPLE_RATE), str(out)], check=True)
-        return audio.read(out).samples[0].numpy()
-
-
-class MelFloor:
-    """The bitrate spent on the spectral envelope alone: k-means of log-mel frames, Griffin-Lim."""
-
-    def __init__(self, training: list[np.ndarray]):
-        frames = np.concatenate([self._log_mel(x) for x in training], axis=1).T
-        bank = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=2048, n_mels=_BANDS)
-        self.inverse = np.linalg.pinv(bank)
-        self.codes = MiniBatchKMeans(_CODES, random_state=0, n_init=1, batch_size=4096).fit(frames)
-
-    @staticmethod
-    def _log_mel(samples: np.ndarray) -> np.ndarray:
-        mel = librosa.feature.melspectrogram(
-            y=samples, sr=SAMPLE_RATE, n_fft=2048, hop_length=SAMPLE_RATE // 50, n_mels=_BANDS
-        )
-        return np.log(mel + 1e-5)
-
-    def __call__(self, samples: np.ndarray) -> np.ndarray:
-        """Samples `[T]` from the nearest code of every frame."""
-        ids = self.codes.predict(self._log_mel(samples).T)
-        power = np.maximum(self.inverse @ np.exp(self.codes.cluster_centers_[ids].T), 0)
-        sound = librosa.griffinlim(
-            np.sqrt(power), n_iter=32, hop_length=SAMPLE_RATE // 50, random_state=0
-        )
-        return sound.astype(np.float32)
-
-
 def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
+    if len(samples) == length:
+        return samples
     return np.pad(samples, (0, max(0, length - len(samples))))[:length]
 
 
@@ -176,10 +139,11 @@ def measure(name: str, sounds: list[Sound], system: System, tagger: Tagger, rate
     for sound in sounds:
         original = sound.samples
         other = _fitted(system(original), len(original))
+        heard = sound.heard if other is original else Heard(other)
         pair = (torch.from_numpy(original)[None], torch.from_numpy(other)[None])
         found = [float(mel(*pair)), float(spectral(*pair)[1]), si_sdr(original, other)]
-        found += [chroma_cosine(original, other), onset_f1(original, other)]
-        found.append(pitch_agreement(original, other) if sound.solo else float("nan"))
+        found += [chroma_cosine(sound.heard, heard), onset_f1(sound.heard, heard)]
+        found.append(pitch_agreement(sound.heard, heard) if sound.solo else float("nan"))
         found.append(comb_db(other, rate) - comb_db(original, rate))
         for series, value in zip(values.values(), found, strict=True):
             if not np.isnan(value):
@@ -204,31 +168,6 @@ def measure(name: str, sounds: list[Sound], system: System, tagger: Tagger, rate
     return rows
 
 
-def hub_codecs() -> Iterator[tuple[str, Codec | None]]:
-    """Meta's 24 kHz EnCodec with one codebook; None where the Hub cannot be reached."""
-    ref = CodecRef(
-        id="facebook/encodec_24khz",
-        revision="main",
-        sha256=None,
-        sample_rate=24_000,
-        frame_rate=75,
-        codebook_size=1024,
-    )
-    try:
-        yield META, Codec.load(ref.id, ref)
-    except CheckpointError:
-        yield META, None
-
-
-def baselines(training: list[np.ndarray]) -> Iterator[tuple[str, System]]:
-    """Systems to compare with: the original itself, Opus where ffmpeg is, and the mel floor."""
-    yield ORIGINAL, lambda samples: samples
-    if shutil.which("ffmpeg"):
-        yield OPUS, opus
-    if training:
-        yield MEL_FLOOR, MelFloor(training)
-
-
 def codec_rows(
     name: str, codec: Codec, sounds: list[Sound], tagger: Tagger | None = None
 ) -> list[Row]:
@@ -238,13 +177,31 @@ def codec_rows(
     return rows + system.rows(name)
 
 
+def draw_round_trips(codec: Codec, sounds: list[Sound], path: Path, genres: int = 8) -> None:
+    """Spectrograms of the first sound of each of `genres` genres, above the codec's round trip."""
+    firsts = list({sound.genre: sound for sound in reversed(sounds)}.values())[:genres]
+    pairs = []
+    for sound in firsts:
+        wave = Waveform(torch.from_numpy(sound.samples)[None, : SHOWN_S * SAMPLE_RATE], SAMPLE_RATE)
+        (other,) = codec.decode(codec.encode(wave))
+        pairs.append((sound.genre, wave, other))
+    draw_pairs(pairs, path)
+
+
 def evaluate_codec(
-    folder: Path, bench: Path, real: Path | None, corpus: Path | None, report: Path, count: int
+    folders: list[Path],
+    bench: Path,
+    real: Path | None,
+    corpus: Path | None,
+    report: Path,
+    count: int,
 ) -> None:
     """Fill the tables `codec` (frozen benchmark) and `codec-real` of the report.
 
+    Each codec's folder gets a sheet of spectrograms, `spectrograms.png`.
+
     Args:
-        folder: the codec.
+        folders: the codecs; the first one's frame rate is where combs are looked for.
         bench: the frozen benchmark; it is rendered, which needs FluidSynth.
         real: imported recordings, of which the test split is used.
         corpus: rendered corpus whose training pieces teach the mel floor.
@@ -256,13 +213,18 @@ def evaluate_codec(
     sets = {"codec": bench_sounds(bench, count)} | (
         {"codec-real": real_sounds(real)} if real else {}
     )
-    codec = Codec.load(folder, codec_ref(folder))
+    codecs = {folder.name: Codec.load(folder, codec_ref(folder)) for folder in folders}
+    rate = next(iter(codecs.values())).frame_rate
+    for folder in folders:
+        draw_round_trips(codecs[folder.name], sets["codec"], folder / "spectrograms.png")
     others, published = list(baselines(training)), list(hub_codecs())
     missing = {name: "not reachable here" for name, other in published if other is None}
     for table, sounds in sets.items():
-        rows = codec_rows(folder.name, codec, sounds, tagger)
+        rows = [
+            row for name, own in codecs.items() for row in codec_rows(name, own, sounds, tagger)
+        ]
         for name, system in others:
-            rows += measure(name, sounds, system, tagger, codec.frame_rate)
+            rows += measure(name, sounds, system, tagger, rate)
         for name, other in published:
             if other is not None:
                 rows += codec_rows(name, other, sounds, tagger)
@@ -274,9 +236,3 @@ def _by_metric(rows: list[Row]) -> list[Row]:
     """Rows with those of one metric side by side."""
     order = list(dict.fromkeys(row["metric"] for row in rows))
     return sorted(rows, key=lambda row: order.index(row["metric"]))
-
-
-def training_sounds(corpus: Path) -> list[np.ndarray]:
-    """The first training pieces of a rendered corpus, float32 `[T]`."""
-    pieces = (to_float(s) for row, s in piece_audio(corpus) if row["split"] == "train")
-    return list(itertools.islice(pieces, TRAINING_PIECES))

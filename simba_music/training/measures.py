@@ -1,6 +1,7 @@
 """Measures of clips, and report rows with their 95 % intervals."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -63,9 +64,38 @@ def onsets_per_s(samples: np.ndarray) -> float:
     return len(found) / (len(samples) / SAMPLE_RATE)
 
 
-def onset_f1(samples: np.ndarray, other: np.ndarray, tolerance_s: float = 0.05) -> float:
-    """F1 of detected onsets of two `[T]` signals, matched within `tolerance_s` (mir_eval)."""
-    a, b = (librosa.onset.onset_detect(y=x, sr=SAMPLE_RATE, units="time") for x in (samples, other))
+class Heard:
+    """A sound `[T]` at `SAMPLE_RATE` with what is heard in it, each worked out once."""
+
+    def __init__(self, samples: np.ndarray):
+        self.samples = samples
+
+    @cached_property
+    def onsets(self) -> np.ndarray:
+        """Times of detected onsets in seconds."""
+        found: np.ndarray = librosa.onset.onset_detect(y=self.samples, sr=SAMPLE_RATE, units="time")
+        return found
+
+    @cached_property
+    def chroma(self) -> np.ndarray:
+        """Chroma `[12, frames]`, each frame's maximum 1."""
+        found: np.ndarray = librosa.feature.chroma_stft(
+            y=self.samples, sr=SAMPLE_RATE, n_fft=4096, tuning=0.0
+        )
+        return found
+
+    @cached_property
+    def pitch_hz(self) -> np.ndarray:
+        """Pitch of every frame by pYIN (Mauch and Dixon 2014), nan where it is not voiced."""
+        found, voiced, _ = librosa.pyin(
+            self.samples, fmin=50, fmax=2500, sr=SAMPLE_RATE, frame_length=2048, hop_length=512
+        )
+        return np.where(voiced, found, np.nan)
+
+
+def onset_f1(sound: Heard, other: Heard, tolerance_s: float = 0.05) -> float:
+    """F1 of the detected onsets of two sounds, matched within `tolerance_s` (mir_eval)."""
+    a, b = sound.onsets, other.onsets
     if not len(a) or not len(b):
         return float(len(a) == len(b))
     return float(mir_eval.onset.f_measure(a, b, window=tolerance_s)[0])
@@ -79,19 +109,15 @@ def si_sdr(samples: np.ndarray, other: np.ndarray) -> float:
     return float(10 * np.log10(np.sum(target**2) / error + 1e-12))
 
 
-def pitch_agreement(samples: np.ndarray, other: np.ndarray) -> float:
-    """Share of the frames in which `[T]` is voiced whose pitch `other` keeps within 50 cents.
+def pitch_agreement(sound: Heard, other: Heard) -> float:
+    """Share of the frames in which `sound` is voiced whose pitch `other` keeps within 50 cents.
 
-    Pitch by pYIN (Mauch and Dixon 2014); nan where nothing is voiced.
+    nan where nothing is voiced.
     """
-    tracks = [
-        librosa.pyin(x, fmin=50, fmax=2500, sr=SAMPLE_RATE, frame_length=2048, hop_length=512)
-        for x in (samples, other)
-    ]
-    (wanted, voiced, _), (found, _, _) = tracks
+    voiced = ~np.isnan(sound.pitch_hz)
     if not voiced.any():
         return float("nan")
-    cents = 1200 * np.abs(np.log2(found[voiced] / wanted[voiced]))
+    cents = 1200 * np.abs(np.log2(other.pitch_hz[voiced] / sound.pitch_hz[voiced]))
     return float(np.mean(cents <= 50))  # nan, unvoiced in `other`, counts as wrong
 
 
@@ -122,12 +148,9 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(means @ means + np.trace(first) + np.trace(second) - 2 * roots.sum())
 
 
-def chroma_cosine(samples: np.ndarray, other: np.ndarray) -> float:
-    """Mean cosine of the chroma frames of two `[T]` signals."""
-    a, b = (
-        librosa.feature.chroma_stft(y=x, sr=SAMPLE_RATE, n_fft=4096, tuning=0.0)
-        for x in (samples, other)
-    )
+def chroma_cosine(sound: Heard, other: Heard) -> float:
+    """Mean cosine of the chroma frames of two sounds."""
+    a, b = sound.chroma, other.chroma
     product = (a * b).sum(0)
     norms = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
     return float(np.mean(product[norms > 0] / norms[norms > 0])) if (norms > 0).any() else 1.0

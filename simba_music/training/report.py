@@ -156,11 +156,46 @@ def write_readme(report: Path, readme: Path) -> None:
     draw_convergence(report.parent, docs / "convergence.png")
 
 
+def _draw_spectrogram(axes: Any, wave: Waveform) -> None:
+    """A spectrogram of one channel on matplotlib axes, 0 to 8 kHz, 70 dB."""
+    import librosa
+
+    samples, rate = wave.samples[0].numpy(), wave.sample_rate
+    level = np.abs(librosa.stft(samples, n_fft=1024)) / np.sqrt(np.mean(samples**2) + 1e-9)
+    axes.imshow(
+        librosa.amplitude_to_db(level, ref=np.max, top_db=70)[: 8000 * 1024 // rate],
+        origin="lower",
+        aspect="auto",
+        extent=(0, len(samples) / rate, 0, 8),
+    )
+
+
+def draw_pairs(pairs: list[tuple[str, Waveform, Waveform]], path: Path) -> None:
+    """A sheet of spectrograms, each original above what a codec makes of it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    across = (len(pairs) + 1) // 2
+    figure, grid = pyplot.subplots(4, across, figsize=(3 * across, 7), dpi=80, squeeze=False)
+    for i, (title, original, other) in enumerate(pairs):
+        row, column = 2 * (i // across), i % across
+        _draw_spectrogram(grid[row][column], original)
+        _draw_spectrogram(grid[row + 1][column], other)
+        grid[row][column].set_title(title, fontsize=9)
+        if column == 0:
+            grid[row][0].set_ylabel("original, kHz", fontsize=8)
+            grid[row + 1][0].set_ylabel("codec, kHz", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
 def draw_spectrograms(
     sources: dict[str, list[Waveform]], captions: list[str], path: Path, rows: int = 4
 ) -> None:
     """Spectrograms of the first `rows` captions, one column a system, 0 to 8 kHz, in dB."""
-    import librosa
     import matplotlib
 
     matplotlib.use("Agg")
@@ -171,15 +206,8 @@ def draw_spectrograms(
     )
     for column, (name, waves) in enumerate(sources.items()):
         for row in range(rows):
-            samples, rate = waves[row].samples[0].numpy(), waves[row].sample_rate
-            level = np.abs(librosa.stft(samples, n_fft=1024)) / np.sqrt(np.mean(samples**2) + 1e-9)
             axes = grid[row][column]
-            axes.imshow(
-                librosa.amplitude_to_db(level, ref=np.max, top_db=70)[: 8000 * 1024 // rate],
-                origin="lower",
-                aspect="auto",
-                extent=(0, len(samples) / rate, 0, 8),
-            )
+            _draw_spectrogram(axes, waves[row])
             if row == 0:
                 axes.set_title(name, fontsize=9)
             if column == 0:
