@@ -21,7 +21,24 @@ def _pipeline(args: argparse.Namespace) -> Any:
 
     disable_progress_bar()
     scorer = None if args.scorer == "none" else args.scorer
-    return Pipeline.load(args.left, args.right, scorer, args.device, args.threads)
+    return Pipeline.load(args.left, args.right, scorer, args.device, args.threads, _download_bar())
+
+
+def _download_bar() -> Any:
+    """A report that draws a progress bar for every repository that downloads."""
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def report(event: Any) -> None:
+        if event.repository not in bars:
+            bars[event.repository] = tqdm(
+                desc=event.repository, total=event.total, unit="B", unit_scale=True, disable=None
+            )
+        bar = bars[event.repository]
+        bar.update(event.done - bar.n)
+
+    return report
 
 
 def _generate(args: argparse.Namespace) -> None:

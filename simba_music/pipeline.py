@@ -80,6 +80,7 @@ class Pipeline:
         scorer: str | None = "clap",
         device: str = "auto",
         threads: int = 1,
+        report: Report = ignore,
     ) -> "Pipeline":
         """Load both slots and the scorer.
 
@@ -89,14 +90,15 @@ class Pipeline:
             scorer: scorer checkpoint, or None for no scores.
             device: cpu, cuda, mps, or auto for the best there is.
             threads: CPU threads; one decodes fastest on a shared machine.
+            report: called while something downloads.
 
         Raises:
             CheckpointError: If anything is missing or does not fit.
         """
         torch.set_num_threads(threads)
         device = best_device() if device == "auto" else device
-        first = Slot.load(left, device)
-        second = first if right == left else Slot.load(right, device)
+        first = Slot.load(left, device, report)
+        second = first if right == left else Slot.load(right, device, report)
         return cls(
             {"left": first, "right": second}, Scorer.load(scorer) if scorer else None, device
         )

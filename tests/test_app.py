@@ -6,6 +6,7 @@ import pytest
 from conftest import serving
 
 from simba_music import audio
+from simba_music.errors import CheckpointError
 from simba_music.pipeline import Clip, Progress
 from simba_music.ui import compare
 
@@ -108,3 +109,16 @@ def test_one_session_stops_only_itself():
     assert stops.wanted("a") and not stops.wanted("b")
     stops.clear("a")
     assert not stops.wanted("a")
+
+
+def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch, tmp_path):
+    monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "0")
+    monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/offered")
+    runner = compare.Runner(pipeline, compare.Stops())
+    own = pipeline.slots["left"].origin.id
+    raw = {"prompt": "calm piano", "duration_s": 2.0}
+    with pytest.raises(
+        CheckpointError, match="is not offered here. Choose one of: .*org/of"
+    ):
+        next(runner.run(own, "/etc", raw, "session", tmp_path))
+    assert next(runner.run(own, own, raw, "session", tmp_path))[0] == 0

@@ -97,6 +97,16 @@ def test_without_a_network_the_last_download_serves_and_says_so(hub):
         fetch("org/other")
 
 
+def test_offline_mode_serves_what_is_there_and_asks_nothing(hub, monkeypatch):
+    first = fetch("org/name")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    hub.log.clear()
+    assert fetch("org/name").folder == first.folder
+    with pytest.raises(CheckpointError, match="not in the cache.*HF_HUB_OFFLINE"):
+        fetch("org/other")
+    assert hub.log == []
+
+
 def test_damaged_bytes_are_fetched_again_once_and_then_refused(hub):
     weights = FILES["model.safetensors"]
     wrong = Fault(body=b"x" * len(weights))

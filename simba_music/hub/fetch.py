@@ -84,6 +84,7 @@ def fetch(
         old = f"The Hub cannot be reached; this is what was downloaded before ({cached.commit[:8]})"
         return replace(cached, notice=f"{old}.")
     folder, before = Path(), 0
+    report(Downloading(repository, 0, remote.size))
     for file in remote.files:
         path = _download(remote, file, before, report)
         folder = path.parents[file.name.count("/")]

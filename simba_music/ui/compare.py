@@ -86,6 +86,20 @@ class Runner:
         chosen = self.pipeline.with_slots(left, right)
         yield from chosen.generate(request, SLOTS, lambda: self.stops.wanted(session))
 
+    def _permit(self, *names: str) -> None:
+        """The page's list of models is no check: any program may call the handler.
+
+        Raises:
+            CheckpointError: If visitors may not load one of these.
+        """
+        known = {*allowed(), *(slot.origin.id for slot in self.pipeline.slots.values())}
+        for name in names:
+            if name not in known and not may_load_any():
+                raise CheckpointError(
+                    f"{name!r} is not offered here. Choose one of: {', '.join(sorted(known))}; or "
+                    "run the app yourself to load any model."
+                )
+
     def run(
         self, left: str, right: str, raw: dict[str, Any], session: str, folder: Path
     ) -> Iterator[tuple[int | None, Changes]]:
@@ -95,6 +109,7 @@ class Runner:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
         """
         self.stops.clear(session)
+        self._permit(left, right)
         chosen = self.pipeline
         for step in self.pipeline.switching(left, right):
             if isinstance(step, Downloading):
