@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -58,12 +58,15 @@ def is_repository(source: str) -> bool:
     return bool(_REPO.fullmatch(source)) and not source.startswith((".", "/"))
 
 
-def locate(source: str, report: Report = ignore) -> Place:
+def locate(
+    source: str, report: Report = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
+) -> Place:
     """Find a checkpoint: a directory, a bundled name, or `org/name@revision`, which is fetched.
 
     Args:
         source: one of the three.
         report: called while it downloads.
+        patterns: which files of a Hub repository.
 
     Raises:
         CheckpointError: If there is no such thing, or it cannot be fetched.
@@ -82,7 +85,7 @@ def locate(source: str, report: Report = ignore) -> Place:
             f"a bundled name ({names}), or a Hub repository such as org/name@revision."
         )
     repository, _, revision = source.partition("@")
-    found = fetch(repository, revision or None, CHECKPOINT_FILES, report)
+    found = fetch(repository, revision or None, patterns, report)
     return Place(found.folder, found.commit, found.notice)
 
 

@@ -1,53 +1,57 @@
-"""Text-audio alignment score, with its null band of mismatched prompts."""
+"""Alignment score of text and audio: its null band, its timeline, and a scorer's self-check."""
 
-import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from pydantic import Field, ValidationError
-from torch import Tensor, nn
+from scipy import stats
+from torch import Tensor
 
-from simba_music.audio import Waveform, mel_bank, mono, resample
-from simba_music.checkpoint import CONFIG, WEIGHTS, locate, read_module
-from simba_music.config import StrictModel, TextEncoderRef
+from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
-from simba_music.files import read_json, sha256, write_json
-from simba_music.text_encoder import TextEmbedding, TextEncoder
 
-WINDOW_S = 10.0
+WINDOW_S = 10.0  # windows of a clip, the last one flush right; their vectors are averaged
+TIMELINE_S = 2.5  # windows of the timeline, end to end
 SHORTEST_S = 1.0
 SILENCE_RMS = 1e-4
-_LEVEL_RMS = 0.1  # every clip is brought to this level, so that loudness does not score
-_NULL_PROMPTS = "null_prompts.json"
-
-
-class TowerConfig(StrictModel):
-    """What a network on log-mel has in its config.json: spectrogram, convolutions, vector size."""
-
-    schema_version: int = Field(alias="schema", ge=1, le=1)
-    sample_rate: int
-    fft: int
-    hop: int
-    mels: int
-    channels: tuple[int, ...]
-    width: int
-
-
-class ScorerConfig(TowerConfig):
-    """Shape of the bundled scorer (config.json)."""
-
-    kind: str
-    text_encoder: TextEncoderRef
+CLIPPED_SHARE = 0.01  # of the samples, standing still at the peak
+COLLAPSED_TEXT = 0.9  # mean cosine of unrelated prompts from which a text tower says nothing
+COLLAPSED_AUDIO = 0.999
+FEWEST_WINDOWS = 3  # for an interval
+UNRELATED = (
+    "calm solo piano",
+    "heavy metal with distorted guitars",
+    "techno with a four on the floor beat",
+    "a cappella choir in a cathedral",
+    "banjo and fiddle, bluegrass",
+    "slow blues guitar",
+    "orchestral film score with brass",
+    "reggae bass and off-beat guitar",
+    "chiptune, video game",
+    "sitar and tabla",
+    "waltz for accordion",
+    "ambient drone",
+    "salsa with trumpets and congas",
+    "harpsichord, baroque",
+    "drum and bass, fast",
+    "flute solo, gentle",
+    "hip hop beat with vinyl crackle",
+    "string quartet, tense",
+    "marching band",
+    "acoustic guitar, folk, happy",
+)
 
 
 @dataclass(frozen=True)
 class Score:
     """How well a clip fits its prompt, or why it was not scored.
 
-    cosine in [-1, 1]; percentile: share of mismatched prompts, in %, that fit the clip less well.
+    cosine in [-1, 1]; percentile: share of `null_prompts` mismatched prompts, in %, that fit this
+    clip less well; timeline: cosines of windows of `TIMELINE_S`, end to end.
     """
 
     scorer: str
@@ -55,139 +59,140 @@ class Score:
     cosine: float | None
     percentile: float | None
     reason: str | None = None
+    null_prompts: int = 0
+    timeline: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in a recipe."""
         return asdict(self)
 
 
-class LogMel(nn.Module):
-    """Log-mel spectrograms of audio brought to one level, floor 1e-4 inside the log."""
+class Difference(NamedTuple):
+    """Mean difference of two timelines with its 95 % interval, over `windows` pairs."""
 
-    def __init__(self, sample_rate: int, fft: int, hop: int, mels: int):
-        super().__init__()
-        self.fft, self.hop = fft, hop
-        self.register_buffer("bank", mel_bank(sample_rate, fft, mels), persistent=False)
-        self.register_buffer("window", torch.hann_window(fft), persistent=False)
+    mean: float
+    low: float
+    high: float
+    windows: int
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """`[B, M, frames]` of samples `[B, T]`."""
-        rms = samples.pow(2).mean(-1, keepdim=True).sqrt().clamp(min=1e-6)
-        window = self.get_buffer("window")
-        level = samples * (_LEVEL_RMS / rms)
-        spec = torch.stft(level, self.fft, self.hop, window=window, return_complex=True)
-        return torch.log(self.get_buffer("bank") @ spec.abs() / window.sum() + 1e-4)
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
 
 
-class ConvTower(nn.Sequential):
-    """Convolutions on log-mel, each halving both axes, then mean and maximum over time."""
+def difference(first: Score, second: Score) -> Difference | None:
+    """How much better the first fits than the second, paired window by window (Student's t).
 
-    def __init__(self, channels: tuple[int, ...], mels: int):
-        layers: list[nn.Module] = []
-        for before, after in zip((1, *channels), channels, strict=False):
-            convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(after), nn.GELU()]
-        super().__init__(*layers)
-        self.width = 2 * channels[-1] * math.ceil(mels / 2 ** len(channels))
-
-    def forward(self, log_mel: Tensor) -> Tensor:
-        """`[B, width]` of log-mels `[B, M, frames]`."""
-        features = super().forward((log_mel[:, None] + 6) / 2).flatten(1, 2)
-        return torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
-
-
-class ScorerModel(nn.Module):
-    """Contrastive two-tower model: convolutions on log-mel, and an MLP on mean text states."""
-
-    def __init__(self, config: ScorerConfig):
-        super().__init__()
-        self.config = config
-        self.audio = ConvTower(config.channels, config.mels)
-        self.audio_head = nn.Linear(self.audio.width, config.width)
-        self.text_head = nn.Sequential(
-            nn.Linear(config.text_encoder.width, 2 * config.width),
-            nn.GELU(),
-            nn.Linear(2 * config.width, config.width),
-        )
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
-        self.log_mel = LogMel(config.sample_rate, config.fft, config.hop, config.mels)
-
-    def embed_audio(self, log_mel: Tensor) -> Tensor:
-        """Unit vectors `[B, E]` of log-mels `[B, M, frames]`."""
-        return F.normalize(self.audio_head(self.audio(log_mel)), dim=-1)
-
-    def embed_text(self, mean_states: Tensor) -> Tensor:
-        """Unit vectors `[B, E]` of mean text states `[B, D_text]`."""
-        return F.normalize(self.text_head(mean_states), dim=-1)
+    None where one is not scored, the scorers differ, or there are too few windows.
+    """
+    if (first.scorer, first.revision) != (second.scorer, second.revision):
+        return None
+    count = min(len(first.timeline), len(second.timeline))
+    if count < FEWEST_WINDOWS:
+        return None
+    pairs = np.subtract(first.timeline[:count], second.timeline[:count])
+    mean = float(pairs.mean())
+    if np.ptp(pairs) == 0:
+        return Difference(mean, mean, mean, count)
+    interval = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
+    return Difference(mean, float(interval.low), float(interval.high), count)
 
 
-def mean_states(text: TextEmbedding) -> Tensor:
-    """Mean of the unmasked token states `[B, D_text]`."""
-    return (text.states * text.mask[..., None]).sum(1) / text.mask.sum(1, keepdim=True)
+def unscorable(wave: Waveform) -> str | None:
+    """Why a clip cannot be scored, None if it can."""
+    if wave.duration_s < SHORTEST_S:
+        return f"shorter than {SHORTEST_S:g} s"
+    samples = mono(wave).samples[0]
+    if float(samples.pow(2).mean().sqrt()) < SILENCE_RMS:
+        return "silent"
+    still = (samples[1:] == samples[:-1]) & (samples[1:].abs() > 0.9 * samples.abs().max())
+    return "clipped" if float(still.float().mean()) > CLIPPED_SHARE else None
 
 
-class Scorer:
-    """The bundled scorer with its text encoder and its fixed set of mismatched prompts."""
+class Scorer(ABC):
+    """Two towers into one space, with a fixed set of mismatched prompts.
 
-    def __init__(
-        self,
-        model: ScorerModel,
-        encoder: TextEncoder,
-        null_prompts: list[str],
-        identifier: str,
-        revision: str,
-    ):
-        self.model, self.encoder = model.eval().requires_grad_(False), encoder
-        self.identifier, self.revision = identifier, revision
-        self.null = self.embed_prompts(null_prompts)
+    A scorer names itself in every score it gives: `identifier`, `revision`. Scores are
+    deterministic: windows are fixed, nothing is cropped at random.
+    """
 
-    @classmethod
-    def load(cls, source: str) -> "Scorer":
-        """Load a scorer folder or Hub repository strictly.
+    def __init__(self, identifier: str, revision: str, sample_rate: int):
+        self.identifier, self.revision, self.sample_rate = identifier, revision, sample_rate
+        self.null = torch.zeros(0)
+
+    @abstractmethod
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Unit vectors `[B, E]` of prompts."""
+
+    @abstractmethod
+    def embed_samples(self, samples: Tensor) -> Tensor:
+        """Unit vectors `[B, E]` of mono windows `[B, T]` at `sample_rate`, of at most 10 s."""
+
+    def prepare(self, null_prompts: Sequence[str]) -> None:
+        """Refuse collapsed towers, then embed the mismatched prompts.
 
         Raises:
-            CheckpointError: If it is missing, damaged, or not a scorer.
+            CheckpointError: If unrelated prompts, or unrelated sounds, all look the same to it.
         """
-        folder = locate(source).folder
-        try:
-            config = ScorerConfig.model_validate(read_json(folder / CONFIG))
-        except ValidationError as error:
-            raise CheckpointError(f"{folder / CONFIG} is not a scorer's: {error}") from error
-        model = read_module(lambda: ScorerModel(config), folder)
-        prompts = read_json(folder / _NULL_PROMPTS)
-        encoder = TextEncoder.load(config.text_encoder)
-        return cls(model, encoder, prompts, config.kind, sha256(folder / WEIGHTS)[:12])
+        text = _mean_cosine(self.embed_prompts(UNRELATED))
+        if text > COLLAPSED_TEXT:
+            raise CheckpointError(
+                f"Scorer {self.identifier} is refused: to its text tower unrelated prompts are the "
+                f"same (mean cosine {text:.4f} of {len(UNRELATED)}, {COLLAPSED_TEXT} at most is "
+                "sound). Use another, such as laion/clap-htsat-unfused."
+            )
+        audio = _mean_cosine(self.embed_samples(_unrelated_sounds(self.sample_rate)))
+        if audio > COLLAPSED_AUDIO:
+            raise CheckpointError(
+                f"Scorer {self.identifier} is refused: to its audio tower noise, a tone and clicks "
+                f"are the same (mean cosine {audio:.4f}). Use another."
+            )
+        self.null = self.embed_prompts(null_prompts)
 
-    @torch.no_grad()
-    def embed_prompts(self, prompts: list[str]) -> Tensor:
-        """Unit vectors `[B, E]` of prompts."""
-        return self.model.embed_text(mean_states(self.encoder.encode(prompts)))
+    def _windows(self, wave: Waveform, window_s: float, flush: bool) -> Tensor:
+        """Unit vectors `[W, E]` of windows; the last is flush right, or left out if it is short."""
+        samples = resample(mono(wave), self.sample_rate).samples[0]
+        size = round(window_s * self.sample_rate)
+        starts = list(range(0, max(1, len(samples) - size + 1), size))
+        if flush:
+            starts = sorted({*starts, max(0, len(samples) - size)})
+        return torch.cat([self.embed_samples(samples[None, s : s + size]) for s in starts])
 
-    @torch.no_grad()
     def embed_wave(self, wave: Waveform) -> Tensor:
-        """Unit vector `[E]` of a clip: the mean over windows of 10 s, the last one flush right."""
-        samples = resample(mono(wave), self.model.config.sample_rate).samples[0]
-        size = round(WINDOW_S * self.model.config.sample_rate)
-        starts = [*range(0, max(1, len(samples) - size), size), max(0, len(samples) - size)]
-        windows = [samples[s : s + size] for s in sorted(set(starts))]
-        vectors = [self.model.embed_audio(self.model.log_mel(w[None]))[0] for w in windows]
-        return F.normalize(torch.stack(vectors).mean(0), dim=-1)
+        """Unit vector `[E]` of a clip: the mean over its windows of 10 s."""
+        return F.normalize(self._windows(wave, WINDOW_S, flush=True).mean(0), dim=-1)
 
     def score(self, wave: Waveform, prompt: str) -> Score:
-        """Score a clip against its prompt; a clip that is too short or silent is not scored."""
-        reason = None
-        if wave.duration_s < SHORTEST_S:
-            reason = f"shorter than {SHORTEST_S:g} s"
-        elif float(wave.samples.pow(2).mean().sqrt()) < SILENCE_RMS:
-            reason = "silent"
+        """Score a clip against its prompt, or say why it cannot be scored."""
+        reason = unscorable(wave)
         if reason is not None:
             return Score(self.identifier, self.revision, None, None, reason)
+        text = self.embed_prompts([prompt])[0]
         audio = self.embed_wave(wave)
-        cosine = float(audio @ self.embed_prompts([prompt])[0])
+        cosine = float(audio @ text)
         below = float((self.null @ audio < cosine).float().mean())
-        return Score(self.identifier, self.revision, round(cosine, 4), round(100 * below, 1))
+        timeline = (self._windows(wave, TIMELINE_S, flush=False) @ text).tolist()
+        return Score(
+            self.identifier,
+            self.revision,
+            round(cosine, 4),
+            round(100 * below, 1),
+            None,
+            len(self.null),
+            tuple(round(value, 4) for value in timeline),
+        )
 
 
-def save_null_prompts(folder: Path, prompts: list[str]) -> None:
-    """Write the fixed set of prompts that the percentile is measured against."""
-    write_json(folder / _NULL_PROMPTS, prompts)
+def _mean_cosine(vectors: Tensor) -> float:
+    """Mean cosine of all pairs of unit vectors `[B, E]`."""
+    count = len(vectors)
+    return float(((vectors @ vectors.T).sum() - count) / (count * (count - 1)))
+
+
+def _unrelated_sounds(sample_rate: int) -> Tensor:
+    """Noise, a tone and clicks of four seconds, `[3, T]`."""
+    time = torch.arange(4 * sample_rate) / sample_rate
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    clicks = (time * 4 % 1 < 0.002).float()
+    return torch.stack([0.1 * noise, 0.1 * torch.sin(2 * torch.pi * 440 * time), 0.5 * clicks])

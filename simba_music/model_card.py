@@ -45,10 +45,8 @@ def _training(folder: Path) -> str:
     if not path.exists():
         return "Nothing is recorded."
     record = read_json(path)
-    corpora = record.get("corpora") or [record.get("corpus", {})]
-    data = "; ".join(
-        f"{c.get('name')} ({sum(c.get('hours', {}).values()):.1f} h)" for c in corpora if c
-    )
+    corpora = record.get("corpora", [])
+    data = "; ".join(f"{c['name']} ({sum(c['hours'].values()):.1f} h)" for c in corpora)
     facts = {
         "data": data,
         "steps": record.get("steps"),

@@ -16,6 +16,7 @@ from simba_music.generation import frames_of, generate
 from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.loading import Slot, SlotCache, in_steps
 from simba_music.request import MAX_SEED, GenerationRequest, Limits, validate_request
+from simba_music.scorers import load_scorer
 
 SLOTS = ("left", "right")
 RECIPE_SCHEMA = 1
@@ -99,9 +100,8 @@ class Pipeline:
         device = best_device() if device == "auto" else device
         first = Slot.load(left, device, report)
         second = first if right == left else Slot.load(right, device, report)
-        return cls(
-            {"left": first, "right": second}, Scorer.load(scorer) if scorer else None, device
-        )
+        judge = load_scorer(scorer, report) if scorer else None
+        return cls({"left": first, "right": second}, judge, device)
 
     def with_slots(self, left: str, right: str, report: Report = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its slots; what is loaded already is shared.

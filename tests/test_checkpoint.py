@@ -14,11 +14,11 @@ from simba_music.checkpoint import (
     may_load_any,
     save_language_model,
 )
-from simba_music.clap import Scorer
 from simba_music.codec import Codec
 from simba_music.config import CodecRef, TextEncoderRef
 from simba_music.errors import CheckpointError
 from simba_music.loading import Slot
+from simba_music.scorers import load_scorer
 from simba_music.text_encoder import TextEncoder
 
 
@@ -125,7 +125,7 @@ def test_a_missing_codec_and_a_missing_scorer_are_refused(copy):
     with pytest.raises(CheckpointError, match="missing"):
         Slot.load(str(copy / "simba"))
     with pytest.raises(CheckpointError, match="not a scorer"):
-        Scorer.load(str(copy / "transformer"))
+        load_scorer(str(copy / "transformer"))
 
 
 def test_codec_checks_shape_and_ids(pipeline):

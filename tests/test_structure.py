@@ -18,7 +18,7 @@ OWNERS = {
     "sqlalchemy": "database.py",
     "huggingface_hub": ("hub/", "publish.py", "model_card.py", "space.py"),
     "spaces": ("zero_gpu.py",),
-    "transformers": ("text_encoder.py", "codec.py", "clap.py", "__main__.py", "training/"),
+    "transformers": ("text_encoder.py", "codec.py", "scorer_laion.py", "__main__.py", "training/"),
     "pretty_midi": "training/",
     "librosa": "training/",
 }
@@ -71,6 +71,9 @@ def test_no_module_imports_upwards():
         "codec",
         "checkpoint",
         "clap",
+        "scorer_bundled",
+        "scorer_laion",
+        "scorers",
         "loading",
         "pipeline",
         "zero_gpu",

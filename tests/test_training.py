@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from simba_music.checkpoint import load_language_model
-from simba_music.clap import Scorer
 from simba_music.codec import Codec
 from simba_music.config import LMConfig
 from simba_music.errors import RequestError
 from simba_music.files import read_json
+from simba_music.scorers import load_scorer
 from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
 from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, SpectralLoss
@@ -272,7 +272,7 @@ def test_scorer_training_writes_a_scorer_that_loads(tokenised, codec_folder, tmp
     preset = replace(clap_trainer.PRESETS["cpu"], steps=2, batch=4, channels=(4, 8), width=8)
     codec = Codec.load(codec_folder, tokens.codec_ref(codec_folder))
     clap_trainer.train_clap(tokenised, tmp_path / "clap", codec, preset)
-    scorer = Scorer.load(str(tmp_path / "clap"))
+    scorer = load_scorer(str(tmp_path / "clap"))
     assert "not LAION CLAP" in scorer.identifier and len(scorer.null) == clap_trainer.NULL_PROMPTS
     wave = codec.decode(torch.randint(0, 2048, (1, 1, 1200)))[0]
     score = scorer.score(wave, "calm piano")

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.checkpoint import CONFIG, save_module
-from simba_music.clap import WINDOW_S, ScorerConfig, ScorerModel, save_null_prompts
+from simba_music.clap import WINDOW_S
 from simba_music.codec import Codec
 from simba_music.files import write_json
+from simba_music.scorer_bundled import ScorerConfig, ScorerModel, save_null_prompts
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.store import corpus_sample_rate, crop_audio, piece_audio
 from simba_music.training.record import write_training_record

@@ -14,8 +14,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from simba_music.checkpoint import BUNDLED, CONFIG, read_module, save_module
-from simba_music.clap import ConvTower, LogMel, TowerConfig
 from simba_music.files import read_json, write_json
+from simba_music.scorer_bundled import ConvTower, LogMel, TowerConfig
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.store import corpus_sample_rate, piece_audio, to_float
 from simba_music.training.corpus.tables import instruments

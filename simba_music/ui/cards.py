@@ -2,6 +2,7 @@
 
 from html import escape
 
+from simba_music.clap import TIMELINE_S, Score, difference
 from simba_music.hub.fetch import Downloading
 from simba_music.pipeline import Clip, Pipeline, Progress
 
@@ -53,17 +54,37 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     else:
         fit = (
             f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
-            "mismatched prompts"
+            f"{score.null_prompts} mismatched prompts"
         )
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe["model"]["revision"]
     commit = f" at {revision[:8]}" if revision else ""
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
+    scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
         f'<div class="card">{heading}<div class="score">{fit}</div><div class="note">'
         f"Seed {recipe['request']['seed']} · {clip.waveform.duration_s:g} s made in "
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
         f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"
-        f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}.{stopped}</div>"
-        f"{said}</div>"
+        f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}{scored}."
+        f"{stopped}</div>{said}</div>"
+    )
+
+
+def verdict_card(names: dict[str, str], scores: dict[str, Score | None]) -> str:
+    """Which side fits its prompt better, and whether that is more than chance."""
+    left, right = scores.get("left"), scores.get("right")
+    found = difference(left, right) if left and right else None
+    if found is None:
+        return ""
+    better = names["left"] if found.mean > 0 else names["right"]
+    if not found.clear:
+        text = "No clear difference in alignment"
+    else:
+        text = f"<b>{escape(better)}</b> fits the prompt better"
+    sides = f"{escape(names['left'])} minus {escape(names['right'])}"
+    return (
+        f'<div class="card verdict">{text}: {sides} is '
+        f"{found.mean:+.2f} (95 % interval {found.low:+.2f} to {found.high:+.2f}, "
+        f"{found.windows} windows of {TIMELINE_S:g} s).</div>"
     )

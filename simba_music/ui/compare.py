@@ -12,11 +12,19 @@ import gradio as gr
 
 from simba_music import audio
 from simba_music.checkpoint import allowed, may_load_any
+from simba_music.clap import Score
 from simba_music.errors import CheckpointError, UserError
 from simba_music.hub.fetch import Downloading
 from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
 from simba_music.request import MAX_SEED, MIN_DURATION_S, GenerationRequest
-from simba_music.ui.cards import download_card, progress_card, result_card, title, waiting_card
+from simba_music.ui.cards import (
+    download_card,
+    progress_card,
+    result_card,
+    title,
+    verdict_card,
+    waiting_card,
+)
 from simba_music.zero_gpu import on_gpu, seconds_needed
 
 FIRST_TOKENS_PER_S = 60.0  # before anything was measured
@@ -64,7 +72,8 @@ class Stops:
         return self._mark(session).exists()
 
 
-Changes = dict[str, tuple[str, str | None]]  # slot -> (card, path of a WAV)
+VERDICT = "verdict"
+Changes = dict[str, tuple[str, str | None]]  # slot, or VERDICT -> (card, path of a WAV)
 
 
 class Runner:
@@ -124,8 +133,9 @@ class Runner:
         waiting: Changes = {
             s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SLOTS
         }
-        yield request.seed, waiting
+        yield request.seed, waiting | {VERDICT: ("", None)}
         done: set[str] = set()
+        scores: dict[str, Score | None] = {}
         for event in self._events(left, right, request, session):
             if isinstance(event, Progress):
                 yield None, {event.slot: (progress_card(headings[event.slot], event), None)}
@@ -133,9 +143,11 @@ class Runner:
             path = folder / file_name(event)
             audio.write(path, event.waveform)
             done.add(event.slot)
+            scores[event.slot] = event.score
             self.tokens_per_s = event.tokens_per_s
             notice = chosen.slots[event.slot].origin.notice
             yield None, {event.slot: (result_card(headings[event.slot], event, notice), str(path))}
+        yield None, {VERDICT: (verdict_card(chosen.names(), scores), None)}
         for slot in set(SLOTS) - done:
             yield None, {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
 
@@ -201,6 +213,8 @@ def build(pipeline: Pipeline) -> None:
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
     with gr.Row():
         sides = {slot: _side(pipeline, slot) for slot in SLOTS}
+    parts: dict[str, tuple[Any, ...]] = {slot: side[1:] for slot, side in sides.items()}
+    parts |= {VERDICT: (gr.HTML(elem_id="verdict"),)}
 
     def run(
         prompt: str,
@@ -226,7 +240,7 @@ def build(pipeline: Pipeline) -> None:
                     yield ({} if drawn is None else {seed: drawn}) | {
                         component: value
                         for slot, pair in changes.items()
-                        for component, value in zip(sides[slot][1:], pair, strict=True)
+                        for component, value in zip(parts[slot], pair, strict=False)
                     }
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -235,7 +249,7 @@ def build(pipeline: Pipeline) -> None:
         stops.request(str(request.session_hash))
 
     inputs = [prompt, duration, seed, fresh, *sampling, *(side[0] for side in sides.values())]
-    outputs = [seed, *(component for side in sides.values() for component in side[1:])]
+    outputs = [seed, *(component for part in parts.values() for component in part)]
     gr.on(
         [go.click, prompt.submit],
         run,
