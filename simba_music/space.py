@@ -14,6 +14,7 @@ from simba_music.errors import RequestError
 from simba_music.hub.fetch import CHECKPOINT_FILES
 from simba_music.hub.lookup import look_up
 from simba_music.publish import refused
+from simba_music.results import FIGURES, REPORT
 
 ROOT = BUNDLED.parent
 ZERO = "zero-a10g"
@@ -120,6 +121,10 @@ def write_space(
     (out / "app.py").write_text(APP.format(settings=settings + "\n" if settings else ""))
     (out / "requirements.txt").write_text(requirements(hardware))
     shutil.copyfile(ROOT / "LICENSE", out / "LICENSE")
+    shutil.copyfile(REPORT, out / "checkpoints" / REPORT.name)
+    (out / "docs").mkdir()
+    for figure in FIGURES:
+        shutil.copyfile(ROOT / "docs" / figure, out / "docs" / figure)
     head = yaml.safe_dump(
         front_matter(hardware, list(found.values())), sort_keys=False, allow_unicode=True
     )

@@ -15,6 +15,9 @@ from browser import (
 )
 from conftest import serving
 
+from simba_music.checkpoint import BUNDLED
+from simba_music.files import read_json
+
 pytestmark = pytest.mark.browser
 
 DURATION_S = 10.0
@@ -66,3 +69,17 @@ def test_stop_keeps_what_was_made(page):
     wait(page, "return document.body.innerText.includes('Stopped early')")
     length = length_in_browser(page, wait(page, clip_address("left")))
     assert 0 < length < DURATION_S
+
+
+def test_the_results_are_shown_as_the_report_has_them(page):
+    click = "[...document.querySelectorAll('button[role=tab]')].find(b => b.innerText == 'Results')"
+    wait(page, f"const b = {click}; if (b) b.click(); return !!b")
+    wait(page, "return document.querySelectorAll('#results table').length >= 4")
+    wait(page, "return document.querySelectorAll('#results img').length == 2")
+    tables = read_json(BUNDLED / "REPORT.json")["tables"]
+    text = page.execute_script("return document.querySelector('#results').innerText")
+    for made in tables:
+        assert f"{made['rows'][0]['value']:.4g}" in text
+    wide = page.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= WIDTHS[page.form][0]
+    shoot(page, "results")

@@ -157,7 +157,10 @@ def test_named_checkpoints_are_pinned_and_preloaded(writable, system, tmp_path):
     app = (tmp_path / "space" / "app.py").read_text()
     assert f'"SIMBA_MUSIC_LEFT", "{left}"' in app
     compile(app, "app.py", "exec")
-    assert {p.name for p in (tmp_path / "space" / "checkpoints").iterdir()} == {"clap"}
+    assert {p.name for p in (tmp_path / "space" / "checkpoints").iterdir()} == {
+        "clap",
+        "REPORT.json",
+    }
 
 
 def test_a_space_is_pushed_once_and_then_only_when_it_changes(writable):

@@ -75,6 +75,7 @@ def test_no_module_imports_upwards():
         "scorer_laion",
         "scorers",
         "loading",
+        "results",
         "pipeline",
         "zero_gpu",
         "model_card",

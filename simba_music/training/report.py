@@ -11,6 +11,7 @@ from simba_music.audio import Waveform
 from simba_music.checkpoint import WEIGHTS
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_atomic, write_json
+from simba_music.results import source_line, table
 from simba_music.training.measures import Row, row_of, share_row
 from simba_music.training.record import git_commit, machine
 
@@ -25,26 +26,6 @@ CHECKS = (
     ("tonic and third right by the same", "tonic_and_third_right"),
     ("named instruments whose stem is within 20 dB of the mix", "named_instruments_within_20_db"),
 )
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of report rows: a line a metric, a column a model, 95 % intervals."""
-    models = list(dict.fromkeys(row["model"] for row in rows))
-    cells = {(row["metric"], row["model"]): row for row in rows}
-    lines = [f"| measure | {' | '.join(models)} | n |", "|---" * (len(models) + 2) + "|"]
-    for metric in dict.fromkeys(row["metric"] for row in rows):
-        found = [cells.get((metric, model)) for model in models]
-        counts = dict.fromkeys(str(row["n"]) for row in found if row)
-        line = " | ".join(_cell(row) for row in found)
-        lines.append(f"| {metric} | {line} | {', '.join(counts)} |")
-    return "\n".join(lines)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None:
-        return ""
-    spread = "" if row["lo"] == row["hi"] else f" ({row['lo']:.4g} to {row['hi']:.4g})"
-    return f"{row['value']:.4g}{spread}"
 
 
 def fill(text: str, report: dict[str, Any]) -> str:
@@ -65,11 +46,8 @@ def fill(text: str, report: dict[str, Any]) -> str:
                 f"marker needs a closing {END}."
             )
         made = tables[name]
-        source = f"Machine: {made['machine']}. Commit {made['commit']}. Weights: "
-        source += ", ".join(f"{k} {v[:8]}" for k, v in made["checkpoints"].items()) + "."
-        missing = "".join(f" {k}: {v}." for k, v in made.get("missing", {}).items())
         out.append(
-            f"{BEGIN.format(name)}\n{table(made['rows'])}\n\n{source}{missing}\n{END}{after}"
+            f"{BEGIN.format(name)}\n{table(made['rows'])}\n\n{source_line(made)}\n{END}{after}"
         )
     return "".join(out)
 

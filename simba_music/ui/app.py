@@ -4,7 +4,7 @@ import gradio as gr
 
 from simba_music.errors import UserError
 from simba_music.pipeline import Pipeline
-from simba_music.ui import compare
+from simba_music.ui import compare, results
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -14,6 +14,10 @@ CSS = """
 .card .bar { height: 8px; border-radius: 4px; background: var(--color-accent); }
 .card .note { font-size: 13px; opacity: .75; margin-top: 6px; }
 .card .score { font-size: 15px; margin-top: 6px; }
+.source { font-size: 12px; opacity: .75; }
+#results table { font-size: 13px; display: block; overflow-x: auto; }
+#results td, #results th { white-space: nowrap; word-break: normal; padding: 4px 8px; }
+#results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
 INTRO = """
@@ -34,7 +38,10 @@ def build(pipeline: Pipeline) -> gr.Blocks:
     # Clips in Gradio's cache are swept every hour once they are a day old.
     with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
         gr.Markdown(INTRO)
-        compare.build(pipeline)
+        with gr.Tab("Compare"):
+            compare.build(pipeline)
+        with gr.Tab("Results", elem_id="results"):
+            results.build(pipeline)
         gr.Markdown(ABOUT)
     return page
 

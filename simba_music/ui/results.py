@@ -1,0 +1,49 @@
+"""Results tab: the report's tables and figures, for the checkpoints that are loaded."""
+
+import base64
+
+import gradio as gr
+
+from simba_music.checkpoint import BUNDLED
+from simba_music.pipeline import Pipeline
+from simba_music.results import (
+    FIGURES,
+    LIMITS,
+    report_tables,
+    source_line,
+    stale,
+    table,
+    unmeasured,
+)
+
+
+def _figure(file: str, what: str) -> str:
+    """An image of `docs/` inside the page, so that no folder has to be served; "" if missing."""
+    path = BUNDLED.parent / "docs" / file
+    if not path.exists():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return (
+        f'<figure><img src="data:image/png;base64,{data}" alt="{what}" style="max-width:100%">'
+        f"<figcaption>{what}</figcaption></figure>"
+    )
+
+
+def build(pipeline: Pipeline) -> None:
+    """Lay out the tab."""
+    loaded = {slot.origin.name: slot.origin.sha256 for slot in pipeline.slots.values()}
+    unknown = unmeasured(loaded)
+    if unknown:
+        gr.Markdown(
+            f"**{', '.join(unknown)}**: not measured. `simba-music evaluate` fills the report."
+        )
+    for heading, text, made in report_tables():
+        other = stale(made, loaded)
+        warning = (
+            f"\n\n**Not of the weights that are loaded: {', '.join(other)}.**" if other else ""
+        )
+        gr.Markdown(f"## {heading}\n{text}{warning}\n\n{table(made['rows'])}\n")
+        gr.Markdown(source_line(made), elem_classes="source")
+    for file, what in FIGURES.items():
+        gr.HTML(_figure(file, what))
+    gr.Markdown(LIMITS)
