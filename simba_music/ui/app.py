@@ -16,6 +16,7 @@ CSS = """
 .card .score { font-size: 15px; margin-top: 6px; }
 .source { font-size: 12px; opacity: .75; }
 #results table { font-size: 13px; display: block; overflow-x: auto; }
+#results table { max-width: calc(100vw - 64px); }
 #results td, #results th { white-space: nowrap; word-break: normal; padding: 4px 8px; }
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
