@@ -175,6 +175,26 @@ def _search(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    from simba_music.errors import RequestError
+
+    if args.what == "prompts":
+        from simba_music.training.prompt_evaluation import evaluate_prompts
+
+        if args.prompts is None:
+            raise RequestError("evaluate prompts needs --prompts FILE.")
+        out = args.out or Path("runs/prompts") / args.prompts.stem
+        evaluate_prompts(
+            _pipeline(args),
+            args.prompts,
+            out,
+            args.bench,
+            args.reference,
+            args.duration,
+            args.limit,
+        )
+        return
+    if args.what != "codec" and args.corpus is None:
+        raise RequestError(f"evaluate {args.what} needs --corpus DIR.")
     if args.what in ("codec", "all"):
         from simba_music.training.codec_evaluation import evaluate_codec
 

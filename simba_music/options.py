@@ -148,8 +148,17 @@ def _training(commands: Any) -> None:
     search.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
     evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
-    evaluate.add_argument("what", choices=("codec", "clips", "all"))
-    evaluate.add_argument("--corpus", type=Path, required=True, help="rendered, with tokens")
+    evaluate.add_argument("what", choices=("codec", "clips", "prompts", "all"))
+    evaluate.add_argument("--corpus", type=Path, help="rendered, with tokens; for clips")
+    evaluate.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="prompts: CSV (prompt, caption) or lines"
+    )
+    evaluate.add_argument("--limit", type=int, help="prompts: only the first")
+    evaluate.add_argument("--duration", type=float, default=10.0, help="prompts: seconds a clip")
+    evaluate.add_argument(
+        "--reference", type=Path, help="prompts: audio to compare with; default the benchmark"
+    )
+    evaluate.add_argument("--out", type=Path, help="prompts: folder; default runs/prompts/FILE")
     evaluate.add_argument(
         "--codec", type=Path, action="append", help="several are compared; default the bundled one"
     )

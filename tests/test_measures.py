@@ -13,10 +13,16 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.training import codec_baselines, codec_evaluation, measures
 from simba_music.training.codec_evaluation import RoundTrip, Sound, codec_rows, measure
 from simba_music.training.corpus import store
+from simba_music.training.distances import (
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    mean_cosine_distance,
+    tag_divergence,
+)
 from simba_music.training.measures import (
     Heard,
     comb_db,
-    frechet_distance,
     onset_f1,
     pitch_agreement,
     si_sdr,
@@ -72,6 +78,42 @@ def test_frechet_distance_is_zero_for_the_same_and_the_squared_shift_for_a_shift
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(a, a + np.array([3, 0, 0, 0, 0, 0])) == pytest.approx(9, abs=1e-3)
     assert frechet_distance(a, 2 * a) == pytest.approx(6, abs=0.3)
+
+
+def test_frechet_distance_is_that_of_a_second_implementation():
+    """By scipy's matrix square root, as the formula is written (Heusel et al. 2017, eq. 6)."""
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((300, 12)), rng.standard_normal((200, 12)) @ np.diag(range(1, 13))
+    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    shift = a.mean(0) - b.mean(0)
+    root = np.real(sqrtm(first @ second))
+    expected = shift @ shift + np.trace(first + second - 2 * root)
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)
+
+
+def test_extrapolation_takes_most_of_the_bias_out():
+    rng = np.random.default_rng(2)
+    few, many = rng.standard_normal((100, 16)), rng.standard_normal((20_000, 16))
+    assert abs(frechet_infinity(few, many)) < frechet_distance(few, many) / 3
+
+
+def test_kernel_distance_is_about_zero_for_the_same_and_grows_with_a_shift():
+    rng = np.random.default_rng(3)
+    draws = [kernel_distance(rng.standard_normal((60, 8)), rng.standard_normal((60, 8)))
+             for _ in range(30)]  # fmt: skip
+    assert abs(np.mean(draws)) < 2 * np.std(draws) / 30**0.5 + 1e-9  # unbiased: both signs
+    a, b = rng.standard_normal((200, 8)), rng.standard_normal((200, 8))
+    assert kernel_distance(a, b) < kernel_distance(a + 0.5, b) < kernel_distance(a + 1, b)
+
+
+def test_tags_diverge_by_what_is_missing_and_vectors_by_their_angle():
+    few = np.array([[0.9, 0.1], [0.8, 0.1]])
+    assert tag_divergence(few, few) == pytest.approx(0, abs=1e-9)
+    assert tag_divergence(few, few[:, ::-1]) > 1
+    assert mean_cosine_distance(np.array([[1.0, 0], [2.0, 0]])) == pytest.approx(0, abs=1e-6)
+    assert mean_cosine_distance(np.array([[1.0, 0], [0, 3.0]])) == pytest.approx(1, abs=1e-6)
 
 
 def test_onsets_match_within_their_tolerance():

@@ -17,12 +17,12 @@ from simba_music.training.codec_losses import MelDistance, SpectralLoss
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.store import crop_audio, piece_audio
+from simba_music.training.distances import frechet_distance
 from simba_music.training.measures import (
     Heard,
     Row,
     chroma_cosine,
     comb_db,
-    frechet_distance,
     mean_row,
     onset_f1,
     pitch_agreement,

@@ -136,18 +136,6 @@ def comb_db(samples: np.ndarray, frame_rate: int) -> float:
     return float(np.mean(rises))
 
 
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Frechet distance of the normal distributions fitted to `[N, E]` and `[M, E]`.
-
-    With embeddings of audio it is the FAD of Kilgour et al. 2019; biased upwards for small N.
-    """
-    means = a.mean(0) - b.mean(0)
-    first, second = (np.cov(x, rowvar=False) for x in (a, b))
-    # tr sqrt(AB) by the eigenvalues of AB, which are those of a product of positive matrices.
-    roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
-    return float(means @ means + np.trace(first) + np.trace(second) - 2 * roots.sum())
-
-
 def chroma_cosine(sound: Heard, other: Heard) -> float:
     """Mean cosine of the chroma frames of two sounds."""
     a, b = sound.chroma, other.chroma

@@ -1,0 +1,100 @@
+"""Prompt files: CSV or one prompt a line, with what was left out and why."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from simba_music.errors import RequestError
+
+TEXT_COLUMNS = ("prompt", "caption", "text")
+ID_COLUMNS = ("id", "ytid")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the name that its clip gets."""
+
+    id: str
+    text: str
+
+
+def _decode(path: Path) -> str:
+    """Text of a file in UTF-8, or in UTF-16 with its mark.
+
+    Raises:
+        RequestError: If it cannot be read, or is in another encoding.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RequestError(f"Cannot read prompts from {path}: {error.strerror}.") from error
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"{path} is not UTF-8 (byte {error.start}). Convert it, for one with "
+            f"`iconv -f latin1 -t utf-8 {path.name}`."
+        ) from error
+
+
+def _rows(path: Path) -> list[tuple[str, str, str]]:
+    """(where, id, text) of every line or row."""
+    text = _decode(path)
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return [(f"line {i}", str(i), line) for i, line in enumerate(text.splitlines(), 1)]
+    table = csv.DictReader(
+        io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
+    )
+    columns = list(table.fieldnames or [])
+    wanted = next((name for name in TEXT_COLUMNS if name in columns), None)
+    if wanted is None:
+        raise RequestError(
+            f"{path} has the columns {', '.join(columns) or 'none'}; it needs one of "
+            f"{', '.join(TEXT_COLUMNS)}, and may have {' or '.join(ID_COLUMNS)}."
+        )
+    named = next((name for name in ID_COLUMNS if name in columns), None)
+    try:
+        return [
+            (f"row {i}", (row[named] or "") if named else str(i), row[wanted] or "")
+            for i, row in enumerate(table, 1)
+        ]
+    except csv.Error as error:
+        raise RequestError(f"{path} is not a CSV file: {error}.") from error
+
+
+def read_prompts(
+    path: Path, count_tokens: Callable[[str], int], most_tokens: int, limit: int | None = None
+) -> tuple[list[Prompt], list[str]]:
+    """Prompts of a file, each once, and a line for everything that was left out.
+
+    Args:
+        path: `.csv` or `.tsv` with a column prompt, caption or text; else one prompt a line.
+        count_tokens: text tokens of a prompt.
+        most_tokens: prompts with more are left out.
+        limit: at most so many, the first ones.
+
+    Raises:
+        RequestError: If the file cannot be read, lacks its columns, or holds no prompt.
+    """
+    found: dict[str, Prompt] = {}
+    left_out: list[str] = []
+    for where, name, raw in _rows(path):
+        text = " ".join(raw.split())
+        if not text:
+            left_out.append(f"{where}: blank")
+        elif text in found:
+            left_out.append(f"{where}: the same as {found[text].id}")
+        elif (tokens := count_tokens(text)) > most_tokens:
+            left_out.append(f"{where}: {tokens} text tokens, {most_tokens} at most")
+        else:
+            safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[:60]
+            found[text] = Prompt(f"{len(found):04d}-{safe}", text)
+        if limit is not None and len(found) >= limit:
+            break
+    if not found:
+        raise RequestError(f"{path} holds no usable prompt. " + "; ".join(left_out[:3]))
+    return list(found.values()), left_out
