@@ -193,13 +193,19 @@ def _evaluate(args: argparse.Namespace) -> None:
             args.limit,
         )
         return
-    if args.what != "codec" and args.corpus is None:
+    if args.what in ("clips", "all") and args.corpus is None:
         raise RequestError(f"evaluate {args.what} needs --corpus DIR.")
     if args.what in ("codec", "all"):
         from simba_music.training.codec_evaluation import evaluate_codec
 
         codecs = args.codec or [Path("checkpoints/codec")]
         evaluate_codec(codecs, args.bench, args.real, args.corpus, args.report, args.pieces)
+    if args.what in ("scorer", "all"):
+        from simba_music.scorers import load_scorer
+        from simba_music.training.scorer_evaluation import evaluate_scorer
+
+        codec = _pipeline(args).slots["left"].codec
+        evaluate_scorer(load_scorer(args.scorer), codec, args.bench, args.report)
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation import evaluate_clips
 

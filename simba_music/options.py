@@ -148,7 +148,7 @@ def _training(commands: Any) -> None:
     search.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
     evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
-    evaluate.add_argument("what", choices=("codec", "clips", "prompts", "all"))
+    evaluate.add_argument("what", choices=("codec", "scorer", "clips", "prompts", "all"))
     evaluate.add_argument("--corpus", type=Path, help="rendered, with tokens; for clips")
     evaluate.add_argument(
         "--prompts", type=Path, metavar="FILE", help="prompts: CSV (prompt, caption) or lines"

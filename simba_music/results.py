@@ -17,6 +17,11 @@ HEADINGS = {
         "Captions of held-out pieces, a clip each; the scorer ranks the right caption among 20. "
         "Chance is 25 %.",
     ),
+    "scorer": (
+        "The scorer",
+        "Pieces of the frozen benchmark with distinct facts. It ranks the right caption among 100, "
+        "and chooses between two captions of which one has one fact wrong (chance is 50 %).",
+    ),
     "clips": ("Are the clips healthy?", "The same clips beside the real pieces."),
     "codec": (
         "The codec",

@@ -1,8 +1,10 @@
 """Scores: deterministic, beside their null band, refused where they would mean nothing."""
 
 import json
+import random
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +15,13 @@ from simba_music.audio import Waveform
 from simba_music.clap import UNRELATED, Score, difference, unscorable
 from simba_music.errors import CheckpointError
 from simba_music.scorers import load_scorer
+from simba_music.training import scorer_evaluation
+from simba_music.training.corpus.bench import read_bench
+from simba_music.training.corpus.contrast import KINDS, contrasts
+from simba_music.training.scorer_evaluation import DRAWS, fact_rows, retrieval_rows
 
 RATE = 24_000
+BENCH = Path(__file__).parent / "data" / "bench_v1"
 
 
 def music(seconds=10.0, seed=0, level=0.1):
@@ -160,3 +167,37 @@ def test_a_scorer_whose_weights_do_not_fit_is_refused(tiny_clap, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match="weights do not fit its config"):
         load_scorer(str(folder))
+
+
+def test_retrieval_is_perfect_for_the_same_vectors_and_chance_for_unrelated_ones():
+    torch.manual_seed(0)
+    audio, other = (torch.nn.functional.normalize(torch.randn(150, 64), dim=-1) for _ in range(2))
+    same = {row["metric"]: row for row in retrieval_rows("x", audio, audio)}
+    assert all(row["value"] == 1 and row["n"] == 150 for row in same.values())
+    chance = {row["metric"]: row for row in retrieval_rows("x", audio, other)}
+    for top in (1, 5, 10):
+        row = chance[f"right caption in the top {top} of 100"]
+        assert row["lo"] <= top / 100 <= row["hi"]
+
+
+def test_an_oracle_prefers_every_true_fact_and_its_opposite_none():
+    facts = [item.facts for item in list(read_bench(BENCH))[:12]]
+
+    class Oracle:
+        """Knows every contrast that the measure will draw, as it draws with the same seed."""
+
+        def __init__(self, sign):
+            rng = random.Random(scorer_evaluation.SEED)
+            drawn = [c for f in facts for _ in range(DRAWS) for c in contrasts(f, rng)]
+            self.true, self.sign = iter(drawn), sign
+
+        def embed_prompts(self, prompts):
+            contrast = next(self.true)
+            assert prompts == [contrast.true, contrast.false]
+            return self.sign * torch.tensor([[1.0], [-1.0]])
+
+    audio = torch.ones(len(facts), 1)
+    for sign, value in ((1, 1.0), (-1, 0.0)):
+        rows = fact_rows("x", Oracle(sign), audio, facts)
+        assert {row["value"] for row in rows} == {value}
+        assert {row["metric"] for row in rows} == {f"prefers the true {kind}" for kind in KINDS}

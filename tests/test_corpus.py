@@ -1,19 +1,24 @@
 import hashlib
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import CAPTION_SEEDS, compose_piece
 from simba_music.training.corpus.captions import FORMS, captions
 from simba_music.training.corpus.check import RELATIVES, krumhansl_key
 from simba_music.training.corpus.compose import compose
+from simba_music.training.corpus.contrast import FAR_MOOD, FAR_TEMPO, KINDS, contrasts
 from simba_music.training.corpus.facts import EARLY_S, LONGEST_S, crop_facts, energy, mood
 from simba_music.training.corpus.plan import METRES, held_out_pair, split_of
 from simba_music.training.corpus.speaker import words
 from simba_music.training.corpus.tables import genres, instruments, patterns, progressions
 from simba_music.training.corpus.theory import MODES, chord, pitches, scale_over, voicing
+
+BENCH = Path(__file__).parent / "data" / "bench_v1"
 
 SEEDS = range(120)
 
@@ -333,3 +338,24 @@ def test_composing_leaves_the_global_generators_alone():
     expected = (random.Random(1).random(), np.random.RandomState(1).rand())
     compose(5)
     assert (random.random(), np.random.rand()) == expected
+
+
+def test_contrasts_differ_in_one_fact_and_the_facts_say_which():
+    kinds = set()
+    for item in read_bench(BENCH):
+        facts = item.facts
+        for found in contrasts(facts, random.Random(7)):
+            kinds.add(found.kind)
+            assert found.true != found.false
+            if found.kind == "drums":
+                denied = found.true if not facts["drums"] else found.false
+                assert denied.endswith(("no drums", "without drums", "drumless"))
+            if found.kind == "instrument":
+                named = found.false.split(" with ")[-1]
+                own = {n for i in facts["instruments"] for n in instruments()[i].names}
+                assert not any(named.endswith(f" {name}") for name in own), found
+            if found.kind == "tempo":
+                assert FAR_TEMPO[facts["tempo_word"]]
+            if found.kind == "mood":
+                assert FAR_MOOD[facts["mood"]]
+    assert kinds == set(KINDS)
