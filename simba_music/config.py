@@ -1,5 +1,6 @@
 """LMConfig and its parts: frozen, mirrored 1:1 by config.json, unknown key = error."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -37,6 +38,10 @@ class CodecRef(StrictModel):
     sample_rate: int = Field(gt=0, le=192_000)
     frame_rate: int = Field(gt=0, le=1000)
     codebook_size: int = Field(gt=1, le=65_536)
+
+    def frames(self, duration_s: float) -> int:
+        """Frames that cover so many seconds; the last one may reach beyond."""
+        return math.ceil(round(duration_s * self.frame_rate, 6))
 
 
 class SpecialIds(StrictModel):

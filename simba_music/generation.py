@@ -36,7 +36,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
 
 def frames_of(lm: MusicLM, request: GenerationRequest) -> int:
     """Frames that a request needs."""
-    return round(request.duration_s * lm.config.codec.frame_rate)
+    return lm.config.codec.frames(request.duration_s)
 
 
 def decode(lm: MusicLM, state: LMState, requests: Sequence[GenerationRequest]) -> Iterator[Tensor]:

@@ -53,3 +53,14 @@ def test_bad_values_are_named_with_what_is_allowed(changes, said):
 
 def test_lone_surrogates_become_valid_text():
     check(prompt="calm \ud800 piano").prompt.encode("utf-8")
+
+
+def test_frames_cover_half_seconds_at_every_frame_rate():
+    from simba_music.config import CodecRef
+
+    def frames(rate, duration_s):
+        ref = CodecRef(id="x", sample_rate=24000, frame_rate=rate, codebook_size=64)
+        return ref.frames(duration_s)
+
+    assert [frames(75, s) for s in (2.0, 2.5, 30.0)] == [150, 188, 2250]
+    assert [frames(50, s) for s in (2.5, 0.1 + 0.2)] == [125, 15]

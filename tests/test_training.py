@@ -1,6 +1,7 @@
 """Every training stage end to end on two minutes of sine tones, a few steps each."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from simba_music.checkpoint import load_language_model
 from simba_music.codec import Codec
 from simba_music.config import LMConfig
-from simba_music.errors import RequestError
+from simba_music.errors import CheckpointError, RequestError
 from simba_music.files import read_json
+from simba_music.scorer_bundled import ScorerModel
 from simba_music.scorers import load_scorer
 from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
 from simba_music.training.codec_layers import ChannelsLast
@@ -198,8 +200,10 @@ def test_an_example_is_its_crop(tokenised):
     for index in range(len(data.crops)):
         example = data.example(index, 1)
         crop = example.facts
-        assert len(example.tokens) == round((crop["end_s"] - crop["start_s"]) * 50)
-        assert example.text.shape[1] == 384 and example.duration_s * 50 == len(example.tokens)
+        # Half a second is 37.5 frames of 75 Hz: the last frame may reach beyond the crop.
+        assert len(example.tokens) == math.ceil((crop["end_s"] - crop["start_s"]) * 75)
+        assert example.text.shape[1] == 384
+        assert math.ceil(example.duration_s * 75) == len(example.tokens)
         assert example.tokens.max() < 2048
 
 
@@ -268,10 +272,39 @@ def test_the_bundled_presets_are_pairs_within_2_percent():
         assert 2 * max(sizes) <= 30e6, name
 
 
-def test_scorer_training_writes_a_scorer_that_loads(tokenised, codec_folder, tmp_path):
+def test_a_contrast_teaches_to_prefer_the_true_fact(tokenised):
+    from simba_music.text_encoder import TextEncoder
+
+    corpus = tokens.TokenCorpus(tokenised, "train")
+    wrong = clap_trainer.Contrasts(corpus, TextEncoder.load(tokens.MINILM), seed=0)
+    assert len(wrong.pairs) == len(corpus.crops) and all(wrong.pairs)
+    picks = np.arange(min(8, len(corpus.crops)))
+    places, true, false = wrong.draw(picks, np.random.default_rng(0))
+    assert places.tolist() == picks.tolist() and true.shape == false.shape
+    torch.manual_seed(0)
+    model = ScorerModel(clap_trainer.scorer_config(clap_trainer.ClapPreset(width=16)))
+    vectors = torch.nn.functional.normalize(torch.randn(len(picks), 16), dim=-1)
+    optimiser = torch.optim.Adam(model.text_head.parameters(), 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = clap_trainer.contrast_loss(model, vectors, places, true, false)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0] / 4
+    nothing = torch.zeros(0, dtype=torch.long), torch.zeros(0, 384), torch.zeros(0, 384)
+    assert float(clap_trainer.contrast_loss(model, vectors, *nothing)) == 0
+
+
+def test_scorer_training_writes_a_scorer_that_loads(tokenised, codec_folder, tmp_path, monkeypatch):
     preset = replace(clap_trainer.PRESETS["cpu"], steps=2, batch=4, channels=(4, 8), width=8)
     codec = Codec.load(codec_folder, tokens.codec_ref(codec_folder))
     clap_trainer.train_clap(tokenised, tmp_path / "clap", codec, preset)
+    # After two steps all prompts are still the same to it, and it is refused for that.
+    with pytest.raises(CheckpointError, match="unrelated prompts are the same"):
+        load_scorer(str(tmp_path / "clap"))
+    monkeypatch.setattr("simba_music.clap.COLLAPSED_TEXT", 1.0)
     scorer = load_scorer(str(tmp_path / "clap"))
     assert "not LAION CLAP" in scorer.identifier and len(scorer.null) == clap_trainer.NULL_PROMPTS
     wave = codec.decode(torch.randint(0, 2048, (1, 1, 1200)))[0]

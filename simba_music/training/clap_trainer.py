@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from simba_music.checkpoint import CONFIG, save_module
 from simba_music.clap import WINDOW_S
 from simba_music.codec import Codec
 from simba_music.files import write_json
-from simba_music.scorer_bundled import ScorerConfig, ScorerModel, save_null_prompts
+from simba_music.scorer_bundled import ScorerConfig, ScorerModel, mean_states, save_null_prompts
+from simba_music.text_encoder import TextEncoder
 from simba_music.training.corpus.build import SAMPLE_RATE
+from simba_music.training.corpus.contrast import contrasts
 from simba_music.training.corpus.store import corpus_sample_rate, crop_audio, piece_audio
 from simba_music.training.record import write_training_record
 from simba_music.training.tokens import MINILM, TokenCorpus
@@ -39,6 +42,7 @@ class ClapPreset:
     weight_decay: float = 0.05
     channels: tuple[int, ...] = (32, 64, 128, 192)
     width: int = 256
+    contrast_weight: float = 0.5  # of the loss on captions with one fact wrong
     seed: int = 0
 
 
@@ -111,6 +115,46 @@ def _batch(
     return torch.stack(audio).float(), torch.from_numpy(np.stack(text))
 
 
+class Contrasts:
+    """For every crop, mean text states of captions that are true and of such with one fact wrong.
+
+    They are short captions, so they also teach what a part of the facts sounds like.
+    """
+
+    def __init__(self, corpus: TokenCorpus, encoder: TextEncoder, seed: int):
+        rng = random.Random(seed)
+        self.pairs = [
+            [(c.true, c.false) for c in contrasts(crop.facts, rng)] if "genre" in crop.facts else []
+            for crop in corpus.crops
+        ]
+        texts = sorted({text for pairs in self.pairs for pair in pairs for text in pair}, key=len)
+        parts = [mean_states(encoder.encode(texts[i : i + 64])) for i in range(0, len(texts), 64)]
+        self.states = torch.cat(parts) if parts else torch.zeros(0, encoder.ref.width)
+        self.rows = {text: i for i, text in enumerate(texts)}
+        logger.info("%d contrasting captions", len(texts))
+
+    def draw(self, picks: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """(places in the batch, true states, false states), one contrast for each crop that has."""
+        places = [k for k, index in enumerate(picks) if self.pairs[index]]
+        chosen = [
+            self.pairs[picks[k]][int(rng.integers(len(self.pairs[picks[k]])))] for k in places
+        ]
+        rows = torch.tensor([[self.rows[text] for text in pair] for pair in chosen]).view(-1, 2)
+        true, false = self.states[rows].unbind(1)
+        return torch.tensor(places, dtype=torch.long), true, false
+
+
+def contrast_loss(
+    model: ScorerModel, vectors: Tensor, places: Tensor, true: Tensor, false: Tensor
+) -> Tensor:
+    """Logistic loss on how much better the true caption fits; `vectors` `[B, E]` of the audio."""
+    if len(places) == 0:
+        return vectors.new_zeros(())
+    margin = model.embed_text(true) - model.embed_text(false)
+    scale = model.log_scale.exp().clamp(max=100)
+    return F.softplus(-scale * (vectors[places] * margin).sum(-1)).mean()
+
+
 @torch.no_grad()
 def recall(model: ScorerModel, corpus: TokenCorpus, mels: dict[int, Tensor]) -> float:
     """Share of 100 held-out crops whose caption is among the first five of the 100."""
@@ -135,6 +179,7 @@ def train_clap(
     valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
     pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
     logger.info("log-mels of %d crops ready", len(mels))
+    wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
     model = model.to(device)
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
@@ -151,11 +196,13 @@ def train_clap(
             )
         picks = np.concatenate([rng.choice(pool, preset.batch // 2) for pool in pools])
         audio, text = (t.to(device) for t in _batch(train, mels, picks, rng))
-        logits = model.log_scale.exp().clamp(max=100) * (
-            model.embed_audio(audio) @ model.embed_text(text).T
-        )
+        vectors = model.embed_audio(audio)
+        logits = model.log_scale.exp().clamp(max=100) * (vectors @ model.embed_text(text).T)
         labels = torch.arange(len(picks), device=device)
         loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        if preset.contrast_weight:
+            drawn = (t.to(device) for t in wrong.draw(picks, rng))
+            loss = loss + preset.contrast_weight * contrast_loss(model, vectors, *drawn)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -64,11 +64,7 @@ def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> 
     """
     shard, rate = rows[0]["shard"], corpus_sample_rate(corpus)
     path = corpus / "tokens" / f"{shard:04d}.npy"
-    lengths = [
-        round((crop["end_s"] - crop["start_s"]) * ref.frame_rate)
-        for row in rows
-        for crop in row["crops"]
-    ]
+    lengths = [ref.frames(crop["end_s"] - crop["start_s"]) for row in rows for crop in row["crops"]]
     if path.exists():
         return lengths
     torch.set_num_threads(1)
