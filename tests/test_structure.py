@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from simba_music.files import read_json
-from simba_music.training.report import fill, fill_corpus
+from simba_music.training.report import fill, fill_card, fill_corpus
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "simba_music"
@@ -134,8 +134,11 @@ def test_nothing_unsafe_is_loaded():
 def test_readmes_tables_are_the_reports():
     readme = (ROOT / "README.md").read_text()
     assert readme.count("<!-- report:") >= 3
-    assert fill(readme, read_json(ROOT / "checkpoints" / "REPORT.json")) == readme
+    report = read_json(ROOT / "checkpoints" / "REPORT.json")
+    assert fill(readme, report) == readme
     assert fill_corpus(readme, ROOT / "docs") == readme
+    for card in (ROOT / "checkpoints").glob("*/README.md"):
+        assert fill_card(card, report) == card.read_text(), card
     words = read_json(ROOT / "docs" / "prompt-words.json")
     assert words["share"] >= 0.65 and all(words["left_out"].values())
 

@@ -16,6 +16,7 @@ from simba_music.training.measures import Row, row_of, share_row
 from simba_music.training.record import git_commit, machine
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
+SEARCH_BEGIN, SEARCH_END = "<!-- search -->", "<!-- /search -->"
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
 CHECKS = (
     (
@@ -126,11 +127,23 @@ def fill_corpus(text: str, docs: Path) -> str:
     return f"{before}{CORPUS_BEGIN}\n{found}\n{CORPUS_END}{after}"
 
 
+def fill_card(card: Path, report: dict[str, Any]) -> str:
+    """A model card with the report's tables and, of a codec, the search's (`search.md`)."""
+    before, marker, rest = fill(card.read_text(), report).partition(SEARCH_BEGIN)
+    if not marker:
+        return before
+    _, _, after = rest.partition(SEARCH_END)
+    found = (card.parent / "search.md").read_text().strip()
+    return f"{before}{SEARCH_BEGIN}\n{found}\n{SEARCH_END}{after}"
+
+
 def write_readme(report: Path, readme: Path) -> None:
-    """Rewrite README's tables, and draw the convergence figure beside it."""
-    docs = readme.parent / "docs"
-    text = fill_corpus(fill(readme.read_text(), read_json(report)), docs)
+    """Rewrite the tables of README and of the model cards; draw the convergence figure."""
+    docs, found = readme.parent / "docs", read_json(report)
+    text = fill_corpus(fill(readme.read_text(), found), docs)
     write_atomic(readme, text.encode())
+    for card in report.parent.glob("*/README.md"):
+        write_atomic(card, fill_card(card, found).encode())
     draw_convergence(report.parent, docs / "convergence.png")
 
 
