@@ -1,4 +1,4 @@
-"""ZeroGPU: run a generator on a Space's shared GPU; elsewhere, just run it."""
+"""ZeroGPU: run a generator in the GPU process of a Space, for as long as it will need."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,14 +16,15 @@ def seconds_needed(tokens: int, tokens_per_s: float) -> int:
 
 def on_gpu(
     function: Callable[..., Iterator[Any]], duration: Callable[..., int]
-) -> Callable[..., Iterator[Any]]:
-    """`function` with a GPU for `duration(*the same arguments)` seconds, where `spaces` is there.
+) -> Callable[..., Iterator[Any]] | None:
+    """`function` with a GPU for `duration(*the same arguments)` seconds; None without `spaces`.
 
-    There the function runs in a process of its own, forked from this one: its arguments and what
+    The function runs in a process of its own, forked from this one: its arguments and what
     it yields are pickled, and it sees models as they were when the app started.
     """
     try:
         import spaces
     except ImportError:
-        return function
-    return spaces.GPU(duration=duration)(function)
+        return None
+    decorated: Callable[..., Iterator[Any]] = spaces.GPU(duration=duration)(function)
+    return decorated

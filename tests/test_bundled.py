@@ -14,7 +14,7 @@ from simba_music.training.measures import flatness, longest_run, onsets_per_s
 from simba_music.ui.compare import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
+LIMITS_MB = {"codec": 16, "codec-next": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
 
 
 @pytest.fixture(scope="module")

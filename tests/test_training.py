@@ -118,7 +118,9 @@ def test_training_computes_what_the_stock_layers_compute(frame_rate):
 
 
 def test_the_discriminator_joins_when_its_time_has_come():
-    preset = CodecPreset(batch=2, warmup_fraction=0.0, adversarial_fraction=0.0, channels=4)
+    preset = CodecPreset(
+        batch=2, warmup_fraction=0.0, judge_fraction=0.0, adversarial_fraction=0.0, channels=4
+    )
     trainer = CodecTrainer(preset, "cpu")
     x = 0.1 * torch.randn(2, 9600)
     assert "adversarial" not in trainer.step(x)  # not before there are codes

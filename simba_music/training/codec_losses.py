@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from simba_music.audio import mel_bank
+from simba_music.training.codec_model import INPUT_GAIN
 
 FLOOR = 1e-4  # inside every logarithm; a clamp would leave a silent decoder without gradient
 
@@ -98,7 +99,8 @@ class STFTDiscriminator(nn.Module):
         """Logits `[B, 1, F', frames]` and the feature maps below, of audio `x` `[B, T]`."""
         hann = self.get_buffer("hann")
         spec = torch.stft(x, len(hann), len(hann) // 4, window=hann, return_complex=True)
-        h = torch.view_as_real(spec).permute(0, 3, 1, 2) / hann.pow(2).sum().sqrt()
+        # Audio at about unit RMS: at -20 dBFS the discriminator learns next to nothing.
+        h = torch.view_as_real(spec).permute(0, 3, 1, 2) * (INPUT_GAIN / hann.pow(2).sum().sqrt())
         h = h.contiguous(memory_format=torch.channels_last)
         maps = []
         for layer in self.layers:

@@ -19,7 +19,8 @@ class CodecPreset:
     waveform_weight: float = 0.3  # 1 during the warm-up
     spectral_weight: float = 2.0
     octave_bins: bool = True  # whether the bins of an octave weigh alike, or every bin
-    adversarial_fraction: float = 1.0  # when the discriminator starts; 1 is never
+    judge_fraction: float = 1.0  # when the discriminator starts to learn; 1 is never
+    adversarial_fraction: float = 1.0  # when the codec starts to learn from it
     adversarial_weight: float = 0.5
     matching_weight: float = 1.0
     adversarial_batch: int = 6  # crops of a batch that the discriminator hears
@@ -40,7 +41,8 @@ PRESETS = {
         batch=10,
         crop_s=1.0,
         waveform_weight=0.5,
-        adversarial_fraction=0.5,
+        judge_fraction=0.75,
+        adversarial_fraction=0.8,
         adversarial_batch=4,
         balance=0.3,
     ),
@@ -50,6 +52,7 @@ PRESETS = {
         batch=96,
         crop_s=1.0,
         waveform_weight=0.5,
+        judge_fraction=0.35,
         adversarial_fraction=0.4,
         adversarial_batch=96,
         channels=32,

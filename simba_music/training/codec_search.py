@@ -1,5 +1,6 @@
 """Codec search: short runs of equal compute that differ in one factor each."""
 
+import json
 import logging
 import math
 from dataclasses import replace
@@ -64,26 +65,46 @@ METRICS = {  # column of the table: metric of the evaluation
 }
 
 
+def _history(folder: Path) -> dict[int, float]:
+    """Training log-mel loss of a run by step."""
+    lines = (folder / "history.jsonl").read_text().splitlines()
+    return {row["step"]: row["mel"] for row in map(json.loads, lines)}
+
+
 def search_report(out: Path, bench: Path, pieces: int) -> None:
     """Measure every finished run on the frozen benchmark into `search.json` and `search.md`."""
-    sounds, tagger = bench_sounds(bench, pieces), load_tagger()
-    lines = [
-        "| run | kbit/s | steps | " + " | ".join(METRICS) + " |",
-        "|---" * (len(METRICS) + 3) + "|",
-    ]
-    found = {}
+    sounds, tagger, runs = bench_sounds(bench, pieces), load_tagger(), {}
     for name, preset in RUNS.items():
         folder = out / folder_of(name)
         if not (folder / "training.json").exists():
             continue
-        codec = Codec.load(folder, codec_ref(folder))
-        rows = {row["metric"]: row["value"] for row in codec_rows(name, codec, sounds, tagger)}
-        steps = read_json(folder / "training.json")["steps"]
-        kbits = preset.shape.frame_rate * math.log2(preset.shape.codes) / 1000
-        values = " | ".join(f"{rows[metric]:.3f}" for metric in METRICS.values())
-        lines.append(f"| {name} | {kbits:.2f} | {steps} | {values} |")
-        found[name] = {"kbit_s": kbits, "steps": steps, **rows}
-    minutes = read_json(folder / "training.json")["minutes"]
-    lines += ["", f"{minutes:g} minutes of compute each on {machine()}; {pieces} pieces each."]
-    write_json(out / "search.json", {"machine": machine(), "pieces": pieces, "runs": found})
+        codec, record = Codec.load(folder, codec_ref(folder)), read_json(folder / "training.json")
+        runs[name] = {
+            "kbit_s": preset.shape.frame_rate * math.log2(preset.shape.codes) / 1000,
+            "minutes": record["minutes"],
+            "steps": record["steps"],
+            **{row["metric"]: row["value"] for row in codec_rows(name, codec, sounds, tagger)},
+        }
+    write_json(out / "search.json", {"machine": machine(), "pieces": pieces, "runs": runs})
+    write_table(out)
+
+
+def write_table(out: Path) -> None:
+    """`search.md` from `search.json` and the histories of the runs.
+
+    Its last column is the training loss at the last step that every run has reached, as equal
+    compute is not equal steps.
+    """
+    found = read_json(out / "search.json")
+    histories = {name: _history(out / folder_of(name)) for name in found["runs"]}
+    step = max(set.intersection(*(set(h) for h in histories.values())))
+    columns = ["run", "kbit/s", "steps", *METRICS, f"training log-mel at step {step}"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, run in found["runs"].items():
+        values = [f"{run[metric]:.3f}" for metric in METRICS.values()]
+        values = [f"{run['kbit_s']:.2f}", str(run["steps"]), *values]
+        lines.append(f"| {name} | {' | '.join(values)} | {histories[name][step]:.3f} |")
+    minutes = "/".join(dict.fromkeys(f"{run['minutes']:g}" for run in found["runs"].values()))
+    lines += ["", f"{minutes} min of compute each; {found['pieces']} pieces of the benchmark."]
+    lines.append(f"Measured on {found['machine']}.")
     write_atomic(out / "search.md", ("\n".join(lines) + "\n").encode())

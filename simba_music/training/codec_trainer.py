@@ -58,7 +58,7 @@ class CodecTrainer:
         self.parameters = [p for half in halves for p in half.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
         self.judge = torch.optim.Adam(
-            self.discriminator.parameters(), 0.3 * preset.learning_rate, (0.5, 0.9)
+            self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
         )
         self.balancer = Balancer(preset.gradient_norm)
         self.steps, self.seconds, self.quantising = 0, 0.0, False
@@ -79,6 +79,7 @@ class CodecTrainer:
         started, preset = self.clock(), self.preset
         x = x.to(self.device)
         adversarial = self.quantising and self.fraction >= preset.adversarial_fraction
+        listening = self.quantising and self.fraction >= preset.judge_fraction
         commitment, perplexity = torch.zeros((), device=x.device), 0.0
         with self.autocast:
             z = self.encode(x[:, None] * INPUT_GAIN)
@@ -98,13 +99,14 @@ class CodecTrainer:
             "spectral": (mel + (octave if preset.octave_bins else linear)) / 2,
         }
         logged = {"mel": float(mel.detach()), "linear": float(linear.detach())}
-        if adversarial:
+        if listening:
             heard = slice(preset.adversarial_batch)
             with self.autocast:
                 logged["discriminator"], features = self._judge(x[heard], y[heard])
-                losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
-                    y[heard], features
-                )
+                if adversarial:
+                    losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
+                        y[heard], features
+                    )
         gradient = self.balancer.gradient(losses, self._weights(), y)
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
         for group in self.optimiser.param_groups:

@@ -82,17 +82,21 @@ class Runner:
     def __init__(self, pipeline: Pipeline, stops: Stops):
         self.pipeline, self.stops = pipeline, stops
         self.tokens_per_s = FIRST_TOKENS_PER_S
-        self._events = on_gpu(self._generate, self._gpu_seconds)
+        self._on_gpu = on_gpu(self._generate_by_name, self._gpu_seconds)
 
     def _gpu_seconds(self, left: str, right: str, request: GenerationRequest, session: str) -> int:
         rates = (slot.codec.frame_rate for slot in self.pipeline.slots.values())
         return seconds_needed(round(request.duration_s * sum(rates)), self.tokens_per_s)
 
-    def _generate(
+    def _generate_by_name(
         self, left: str, right: str, request: GenerationRequest, session: str
     ) -> Iterator[Progress | Clip]:
-        """Both models in one call; arguments and events can be pickled."""
-        chosen = self.pipeline.with_slots(left, right)
+        """Both models in one call of the GPU process, to which models cannot be sent."""
+        yield from self._generate(self.pipeline.with_slots(left, right), request, session)
+
+    def _generate(
+        self, chosen: Pipeline, request: GenerationRequest, session: str
+    ) -> Iterator[Progress | Clip]:
         yield from chosen.generate(request, SLOTS, lambda: self.stops.wanted(session))
 
     def _permit(self, *names: str) -> None:
@@ -136,7 +140,12 @@ class Runner:
         yield request.seed, waiting | {VERDICT: ("", None)}
         done: set[str] = set()
         scores: dict[str, Score | None] = {}
-        for event in self._events(left, right, request, session):
+        events = (
+            self._on_gpu(left, right, request, session)
+            if self._on_gpu
+            else self._generate(chosen, request, session)
+        )
+        for event in events:
             if isinstance(event, Progress):
                 yield None, {event.slot: (progress_card(headings[event.slot], event), None)}
                 continue
