@@ -134,7 +134,9 @@ def _train(args: argparse.Namespace) -> None:
     if args.stage == "codec":
         preset = codec_preset.preset_with(args.preset, minutes=args.minutes)
         corpora = [args.corpus, *args.also]
-        codec_trainer.train_codec(corpora, args.out, preset, state, args.steps, args.device)
+        codec_trainer.train_codec(
+            corpora, args.out, preset, state, args.steps, args.device, args.start
+        )
         return
     if args.stage == "tagger":
         tagger.train_tagger(args.corpus, args.out, tagger.PRESETS[args.preset])

@@ -129,6 +129,9 @@ def _training(commands: Any) -> None:
     train.add_argument(
         "--also", type=Path, action="append", default=[], help="codec: another corpus, pooled"
     )
+    train.add_argument(
+        "--start", type=Path, help="codec: begin with the weights of this codec of the same shape"
+    )
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
     train.add_argument("--preset", default="cpu")

@@ -9,6 +9,7 @@ import pretty_midi
 import pytest
 import torch
 
+from simba_music.audio import Waveform
 from simba_music.checkpoint import load_language_model
 from simba_music.codec import Codec
 from simba_music.config import LMConfig
@@ -103,6 +104,34 @@ def test_the_exported_codec_is_the_trained_network(shape):
         theirs = stock.decode(codes, [None]).audio_values
     assert torch.equal(codes.flatten(), ids)
     torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("lstm", [False, True])
+def test_training_goes_on_from_an_exported_codec(corpus, tmp_path, lstm):
+    shape = CodecShape(codes=256, context=15, lstm=lstm)
+    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0)
+    first = tmp_path / "first"
+    first.mkdir()
+    codec_trainer.train_codec([corpus], first, preset, first / "resume.state", steps=2)
+    again = CodecTrainer(preset, "cpu", first)
+    ref = tokens.codec_ref(first)
+    codec = Codec.load(first, ref)
+    x = 0.1 * torch.randn(1, 20 * shape.hop)
+    with torch.no_grad():
+        again.quantizer.eval()
+        z, ids, _ = again.quantizer(again.encode(x[:, None] * INPUT_GAIN))
+        y = again.decode(z)[:, 0] / INPUT_GAIN
+    found = codec.encode(Waveform(x, 24_000))
+    assert again.quantising and torch.equal(found.flatten(), ids)
+    torch.testing.assert_close(y, codec.decode(found)[0].samples, atol=1e-4, rtol=1e-3)
+    second = tmp_path / "second"
+    second.mkdir()
+    state = second / "resume.state"
+    codec_trainer.train_codec([corpus], second, preset, state, steps=1, start=first)
+    assert read_json(second / "training.json")["started_from"]["steps"] == 2
+    other = replace(preset, shape=replace(shape, filters=8))
+    with pytest.raises(RequestError, match="num_filters 16, the preset 8"):
+        CodecTrainer(other, "cpu", first)
 
 
 @pytest.mark.parametrize("frame_rate", [50, 75])

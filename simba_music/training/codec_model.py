@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 from transformers import EncodecConfig, EncodecModel
+
+from simba_music.errors import RequestError
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
 
@@ -62,10 +65,8 @@ class CodecShape:
 
 def build_autoencoder(shape: CodecShape) -> EncodecModel:
     """An EncodecModel to train: no weight norm, variance-preserving initialisation."""
-    model = EncodecModel(shape.config())
+    model = _plain(EncodecModel(shape.config()))
     for module in model.modules():
-        if parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight")
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             fan_in = module.in_channels * module.kernel_size[0]
             if isinstance(module, nn.ConvTranspose1d):
@@ -74,19 +75,54 @@ def build_autoencoder(shape: CodecShape) -> EncodecModel:
             assert module.bias is not None
             nn.init.zeros_(module.bias)
     if not shape.lstm:
-        for half in (model.encoder, model.decoder):
-            for index, layer in enumerate(half.layers):
-                if type(layer).__name__ == "EncodecLSTM":
-                    half.layers[index] = nn.Identity()
+        _without_lstm(model)
     return model
+
+
+def _plain(model: Any) -> Any:
+    """The model with its weight norms folded into plain weights."""
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    return model
+
+
+def _without_lstm(model: Any) -> None:
+    for half in (model.encoder, model.decoder):
+        for index, layer in enumerate(half.layers):
+            if type(layer).__name__ == "EncodecLSTM":
+                half.layers[index] = nn.Identity()
+
+
+def reopen(folder: Path, shape: CodecShape) -> tuple[EncodecModel, torch.Tensor]:
+    """The network and code vectors `[V, D]` that `export` wrote, to be trained on.
+
+    Raises:
+        RequestError: If the folder holds a codec of another shape.
+    """
+    stock: Any = EncodecModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    wanted = shape.config()
+    fields = ("sampling_rate", "upsampling_ratios", "codebook_size", "num_filters", "kernel_size")
+    for name in fields:
+        if getattr(stock.config, name) != getattr(wanted, name):
+            raise RequestError(
+                f"{folder} has {name} {getattr(stock.config, name)}, the preset "
+                f"{getattr(wanted, name)}. Start from a codec of the same shape."
+            )
+    model = _plain(stock)
+    with torch.no_grad():
+        model.encoder.layers[0].conv.weight.div_(INPUT_GAIN)
+        model.decoder.layers[-1].conv.weight.mul_(INPUT_GAIN)
+        model.decoder.layers[-1].conv.bias.mul_(INPUT_GAIN)
+    codes = model.quantizer.layers[0].codebook.embed.clone()
+    if not shape.lstm:
+        _without_lstm(model)
+    return model, codes
 
 
 def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> EncodecModel:
     """The same network, with code vectors `[V, D]`, as a stock EncodecModel; gain folded in."""
-    stock = EncodecModel(shape.config())
-    for module in stock.modules():
-        if parametrize.is_parametrized(module):
-            parametrize.remove_parametrizations(module, "weight")
+    stock = _plain(EncodecModel(shape.config()))
     for name, parameter in stock.named_parameters():
         if "lstm" in name:
             nn.init.zeros_(parameter)

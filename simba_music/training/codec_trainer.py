@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.audio import Waveform
+from simba_music.files import read_json
 from simba_music.training.codec_crops import random_crops
 from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, Discriminator, SpectralLoss
-from simba_music.training.codec_model import INPUT_GAIN, build_autoencoder, export
+from simba_music.training.codec_model import INPUT_GAIN, build_autoencoder, export, reopen
 from simba_music.training.codec_preset import CodecPreset
+from simba_music.training.corpus.store import rendered_hours
 from simba_music.training.quantizer import EMAQuantizer
 from simba_music.training.record import write_training_record
 from simba_music.training.report import draw_spectrograms
@@ -38,10 +40,12 @@ def fast_bfloat16(device: str) -> bool:
 class CodecTrainer:
     """Holds the networks and their optimisers; `step` is one batch, `save`/`restore` resume."""
 
-    def __init__(self, preset: CodecPreset, device: str):
+    def __init__(self, preset: CodecPreset, device: str, start: Path | None = None):
+        """Start anew, or from the weights of an exported codec: then with its codes at once."""
         torch.manual_seed(preset.seed)
         self.preset, self.device, shape = preset, device, preset.shape
-        model: Any = build_autoencoder(shape)
+        model: Any
+        model, codes = reopen(start, shape) if start else (build_autoencoder(shape), None)
         self.model: Any = model.to(device).train()
         self.encode, self.decode = ChannelsLast(model.encoder), ChannelsLast(model.decoder)
         self.autocast = torch.autocast(
@@ -61,7 +65,10 @@ class CodecTrainer:
             self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
         )
         self.balancer = Balancer(preset.gradient_norm)
-        self.steps, self.seconds, self.quantising = 0, 0.0, False
+        self.steps, self.seconds, self.quantising = 0, 0.0, codes is not None
+        if codes is not None:
+            per_batch = preset.batch * round(preset.crop_s * shape.frame_rate)
+            self.quantizer.initialise(codes.to(device), per_batch, rounds=0)
 
     @property
     def fraction(self) -> float:
@@ -201,14 +208,17 @@ def train_codec(
     state: Path,
     steps: int | None = None,
     device: str = "cpu",
+    start: Path | None = None,
 ) -> None:
     """Train for the preset's minutes (or `steps`), resume from `state`, export to `out`.
+
+    A new training may `start` from the weights of an exported codec of the same shape.
 
     Several corpora are pooled, each second of audio as likely as any other.
 
     Beside the weights: `history.jsonl`, losses every 50 steps, and `spectrogram.png`.
     """
-    trainer = CodecTrainer(preset, device)
+    trainer = CodecTrainer(preset, device, start)
     if state.exists():
         trainer.restore(state)
         logger.info("resumed at step %d, %.1f min", trainer.steps, trainer.seconds / 60)
@@ -248,4 +258,6 @@ def train_codec(
         device=device,
         corpora=corpora,
         preset=asdict(preset),
+        started_from=read_json(start / "training.json") if start else None,
+        rendered_hours={corpus.name: rendered_hours(corpus) for corpus in corpora},
     )

@@ -28,8 +28,12 @@ class EMAQuantizer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, vectors: Tensor, batch: int, rounds: int = 12) -> None:
-        """k-means (Lloyd) on encoder outputs `[N, D]`; `batch` vectors will come a step."""
-        embed = vectors[torch.randperm(len(vectors))[: len(self.embed)]].clone()
+        """k-means (Lloyd) on encoder outputs `[N, D]`; `batch` vectors will come a step.
+
+        Without rounds the vectors are the codes.
+        """
+        order = torch.randperm(len(vectors)) if rounds else torch.arange(len(vectors))
+        embed = vectors[order[: len(self.embed)]].clone()
         for _ in range(rounds):
             ids = self.nearest(vectors, embed)
             sums = torch.zeros_like(embed).index_add_(0, ids, vectors)

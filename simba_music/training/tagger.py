@@ -17,7 +17,12 @@ from simba_music.checkpoint import BUNDLED, CONFIG, read_module, save_module
 from simba_music.files import read_json, write_json
 from simba_music.scorer_bundled import ConvTower, LogMel, TowerConfig
 from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.store import corpus_sample_rate, piece_audio, to_float
+from simba_music.training.corpus.store import (
+    corpus_sample_rate,
+    piece_audio,
+    rendered_hours,
+    to_float,
+)
 from simba_music.training.corpus.tables import instruments
 from simba_music.training.record import write_training_record
 
@@ -187,11 +192,7 @@ def train_tagger(corpus: Path, out: Path, preset: TaggerPreset) -> None:
         device="cpu",
         corpora=[corpus],
         preset=asdict(preset),
-        rendered_hours=_rendered_hours(corpus),
+        rendered_hours=rendered_hours(corpus),
         held_out_macro_auc=round(auc, 4),
         held_out_windows=len(held[0]),
     )
-
-
-def _rendered_hours(corpus: Path) -> float:
-    return round(sum(row["duration_s"] for row, _ in piece_audio(corpus)) / 3600, 2)

@@ -129,3 +129,8 @@ def crop_audio(row: Row, samples: np.ndarray, rate: int) -> Iterator[np.ndarray]
             fade = round(FADE_OUT_S * rate)
             cut[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
         yield cut
+
+
+def rendered_hours(corpus: Path) -> float:
+    """Hours of a corpus that have audio."""
+    return round(sum(row["duration_s"] for row, _ in piece_audio(corpus)) / 3600, 2)
