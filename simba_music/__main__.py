@@ -203,11 +203,13 @@ def _evaluate(args: argparse.Namespace) -> None:
         codecs = args.codec or [Path("checkpoints/codec")]
         evaluate_codec(codecs, args.bench, args.real, args.corpus, args.report, args.pieces)
     if args.what in ("scorer", "all"):
-        from simba_music.scorers import load_scorer
         from simba_music.training.scorer_evaluation import evaluate_scorer
 
-        codec = _pipeline(args).slots["left"].codec
-        evaluate_scorer(load_scorer(args.scorer), codec, args.bench, args.report)
+        pipeline = _pipeline(args)
+        if pipeline.scorer is None:
+            raise RequestError("evaluate scorer needs a --scorer.")
+        codec = pipeline.slots["left"].codec
+        evaluate_scorer(pipeline.scorer, codec, args.bench, args.report)
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation import evaluate_clips
 

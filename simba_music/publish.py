@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, ModelHubMixin, constants
+from huggingface_hub import HfApi, ModelCard, ModelHubMixin, constants
 
-from simba_music.checkpoint import CONFIG, WEIGHTS, codec_source, locate, read_config
+from simba_music.checkpoint import CONFIG, WEIGHTS, codec_source, locate
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, write_json
 from simba_music.hub.lookup import explain
@@ -30,7 +30,7 @@ def stage(source: Path, out: Path, repository: str) -> None:
         CheckpointError: If it is not a language model, or anything of it does not load.
     """
     slot = Slot.load(str(source))  # nothing is published that does not load
-    config, origin = read_config(source), slot.origin
+    config, origin = slot.lm.config, slot.origin
     out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / WEIGHTS, out / WEIGHTS)
     raw = read_json(source / CONFIG)
@@ -67,7 +67,7 @@ def push(source: str, repository: str, private: bool = False) -> str:
     with tempfile.TemporaryDirectory() as made:
         stage(folder, Path(made), repository)
         try:
-            model_card(folder, read_config(folder), repository).validate(repo_type="model")
+            ModelCard.load(Path(made) / "README.md").validate(repo_type="model")
             api = HfApi()
             api.create_repo(repository, private=private, exist_ok=True)
             done: Any = api.upload_folder(

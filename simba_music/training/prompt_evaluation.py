@@ -44,17 +44,16 @@ RESAMPLES = 200
 
 
 @dataclass(frozen=True)
-class Heard:
+class Tagged:
     """What the tagger makes of a set of sounds: embeddings `[W, E]` and tags `[W, L]`."""
 
     vectors: np.ndarray
     tags: np.ndarray
 
 
-def listen(tagger: Tagger, sounds: list[np.ndarray]) -> Heard:
-    """The tagger's embeddings and tags of all whole windows of sounds `[T]`."""
-    found = [tagger.listen(sound) for sound in sounds]
-    return Heard(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+def _together(found: list[tuple[np.ndarray, np.ndarray]]) -> Tagged:
+    """What the tagger found in several sounds, as one set."""
+    return Tagged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def reference_sounds(folder: Path | None, bench: Path) -> tuple[str, list[np.ndarray]]:
@@ -88,7 +87,7 @@ def _spread(measure: Callable[[np.ndarray], float], vectors: np.ndarray) -> floa
     return float(np.sqrt(np.mean(np.square(np.subtract(halves, whole)))))
 
 
-def distance_rows(name: str, heard: Heard, reference: Heard) -> list[Row]:
+def distance_rows(name: str, heard: Tagged, reference: Tagged) -> list[Row]:
     """FAD, FAD at infinite size, KAD and divergence of the tags, from the reference."""
     count = len(heard.vectors)
     target = reference.vectors
@@ -106,7 +105,7 @@ def distance_rows(name: str, heard: Heard, reference: Heard) -> list[Row]:
 
 
 def model_rows(
-    name: str, store: ClipStore, prompts: list[Prompt], tagger: Tagger, reference: Heard | None
+    name: str, store: ClipStore, prompts: list[Prompt], tagger: Tagger, reference: Tagged | None
 ) -> list[Row]:
     """Every measure of one model's clips."""
     rows, scores = [], [store.rows[p.id]["score"] for p in prompts]
@@ -115,7 +114,8 @@ def model_rows(
         if len(values) > 1:
             rows.append(mean_row(metric, name, values))
     sounds = {identifier: store.samples(identifier) for identifier in store.rows}
-    mean = {k: tagger.listen(sound)[0].mean(0) for k, sound in sounds.items()}
+    heard = {k: tagger.listen(sound) for k, sound in sounds.items()}
+    mean = {k: vectors.mean(0) for k, (vectors, _) in heard.items()}
     families = [
         [mean[k] for k in (p.id, *(f"{p.id}-seed{i}" for i in range(1, SEEDS)))]
         for p in prompts[:VARIED_PROMPTS]
@@ -127,22 +127,18 @@ def model_rows(
         rows.append(row_of("distance of prompts", name, across, across, across, len(prompts)))
     speeds = [len(sounds[k]) / SAMPLE_RATE / row["seconds"] for k, row in store.rows.items()]
     rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
-    heard = listen(tagger, [sounds[p.id] for p in prompts])
-    if reference is not None and len(heard.vectors) >= FEWEST_WINDOWS:
-        rows += distance_rows(name, heard, reference)
+    own = _together([heard[p.id] for p in prompts])
+    if reference is not None and len(own.vectors) >= FEWEST_WINDOWS:
+        rows += distance_rows(name, own, reference)
     return rows
 
 
 def _paired_row(stores: dict[str, ClipStore], prompts: list[Prompt]) -> list[Row]:
     """Mean difference of alignment of the two models over the same prompts (Student's t)."""
     (first, a), (second, b) = stores.items()
-    pairs = [
-        a.rows[p.id]["score"]["cosine"] - b.rows[p.id]["score"]["cosine"]
-        for p in prompts
-        if all(
-            s.rows[p.id]["score"] and s.rows[p.id]["score"]["cosine"] is not None for s in (a, b)
-        )
-    ]
+    scores = [(a.rows[p.id]["score"], b.rows[p.id]["score"]) for p in prompts]
+    cosines = [(x["cosine"], y["cosine"]) for x, y in scores if x and y]
+    pairs = [x - y for x, y in cosines if x is not None and y is not None]
     if len(pairs) < 3 or np.ptp(pairs) == 0:
         return []
     interval = stats.ttest_1samp(pairs, 0).confidence_interval()
@@ -211,7 +207,7 @@ def evaluate_prompts(
     tagger, missing, reference = load_tagger(), dict[str, str](), None
     try:
         what, sounds = reference_sounds(reference_folder, bench)
-        reference = listen(tagger, sounds)
+        reference = _together([tagger.listen(sound) for sound in sounds])
         floor = np.arange(len(reference.vectors)) % 2 == 0
     except RequestError as error:
         if reference_folder is not None:
@@ -221,7 +217,7 @@ def evaluate_prompts(
     for name, store in stores.items():
         rows += model_rows(name, store, prompts, tagger, reference)
     if reference is not None:
-        halves = [Heard(reference.vectors[k], reference.tags[k]) for k in (floor, ~floor)]
+        halves = [Tagged(reference.vectors[k], reference.tags[k]) for k in (floor, ~floor)]
         rows += distance_rows(f"half of {what} to the other half", *halves)
         if not any(row["metric"].startswith("FAD") and row["model"] in stores for row in rows):
             missing["FAD, KAD, KL"] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
