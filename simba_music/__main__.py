@@ -123,6 +123,7 @@ def _train(args: argparse.Namespace) -> None:
         clap_trainer,
         codec_preset,
         codec_trainer,
+        lm_preset,
         lm_trainer,
         tagger,
         tokens,
@@ -130,12 +131,12 @@ def _train(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    state = args.out / "resume.state"
+    args.preset = args.preset or ("bundle" if args.stage == "lm" else "cpu")
     if args.stage == "codec":
         preset = codec_preset.preset_with(args.preset, minutes=args.minutes)
-        corpora = [args.corpus, *args.also]
+        corpora, state = [args.corpus, *args.also], args.out / "resume.state"
         codec_trainer.train_codec(
-            corpora, args.out, preset, state, args.steps, args.device, args.start
+            corpora, args.out, preset, state, args.stop_after, args.device, args.start
         )
         return
     if args.stage == "tagger":
@@ -143,16 +144,22 @@ def _train(args: argparse.Namespace) -> None:
         return
     ref = tokens.codec_ref(args.codec)
     if args.stage == "lm":
+        mixer = {"simba": args.mixer, "mamba": "none", "transformer": "mlp"}[args.backbone]
         lm_trainer.train_lm(
             args.corpus,
             args.out,
-            args.backbone,
-            lm_trainer.PRESETS[args.preset],
+            lm_preset.Architecture(args.backbone, mixer, args.conditioning),
+            lm_preset.preset_with(
+                args.preset,
+                steps=args.steps,
+                seed=args.seed,
+                accumulate=args.accumulate,
+                tokens_per_batch=args.tokens_per_batch,
+            ),
             ref,
             tokens.codebook_of(args.codec),
-            state,
             args.device,
-            args.steps,
+            args.stop_after,
         )
     else:
         from simba_music.codec import Codec
@@ -164,6 +171,16 @@ def _train(args: argparse.Namespace) -> None:
             clap_trainer.PRESETS[args.preset],
             args.device,
         )
+
+
+def _sizes(args: argparse.Namespace) -> None:
+    from simba_music.training import lm_preset, tokens
+
+    ref, preset = tokens.codec_ref(args.codec), lm_preset.preset_with(args.preset)
+    for name, architecture in lm_preset.ARCHITECTURES.items():
+        config = lm_preset.make_config(architecture, preset, ref)
+        size = f"width {config.d_model}, {config.n_layers} layers, feed-forward {config.d_ff}"
+        print(f"{name:22} {lm_preset.count_parameters(config):>12,}  {size}")
 
 
 def _search(args: argparse.Namespace) -> None:
@@ -235,6 +252,7 @@ def main(argv: list[str] | None = None) -> int:
         "corpus": _corpus,
         "train": _train,
         "search": _search,
+        "sizes": _sizes,
         "evaluate": _evaluate,
         "report": _report,
     }[args.command]

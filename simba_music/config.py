@@ -59,13 +59,13 @@ class LMConfig(StrictModel):
     schema_version: Literal[1] = Field(alias="schema")
     backbone: Literal["simba", "mamba", "transformer"]
     channel_mixer: Literal["mlp", "einfft", "none"]
-    conditioning: Literal["prefix"]
+    conditioning: Literal["prefix", "cross"]
     d_model: int = Field(gt=0, le=8192)
     n_layers: int = Field(gt=0, le=128)
     d_state: int | None = Field(default=None, gt=0, le=1024)
     n_heads: int = Field(gt=0, le=512)
     d_ff: int = Field(ge=0, le=32_768)
-    positions: Literal["none", "rope"]
+    positions: Literal["none", "rope", "sinusoidal"]
     vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]
     special_ids: SpecialIds
@@ -73,6 +73,11 @@ class LMConfig(StrictModel):
     codec: CodecRef
     max_trained_s: float = Field(ge=2, le=600)
     licence: str
+
+    @property
+    def cross_heads(self) -> int:
+        """Heads of cross-attention, of at least 32 channels where there are so many."""
+        return max(1, self.d_model // 32)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "LMConfig":
@@ -86,13 +91,15 @@ class LMConfig(StrictModel):
         inner = self.d_model * (1 if self.backbone == "transformer" else EXPAND)
         if inner % self.n_heads:
             raise ValueError(f"n_heads {self.n_heads} does not divide the width {inner}")
-        if self.backbone == "transformer" and (self.positions, self.channel_mixer) != (
-            "rope",
-            "mlp",
-        ):
-            raise ValueError('a transformer has positions "rope" and channel_mixer "mlp"')
-        if self.backbone != "transformer" and (self.positions != "none" or not self.d_state):
-            raise ValueError(f'{self.backbone} has positions "none" and needs d_state')
+        if self.backbone == "transformer":
+            if self.positions == "none" or self.channel_mixer != "mlp":
+                raise ValueError(
+                    'a transformer has channel_mixer "mlp" and positions "rope" or "sinusoidal"'
+                )
+        elif self.positions == "rope" or not self.d_state:
+            raise ValueError(f'{self.backbone} needs d_state, and positions "none" or "sinusoidal"')
+        if self.conditioning == "cross" and self.d_model % self.cross_heads:
+            raise ValueError(f"{self.cross_heads} heads do not divide d_model {self.d_model}")
         if (self.backbone == "mamba") != (self.channel_mixer == "none"):
             raise ValueError('channel_mixer "none" and backbone "mamba" go together')
         return self

@@ -1,4 +1,4 @@
-"""MusicLM: token embedding + text conditioning (prefix) + backbone + head; forward and step."""
+"""MusicLM: token embedding + text conditioning + backbone + head; forward and step."""
 
 from typing import Any, NamedTuple
 
@@ -7,27 +7,48 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simba_music.config import LMConfig
+from simba_music.cross_attention import TextContext
 from simba_music.simba import Simba
 from simba_music.text_encoder import TextEmbedding
 from simba_music.transformer import Transformer
 
 TIME_GRID_S = 0.5  # resolution of the total and elapsed time conditions
+POSITION_SCALE = 0.02  # as large as the embeddings that the positions are added to
 
 
 class LMState(NamedTuple):
-    """Decoding state: the backbone's, the next frame, and what is added to every frame `[B, D]`."""
+    """Decoding state: the backbone's, the next frame, and the conditions of all frames.
+
+    `condition` `[B, D]` is added to every frame; `context` is what cross-attention reads.
+    """
 
     backbone: Any
     frame: int
     condition: Tensor
+    context: TextContext | None
+
+
+def sinusoids(position: Tensor, width: int) -> Tensor:
+    """Sinusoidal embeddings `[..., D]` of positions `[...]` (Vaswani et al. 2017, 3.5)."""
+    half = width // 2
+    steps = torch.arange(half, device=position.device, dtype=torch.float32)
+    angle = position[..., None] * 10_000.0 ** (-steps / half)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def roll_left(x: Tensor, by: Tensor) -> Tensor:
+    """`[B, S, D]` with row b moved `by[b]` positions to the left; what falls off comes back."""
+    places = (torch.arange(x.shape[1], device=x.device) + by[:, None]) % x.shape[1]
+    return x.gather(1, places[..., None].expand_as(x))
 
 
 class MusicLM(nn.Module):
     """Language model over codec tokens, conditioned on text and on total and elapsed seconds.
 
-    The sequence is the projected text (left-padded), then one position a frame, whose input is the
-    frame before it (`bos` for the first) plus the embeddings of elapsed and total time and of the
-    mean text state.
+    The sequence has one position a frame, whose input is the frame before it (`bos` for the first)
+    plus the embeddings of elapsed and total time and of the mean text state. The projected text
+    stands before the frames (prefix), or every block attends to it (cross). Sinusoidal positions
+    count frames; the states of the text know their order already.
     """
 
     def __init__(self, config: LMConfig):
@@ -84,11 +105,14 @@ class MusicLM(nn.Module):
         """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
         frames = first[:, None] + torch.arange(previous.shape[-1], device=previous.device)
         elapsed = self._bin(frames / self.config.codec.frame_rate)
-        return (
+        x = (
             self.token_embedding(previous).sum(1)
             + self.elapsed_embedding(elapsed)
             + condition[:, None]
         )
+        if self.config.positions == "sinusoidal":
+            x = x + POSITION_SCALE * sinusoids(frames, x.shape[-1])
+        return x
 
     def forward(
         self, tokens: Tensor, text: TextEmbedding, null: Tensor, total_s: Tensor, first: Tensor
@@ -105,22 +129,31 @@ class MusicLM(nn.Module):
         Returns:
             `[B, K, S, V]`.
         """
-        prefix, mask = self._embed_text(text, null)
+        states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
         frames = self._embed_frames(previous, first, self._condition(text, null, total_s))
-        mask = F.pad(mask, (0, frames.shape[1]), value=True)
-        hidden = self.backbone(torch.cat([prefix.to(frames.dtype), frames], dim=1), mask)
-        return self.head(self.norm(hidden[:, prefix.shape[1] :]))[:, None]
+        if self.config.conditioning == "cross":
+            hidden = self.backbone(frames, self.backbone.read(states, mask))
+        else:
+            # With the padding moved behind the frames, a causal backbone needs no mask.
+            padding = (~mask).sum(1)
+            x = roll_left(torch.cat([states.to(frames.dtype), frames], dim=1), padding)
+            hidden = roll_left(self.backbone(x), -padding)[:, states.shape[1] :]
+        return self.head(self.norm(hidden))[:, None]
 
     def init_state(
         self, text: TextEmbedding, null: Tensor, total_s: Tensor, frames: int
     ) -> LMState:
         """State that has read the text and has room for `frames` frames."""
-        prefix, mask = self._embed_text(text, null)
-        batch, length = mask.shape
-        state = self.backbone.init_state(batch, length + frames, prefix.device)
-        _, state = self.backbone.step(prefix, state, mask)
-        return LMState(state, 0, self._condition(text, null, total_s))
+        states, mask = self._embed_text(text, null)
+        condition, context, (batch, length) = self._condition(text, null, total_s), None, mask.shape
+        if self.config.conditioning == "cross":
+            state = self.backbone.init_state(batch, frames, states.device)
+            context = self.backbone.read(states, mask)
+        else:
+            state = self.backbone.init_state(batch, length + frames, states.device)
+            _, state = self.backbone.step(states, state, mask)
+        return LMState(state, 0, condition, context)
 
     def step(self, previous: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Logits of the next S frames (S = 1 when decoding).
@@ -134,6 +167,6 @@ class MusicLM(nn.Module):
         """
         first = torch.full((previous.shape[0],), state.frame, device=previous.device)
         x = self._embed_frames(previous, first, state.condition)
-        hidden, backbone = self.backbone.step(x, state.backbone, None)
-        after = LMState(backbone, state.frame + previous.shape[-1], state.condition)
+        hidden, backbone = self.backbone.step(x, state.backbone, None, state.context)
+        after = state._replace(backbone=backbone, frame=state.frame + previous.shape[-1])
         return self.head(self.norm(hidden))[:, None], after

@@ -133,13 +133,21 @@ def _training(commands: Any) -> None:
         "--start", type=Path, help="codec: begin with the weights of this codec of the same shape"
     )
     train.add_argument("--out", type=Path, required=True)
-    train.add_argument("--backbone", choices=("simba", "transformer"), default="simba")
-    train.add_argument("--preset", default="cpu")
-    train.add_argument("--steps", type=int, help="stop early, for a dry run")
+    train.add_argument("--preset", help='default "bundle" for lm, else "cpu"')
+    train.add_argument("--stop-after", type=int, metavar="STEPS", help="a dry run")
     train.add_argument("--minutes", type=float, help="codec: time budget")
+    train.add_argument("--backbone", choices=("simba", "mamba", "transformer"), default="simba")
+    train.add_argument("--mixer", choices=("mlp", "einfft"), default="mlp", help="lm: of simba")
+    train.add_argument("--conditioning", choices=("prefix", "cross"), default="prefix")
+    for option in ("steps", "seed", "accumulate", "tokens-per-batch"):
+        train.add_argument(f"--{option}", type=int, help="lm: instead of the preset's")
     train.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
     train.add_argument("--device", default="cpu")
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+    sizes = commands.add_parser("sizes", help="parameters of every architecture of a preset")
+    sizes.add_argument("--preset", default="bundle")
+    sizes.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
 
     search = commands.add_parser("search", help="codec: short runs that differ in one factor each")
     search.add_argument("out", type=Path)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from simba_music.config import LMConfig
+from simba_music.cross_attention import CrossBlock, TextContext, read_text
 from simba_music.einfft import EinFFT
 from simba_music.mamba2 import Mamba2, MixerState
 
@@ -17,11 +18,11 @@ def mlp(d_model: int, d_ff: int) -> nn.Sequential:
     )
 
 
-class SimbaBlock(nn.Module):
-    """Pre-norm residual block: x + Mamba2(norm x), then x + mixer(norm x)."""
+class SimbaBlock(CrossBlock):
+    """Pre-norm residual block: Mamba-2, then (if so conditioned) the text, then the mixer."""
 
     def __init__(self, config: LMConfig):
-        super().__init__()
+        super().__init__(config)
         assert config.d_state is not None  # LMConfig checks it
         self.mixer_norm = nn.RMSNorm(config.d_model, eps=1e-5)
         self.mixer = Mamba2(config.d_model, config.d_state, config.n_heads)
@@ -35,10 +36,17 @@ class SimbaBlock(nn.Module):
                 else mlp(config.d_model, config.d_ff)
             )
 
-    def step(self, x: Tensor, state: MixerState, mask: Tensor | None) -> tuple[Tensor, MixerState]:
+    def step(
+        self,
+        x: Tensor,
+        state: MixerState,
+        mask: Tensor | None,
+        context: TextContext | None,
+        layer: int,
+    ) -> tuple[Tensor, MixerState]:
         """Advance by S tokens `[B, S, D]`."""
         y, state = self.mixer.step(self.mixer_norm(x), state, mask)
-        x = x + y
+        x = self.attend_text(x + y, context, layer)
         if self.channel_norm is not None and self.channel_mixer is not None:
             x = x + self.channel_mixer(self.channel_norm(x))
         return x, state
@@ -57,16 +65,25 @@ class Simba(nn.Module):
         """The state before any token, one a layer; `max_length` is not needed."""
         return tuple(block.mixer.init_state(batch, device) for block in self.blocks)
 
+    def read(self, states: Tensor, mask: Tensor) -> TextContext:
+        """The context that text states `[B, L, D]` give to cross-attention."""
+        return read_text(self.blocks, states, mask)
+
     def step(
-        self, x: Tensor, state: tuple[MixerState, ...], mask: Tensor | None
+        self,
+        x: Tensor,
+        state: tuple[MixerState, ...],
+        mask: Tensor | None = None,
+        context: TextContext | None = None,
     ) -> tuple[Tensor, tuple[MixerState, ...]]:
         """Advance by S tokens `[B, S, D]`; `mask` `[B, S]` is False on padding."""
         after = []
-        for block, layer_state in zip(self.blocks, state, strict=True):
-            x, layer_state = block.step(x, layer_state, mask)
+        for layer, block in enumerate(self.blocks):
+            x, layer_state = block.step(x, state[layer], mask, context, layer)
             after.append(layer_state)
         return x, tuple(after)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: TextContext | None = None) -> Tensor:
         """All S positions at once `[B, S, D]`, from the empty state."""
-        return self.step(x, self.init_state(x.shape[0], x.shape[1], x.device), mask)[0]
+        state = self.init_state(x.shape[0], x.shape[1], x.device)
+        return self.step(x, state, None, context)[0]

@@ -1,4 +1,4 @@
-"""Transformer decoder backbone: causal attention with rotary positions, MLP, and a KV cache."""
+"""Transformer decoder backbone: causal attention, MLP, and a KV cache."""
 
 from typing import Any, NamedTuple
 
@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simba_music.config import LMConfig
+from simba_music.cross_attention import CrossBlock, TextContext, read_text
 from simba_music.simba import mlp
 
 _ROPE_BASE = 10_000.0
@@ -36,12 +37,13 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
 
-class TransformerBlock(nn.Module):
-    """Pre-norm residual block: x + attention(norm x), then x + MLP(norm x)."""
+class TransformerBlock(CrossBlock):
+    """Pre-norm residual block: attention, then (if so conditioned) the text, then the MLP."""
 
     def __init__(self, config: LMConfig):
-        super().__init__()
+        super().__init__(config)
         self.n_heads = config.n_heads
+        self.rotary = config.positions == "rope"
         self.attention_norm = nn.RMSNorm(config.d_model, eps=1e-5)
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model, bias=False)
         self.out = nn.Linear(config.d_model, config.d_model, bias=False)
@@ -49,16 +51,19 @@ class TransformerBlock(nn.Module):
         self.channel_mixer = mlp(config.d_model, config.d_ff)
 
     def project(self, x: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated queries and keys, and values, each `[B, H, S, d]`."""
+        """Queries, keys and values, each `[B, H, S, d]`; the first two rotated if so wanted."""
         q, k, v = (
             t.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
             for t in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
-        return rotate(q, position), rotate(k, position), v
+        return (rotate(q, position), rotate(k, position), v) if self.rotary else (q, k, v)
 
-    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Residual of attention `[B, H, S, d]`, then of the channel mixer."""
+    def finish(
+        self, x: Tensor, attended: Tensor, context: TextContext | None, layer: int
+    ) -> Tensor:
+        """Residuals of attention `[B, H, S, d]`, of the text, and of the channel mixer."""
         x = x + self.out(attended.transpose(1, 2).flatten(-2))
+        x = self.attend_text(x, context, layer)
         return x + self.channel_mixer(self.channel_norm(x))
 
 
@@ -79,8 +84,16 @@ class Transformer(nn.Module):
         position = torch.zeros(batch, dtype=torch.long, device=device)
         return AttentionState(cache[0], cache[1], mask, position, 0)
 
+    def read(self, states: Tensor, mask: Tensor) -> TextContext:
+        """The context that text states `[B, L, D]` give to cross-attention."""
+        return read_text(self.blocks, states, mask)
+
     def step(
-        self, x: Tensor, state: AttentionState, mask: Tensor | None
+        self,
+        x: Tensor,
+        state: AttentionState,
+        mask: Tensor | None = None,
+        context: TextContext | None = None,
     ) -> tuple[Tensor, AttentionState]:
         """Advance by S tokens `[B, S, D]`; writes into the cache that `state` holds.
 
@@ -106,7 +119,7 @@ class Transformer(nn.Module):
             attended = F.scaled_dot_product_attention(
                 q, keys[:, :, :end].to(q.dtype), values[:, :, :end].to(q.dtype), attn_mask=allowed
             )
-            x = block.finish(x, attended)
+            x = block.finish(x, attended, context, i)
         after = state._replace(position=state.position + mask.long().sum(1), length=end)
         return x, after
 
@@ -120,14 +133,11 @@ class Transformer(nn.Module):
         columns = torch.arange(start + length, device=mask.device)[None]
         return ((columns <= rows) & mask[:, None, None]) | (columns == rows)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, context: TextContext | None = None) -> Tensor:
         """All S positions at once `[B, S, D]`, with no cache to write to."""
-        batch, length = x.shape[:2]
-        if mask is None:
-            mask = x.new_ones(batch, length, dtype=torch.bool)
-        position = mask.long().cumsum(1) - 1
-        allowed = self._allowed(mask, 0, length)
-        for block in self.blocks:
+        position = torch.arange(x.shape[1], device=x.device)[None]
+        for i, block in enumerate(self.blocks):
             q, k, v = block.project(x, position)
-            x = block.finish(x, F.scaled_dot_product_attention(q, k, v, attn_mask=allowed))
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            x = block.finish(x, attended, context, i)
         return x

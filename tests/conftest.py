@@ -132,6 +132,60 @@ def pipeline(system) -> Pipeline:
     )
 
 
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A composed, captioned corpus whose audio is sines, so that no synthesiser is needed."""
+    import numpy as np
+    import pretty_midi
+
+    from simba_music.training.corpus import build, store
+
+    folder = tmp_path_factory.mktemp("corpus")
+    build.compose_corpus(0.12, 7, folder, workers=1)
+    build.caption_corpus(folder)
+    rows = list(store.read_rows(folder / store.MANIFEST))
+    for i, row in enumerate(rows):  # every split must have pieces, however few there are
+        row["split"] = ("train", "train", "train", "valid", "test")[i % 5]
+        row["shard"] = i // 8
+    store.write_rows(folder / store.MANIFEST, rows)
+    store.claim_sample_rate(folder, build.SAMPLE_RATE)
+    for group in store.shards(folder):
+        parts = []
+        for row in group:
+            score = pretty_midi.PrettyMIDI(str(folder / "midi" / f"{row['id']}.mid"))
+            wave = score.synthesize(fs=build.SAMPLE_RATE)
+            wave = np.resize(
+                wave / max(1e-9, np.abs(wave).max()) * 0.3,
+                round(row["duration_s"] * build.SAMPLE_RATE),
+            )
+            parts.append(store.to_int16(wave))
+        store.write_array(store.shard_path(folder, group[0]["shard"]), np.concatenate(parts))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def codec_folder(corpus, tmp_path_factory):
+    from simba_music.training import codec_trainer
+    from simba_music.training.codec_preset import CodecPreset
+
+    folder = tmp_path_factory.mktemp("checkpoints") / "codec"
+    folder.mkdir()
+    preset = CodecPreset(batch=2, crop_s=0.4, warmup_fraction=0.0)
+    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=2)
+    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenised(corpus, codec_folder):
+    from simba_music.text_encoder import TextEncoder
+    from simba_music.training import tokens
+
+    tokens.encode_corpus(corpus, codec_folder, workers=1)
+    tokens.encode_captions(corpus, TextEncoder.load(tokens.MINILM))
+    return corpus
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A Hub with one repository, and a client that has no cache and no history yet."""

@@ -6,7 +6,16 @@ from simba_music.einfft import EinFFT
 from simba_music.mamba2 import CHUNK, Mamba2, ssd
 from simba_music.text_encoder import TextEmbedding, left_pad
 
-KINDS = [("simba", "mlp"), ("simba", "einfft"), ("mamba", "none"), ("transformer", "mlp")]
+KINDS = [
+    (backbone, mixer, changes)
+    for backbone, mixer in (
+        ("simba", "mlp"),
+        ("simba", "einfft"),
+        ("mamba", "none"),
+        ("transformer", "mlp"),
+    )
+    for changes in ({}, {"conditioning": "cross"}, {"positions": "sinusoidal"})
+]
 
 
 def conditions(batch=3, length=6):
@@ -19,9 +28,9 @@ def conditions(batch=3, length=6):
     return TextEmbedding(text, mask), null, total_s
 
 
-@pytest.mark.parametrize(("backbone", "mixer"), KINDS)
-def test_forward_equals_one_token_steps(backbone, mixer):
-    lm = random_lm(lm_config(backbone, mixer))
+@pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
+def test_forward_equals_one_token_steps(backbone, mixer, changes):
+    lm = random_lm(lm_config(backbone, mixer, **changes))
     text, null, total_s = conditions()
     tokens = torch.randint(0, CODES, (3, 1, CHUNK + 21))
     together = lm(tokens, text, null, total_s, torch.zeros(3, dtype=torch.long))
@@ -35,9 +44,9 @@ def test_forward_equals_one_token_steps(backbone, mixer):
     torch.testing.assert_close(torch.cat(steps, 2), together, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("backbone", "mixer"), KINDS)
-def test_left_padding_cannot_touch_the_state(backbone, mixer):
-    lm = random_lm(lm_config(backbone, mixer))
+@pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
+def test_left_padding_cannot_touch_the_state(backbone, mixer, changes):
+    lm = random_lm(lm_config(backbone, mixer, **changes))
     text, null, total_s = conditions()
     tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
     mixed = lm(tokens, text, null, total_s, first)
@@ -50,9 +59,9 @@ def test_left_padding_cannot_touch_the_state(backbone, mixer):
         torch.testing.assert_close(alone, mixed[one], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize(("backbone", "mixer"), KINDS)
-def test_no_frame_sees_a_later_one(backbone, mixer):
-    lm = random_lm(lm_config(backbone, mixer))
+@pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
+def test_no_frame_sees_a_later_one(backbone, mixer, changes):
+    lm = random_lm(lm_config(backbone, mixer, **changes))
     text, null, total_s = conditions()
     tokens, first = torch.randint(0, CODES, (3, 1, 40)), torch.zeros(3, dtype=torch.long)
     changed = tokens.clone()
@@ -63,9 +72,10 @@ def test_no_frame_sees_a_later_one(backbone, mixer):
     assert not torch.allclose(before[:, :, 21:], after[:, :, 21:])
 
 
-def test_text_length_and_place_all_matter():
+@pytest.mark.parametrize("conditioning", ["prefix", "cross"])
+def test_text_length_and_place_all_matter(conditioning):
     for backbone in ("simba", "transformer"):
-        lm = random_lm(lm_config(backbone))
+        lm = random_lm(lm_config(backbone, conditioning=conditioning))
         text, null, total_s = conditions()
         tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
         base = lm(tokens, text, null, total_s, first)

@@ -63,6 +63,7 @@ def test_no_module_imports_upwards():
         "sampling",
         "einfft",
         "mamba2",
+        "cross_attention",
         "simba",
         "transformer",
         "text_encoder",

@@ -1,76 +1,26 @@
 """Every training stage end to end on two minutes of sine tones, a few steps each."""
 
-import json
 import math
 from dataclasses import replace
 
 import numpy as np
-import pretty_midi
 import pytest
 import torch
 
 from simba_music.audio import Waveform
-from simba_music.checkpoint import load_language_model
 from simba_music.codec import Codec
-from simba_music.config import LMConfig
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.files import read_json
 from simba_music.scorer_bundled import ScorerModel
 from simba_music.scorers import load_scorer
-from simba_music.training import clap_trainer, codec_trainer, lm_trainer, tokens
+from simba_music.training import clap_trainer, codec_trainer, tokens
 from simba_music.training.codec_layers import ChannelsLast
 from simba_music.training.codec_losses import Balancer, SpectralLoss
 from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
 from simba_music.training.codec_preset import CodecPreset
 from simba_music.training.codec_trainer import CodecTrainer
-from simba_music.training.corpus import build, store
-from simba_music.training.lm_trainer import LMPreset
+from simba_music.training.corpus import store
 from simba_music.training.quantizer import EMAQuantizer
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """A composed, captioned corpus whose audio is sines, so that no synthesiser is needed."""
-    folder = tmp_path_factory.mktemp("corpus")
-    build.compose_corpus(0.12, 7, folder, workers=1)
-    build.caption_corpus(folder)
-    rows = list(store.read_rows(folder / store.MANIFEST))
-    for i, row in enumerate(rows):  # every split must have pieces, however few there are
-        row["split"] = ("train", "train", "train", "valid", "test")[i % 5]
-        row["shard"] = i // 8
-    store.write_rows(folder / store.MANIFEST, rows)
-    store.claim_sample_rate(folder, build.SAMPLE_RATE)
-    for group in store.shards(folder):
-        parts = []
-        for row in group:
-            score = pretty_midi.PrettyMIDI(str(folder / "midi" / f"{row['id']}.mid"))
-            wave = score.synthesize(fs=build.SAMPLE_RATE)
-            wave = np.resize(
-                wave / max(1e-9, np.abs(wave).max()) * 0.3,
-                round(row["duration_s"] * build.SAMPLE_RATE),
-            )
-            parts.append(store.to_int16(wave))
-        store.write_array(store.shard_path(folder, group[0]["shard"]), np.concatenate(parts))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def codec_folder(corpus, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoints") / "codec"
-    folder.mkdir()
-    preset = CodecPreset(batch=2, crop_s=0.4, warmup_fraction=0.0)
-    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=2)
-    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=3)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tokenised(corpus, codec_folder):
-    from simba_music.text_encoder import TextEncoder
-
-    tokens.encode_corpus(corpus, codec_folder, workers=1)
-    tokens.encode_captions(corpus, TextEncoder.load(tokens.MINILM))
-    return corpus
 
 
 def test_codec_training_resumes_and_exports_a_stock_model(codec_folder):
@@ -236,71 +186,6 @@ def test_an_example_is_its_crop(tokenised):
         assert len(example.tokens) == math.ceil(example.duration_s * 75)
         assert example.text.shape[1] == 384
         assert example.tokens.max() < 2048
-
-
-PRESET = LMPreset(
-    d_model=32, n_layers=1, d_state=8, simba_heads=4, transformer_heads=4,
-    d_ff={"simba": 48, "transformer": 60}, steps=4, tokens_per_batch=600, learning_rate=1e-2,
-    warmup_steps=1,
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("backbone", ["simba", "transformer"])
-def test_language_model_training_resumes_where_it_was(tokenised, codec_folder, tmp_path, backbone):
-    ref = tokens.codec_ref(codec_folder)
-
-    def train(name, limit):
-        out = tmp_path / name
-        out.mkdir(exist_ok=True)
-        lm_trainer.train_lm(
-            tokenised,
-            out,
-            backbone,
-            PRESET,
-            ref,
-            tokens.codebook_of(codec_folder),
-            out / "resume.state",
-            limit_steps=limit,
-        )
-        return out
-
-    whole = train("whole", None)
-    train("halves", 2)
-    halves = train("halves", None)
-    a, b = (load_language_model(str(folder))[0].state_dict() for folder in (whole, halves))
-    for name, tensor in a.items():
-        torch.testing.assert_close(tensor, b[name], atol=1e-3, rtol=1e-2)
-    history = [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()]
-    assert history[-1]["step"] == 4 and read_json(whole / "training.json")["steps"] == 4
-
-
-def test_both_backbones_see_the_same_batches(tokenised):
-    data = tokens.TokenCorpus(tokenised, "train")
-    first, second = (lm_trainer.batches(data, PRESET, 3) for _ in range(2))
-    for _ in range(3):
-        a, b = next(first), next(second)
-        assert torch.equal(a.tokens, b.tokens) and torch.equal(a.null, b.null)
-    later = lm_trainer.batches(data, PRESET, 4)
-    assert torch.equal(next(later).tokens, lm_batch(data, 4))
-
-
-def lm_batch(data, step):
-    return next(lm_trainer.batches(data, PRESET, step)).tokens
-
-
-def test_the_bundled_presets_are_pairs_within_2_percent():
-    from conftest import lm_config
-
-    from simba_music.lm import MusicLM
-
-    ref = lm_config("simba").codec.model_copy(update={"codebook_size": 2048})
-    for name, preset in lm_trainer.PRESETS.items():
-        configs = [lm_trainer.make_config(b, preset, ref) for b in ("simba", "transformer")]
-        assert all(isinstance(c, LMConfig) for c in configs)
-        with torch.device("meta"):
-            sizes = [sum(p.numel() for p in MusicLM(c).parameters()) for c in configs]
-        assert max(sizes) / min(sizes) < 1.02, (name, sizes)
-        assert 2 * max(sizes) <= 30e6, name
 
 
 def test_a_contrast_teaches_to_prefer_the_true_fact(tokenised):

@@ -41,10 +41,10 @@ _FOUND = CodecPreset(
 PRESETS = {
     "cpu": replace(
         _FOUND,
-        minutes=60.0,
+        minutes=144.0,
         batch=10,
-        judge_fraction=0.75,
-        adversarial_fraction=0.8,
+        judge_fraction=0.6,
+        adversarial_fraction=0.65,
         adversarial_batch=4,
     ),
     "gpu": replace(

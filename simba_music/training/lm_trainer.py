@@ -1,148 +1,46 @@
-"""Language-model training: both backbones on the same batches, in the same order."""
+"""Language-model training: every architecture on the same batches, resumable, on many processes."""
 
 import json
 import logging
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
 from simba_music.checkpoint import save_language_model
-from simba_music.config import CodecRef, LMConfig
+from simba_music.config import CodecRef
+from simba_music.errors import RequestError
 from simba_music.lm import MusicLM
-from simba_music.text_encoder import TextEmbedding
+from simba_music.training.codec_trainer import fast_bfloat16
+from simba_music.training.lm_batches import IGNORE, Batch, Pick, batches, collate
+from simba_music.training.lm_preset import Architecture, LMPreset, make_config
 from simba_music.training.record import write_training_record
-from simba_music.training.tokens import MINILM, TokenCorpus, stack_text
+from simba_music.training.tokens import TokenCorpus
 
 logger = logging.getLogger(__name__)
 
-IGNORE = -100
 EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 VALID_CROPS = 32
-LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
-CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
+SAVE_EVERY_S = 150.0
 
 
-@dataclass(frozen=True)
-class LMPreset:
-    """Sizes and schedule; `d_ff` differs by backbone so that parameters match within 2 %."""
-
-    d_model: int
-    n_layers: int
-    d_state: int
-    simba_heads: int
-    transformer_heads: int
-    d_ff: dict[str, int]
-    steps: int
-    tokens_per_batch: int
-    learning_rate: float
-    warmup_steps: int = 60
-    weight_decay: float = 0.1
-    drop_text: float = 0.1
-    seed: int = 0
-
-
-PRESETS = {
-    "cpu": LMPreset(192, 5, 64, 6, 3, {"simba": 512, "transformer": 776}, 700, 4_000, 2e-3),
-    "bundle": LMPreset(
-        384, 8, 64, 12, 6, {"simba": 880, "transformer": 1330}, 12_000, 32_000, 1e-3
-    ),
-}
-
-
-class Batch(NamedTuple):
-    """Tokens `[B, 1, S]`, targets the same with -100 on padding, and the conditions."""
-
-    tokens: Tensor
-    targets: Tensor
-    text: TextEmbedding
-    null: Tensor
-    total_s: Tensor
-
-
-def make_config(backbone: str, preset: LMPreset, codec: CodecRef) -> LMConfig:
-    """The config of one side of the pair."""
-    transformer = backbone == "transformer"
-    return LMConfig.model_validate(
-        {
-            "schema": 1,
-            "backbone": backbone,
-            "channel_mixer": "mlp",
-            "conditioning": "prefix",
-            "d_model": preset.d_model,
-            "n_layers": preset.n_layers,
-            "d_state": None if transformer else preset.d_state,
-            "n_heads": preset.transformer_heads if transformer else preset.simba_heads,
-            "d_ff": preset.d_ff[backbone],
-            "positions": "rope" if transformer else "none",
-            "vocab": codec.codebook_size,
-            "n_codebooks": 1,
-            "special_ids": {"bos": codec.codebook_size},
-            "text_encoder": MINILM.model_dump(),
-            "codec": codec.model_dump(),
-            "max_trained_s": 30.0,
-            "licence": "Apache-2.0",
-        }
-    )
-
-
-def collate(corpus: TokenCorpus, picks: list[tuple[int, int]], null: list[bool]) -> Batch:
-    """Crops (index, caption) as one batch, padded on the right."""
-    examples = [corpus.example(index, caption) for index, caption in picks]
-    longest = max(len(e.tokens) for e in examples)
-    tokens = torch.zeros(len(examples), 1, longest, dtype=torch.long)
-    targets = torch.full_like(tokens, IGNORE)
-    for i, example in enumerate(examples):
-        ids = torch.from_numpy(example.tokens)
-        tokens[i, 0, : len(ids)] = ids
-        targets[i, 0, : len(ids)] = ids
-    return Batch(
-        tokens,
-        targets,
-        stack_text([e.text for e in examples]),
-        torch.tensor(null),
-        torch.tensor([e.duration_s for e in examples]),
-    )
-
-
-def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[Batch]:
-    """Batches from step `start` on; step n is the same for every backbone and after a resume."""
-    lengths = np.array([crop.length for crop in corpus.crops])
-    order = np.argsort(lengths, kind="stable")
-    step = start
-    while True:
-        rng = np.random.default_rng((preset.seed, step))
-        pool = np.array_split(order, LENGTH_BUCKETS)[int(rng.integers(LENGTH_BUCKETS))]
-        picks: list[tuple[int, int]] = []
-        budget = preset.tokens_per_batch
-        while budget > 0:
-            index = int(rng.choice(pool))
-            picks.append((index, int(rng.integers(CAPTION_DRAWS))))
-            budget -= lengths[index]
-        yield collate(corpus, picks, [bool(x) for x in rng.random(len(picks)) < preset.drop_text])
-        step += 1
-
-
-def loss_of(model: MusicLM, batch: Batch, device: str) -> Tensor:
-    """Cross-entropy in nats a token, padding left out."""
-    moved = Batch(
-        batch.tokens.to(device),
-        batch.targets.to(device),
-        TextEmbedding(batch.text.states.to(device), batch.text.mask.to(device)),
-        batch.null.to(device),
-        batch.total_s.to(device),
-    )
-    first = torch.zeros(len(moved.tokens), dtype=torch.long, device=device)
-    logits = model(moved.tokens, moved.text, moved.null, moved.total_s, first)
+def total_loss(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy in nats, summed over all targets."""
+    first = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
+    logits = model(batch.tokens, batch.text, batch.null, batch.total_s, first)
+    targets = batch.targets.flatten()
     return F.cross_entropy(
-        logits.flatten(0, 2).float(), moved.targets.flatten(), ignore_index=IGNORE
+        logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"
     )
 
 
@@ -150,17 +48,15 @@ def loss_of(model: MusicLM, batch: Batch, device: str) -> Tensor:
 def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
     """Loss in nats a token over a fixed spread of held-out crops, with their captions."""
     model.eval()
-    indices = np.linspace(0, len(corpus.crops) - 1, VALID_CROPS).astype(int)
-    losses = [
-        float(
-            loss_of(
-                model, collate(corpus, [(int(i), 1) for i in group], [False] * len(group)), device
-            )
-        )
-        for group in np.array_split(indices, VALID_CROPS // 8)
-    ]
+    size = min(VALID_CROPS, len(corpus.crops))
+    indices = np.linspace(0, len(corpus.crops) - 1, size).astype(int)
+    summed, count = 0.0, 0
+    for group in np.array_split(indices, -(-size // 8)):
+        batch = collate(corpus, [Pick(int(i), 1) for i in group]).to(device)
+        summed += float(total_loss(model, batch))
+        count += batch.n_targets
     model.train()
-    return sum(losses) / len(losses)
+    return summed / count
 
 
 @torch.no_grad()
@@ -179,96 +75,225 @@ def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
     model.head.weight.copy_(HEAD_SCALE * vectors)
 
 
+def schedule(step: int, preset: LMPreset) -> float:
+    """Share of the learning rate at a step: warm-up, stable, linear fall to nothing."""
+    falling = (preset.steps - step) / max(1.0, preset.decay_share * preset.steps)
+    return min(1.0, (step + 1) / preset.warmup_steps, falling)
+
+
+def forward_flops(model: MusicLM, batch: Batch) -> float:
+    """Multiply-adds x 2 of a forward pass, per target (matrix products only)."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        total_loss(model, batch)
+    return counter.get_total_flops() / batch.n_targets
+
+
+class LMTrainer:
+    """Model, its moving average, and optimiser; `step` is one update, `save`/`restore` resume."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        preset: LMPreset,
+        codec: CodecRef,
+        codebook: Tensor,
+        device: str,
+    ):
+        torch.manual_seed(preset.seed)
+        torch.set_flush_denormal(True)
+        self.preset = preset
+        bfloat16 = preset.precision == "auto" and fast_bfloat16(device)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if bfloat16 else "no",
+            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+        )
+        self.device = str(self.accelerator.device)
+        model = MusicLM(make_config(architecture, preset, codec)).train()
+        start_from_codebook(model, codebook)
+        self.average = MusicLM(model.config).requires_grad_(False).to(self.device)
+        self.average.load_state_dict(model.state_dict())
+        flat = [p for p in model.parameters() if p.ndim <= 1]
+        deep = [p for p in model.parameters() if p.ndim > 1]
+        optimiser = torch.optim.AdamW(
+            [
+                {"params": deep, "weight_decay": preset.weight_decay},
+                {"params": flat, "weight_decay": 0.0},
+            ],
+            lr=preset.learning_rate,
+            betas=(0.9, 0.95),
+            fused=True,
+        )
+        self.raw = model
+        prepared = torch.compile(model) if preset.compile else model
+        self.model, self.optimiser = self.accelerator.prepare(prepared, optimiser)
+        self.steps, self.tokens, self.seconds = 0, 0, 0.0
+        self.history = list[dict[str, Any]]()
+
+    def step(self, parts: list[Batch]) -> float:
+        """One update on the parts of a step, of which this process takes its share.
+
+        Returns:
+            Loss in nats a token, over all processes.
+        """
+        started, accelerator = time.monotonic(), self.accelerator
+        count = sum(part.n_targets for part in parts)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.preset.learning_rate * schedule(self.steps, self.preset)
+        mine = parts[accelerator.process_index :: accelerator.num_processes]
+        if len(parts) % accelerator.num_processes:
+            raise RequestError(
+                f"{len(parts)} parts a step cannot be shared by {accelerator.num_processes} "
+                "processes; set --accumulate to a multiple of their number."
+            )
+        summed = torch.zeros((), device=self.device)
+        for i, part in enumerate(mine):
+            # Gradients are averaged over processes, with the last part.
+            last = i + 1 == len(mine)
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                loss = total_loss(self.model, part.to(self.device))
+                accelerator.backward(loss * accelerator.num_processes / count)
+            summed += loss.detach()
+        accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.steps += 1
+        self.tokens += count
+        self._follow()
+        found = float(accelerator.reduce(summed, "sum")) / count
+        self.seconds += time.monotonic() - started
+        return found
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.preset.ema_decay, (1 + self.steps) / (10 + self.steps))
+        for slow, fast in zip(self.average.parameters(), self.raw.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write the state to resume from (a private file, never loaded from elsewhere)."""
+        state = {
+            "model": self.raw.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "planned": self.preset.steps,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "history": self.history,
+        }
+        part = path.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Load what `save` wrote."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.raw.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.tokens = state["steps"], state["tokens"]
+        self.seconds, self.history = state["seconds"], state["history"]
+
+
+def _resume(trainer: LMTrainer, state: Path) -> None:
+    """Restore the last state, or, if more steps are planned now, the one before its fall."""
+    if not state.exists():
+        return
+    planned = torch.load(state, map_location="cpu", weights_only=True, mmap=True)["planned"]
+    before = state.with_name("stable.state")
+    other = planned != trainer.preset.steps and before.exists()
+    trainer.restore(before if other else state)
+    logger.info("resumed at step %d", trainer.steps)
+
+
 def train_lm(
     corpus_dir: Path,
     out: Path,
-    backbone: str,
+    architecture: Architecture,
     preset: LMPreset,
     codec: CodecRef,
     codebook: Tensor,
-    state: Path,
     device: str = "cpu",
     limit_steps: int | None = None,
 ) -> None:
-    """Train one backbone for the preset's steps, resuming from `state`; export to `out`."""
-    torch.manual_seed(preset.seed)
-    torch.set_flush_denormal(True)
-    model = MusicLM(make_config(backbone, preset, codec)).train()
-    start_from_codebook(model, codebook)
-    model.to(device)
-    optimiser = torch.optim.AdamW(
-        [
-            {
-                "params": [p for p in model.parameters() if p.ndim > 1],
-                "weight_decay": preset.weight_decay,
-            },
-            {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ],
-        lr=preset.learning_rate,
-        betas=(0.9, 0.95),
-    )
-    step, seconds, history = 0, 0.0, list[dict[str, Any]]()
-    if state.exists():
-        saved = torch.load(state, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, seconds, history = saved["step"], saved["seconds"], saved["history"]
+    """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
+
+    Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
+    preset's snapshot steps, whole checkpoints under `snapshots/`.
+
+    Raises:
+        RequestError: If the corpus was tokenised with another codec.
+    """
     train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
     if train.codec["sha256"] != codec.sha256:
-        raise ValueError("The corpus was tokenised with another codec: run `corpus tokens` again.")
-    parameters = sum(p.numel() for p in model.parameters())
-    logger.info("%s: %d parameters, from step %d", backbone, parameters, step)
+        raise RequestError(
+            "The corpus was tokenised with another codec: run `corpus tokens` again."
+        )
+    trainer = LMTrainer(architecture, preset, codec, codebook, device)
+    state = out / "resume.state"
+    _resume(trainer, state)
+    sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
+    flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
+    fall = preset.steps - round(preset.decay_share * preset.steps)
     last = min(preset.steps, limit_steps or preset.steps)
-    mean, checked = 0.0, time.monotonic()
-    stream = batches(train, preset, step)
-    while step < last:
-        started = time.monotonic()
-        warm = min(1.0, (step + 1) / preset.warmup_steps)
-        rate = warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / preset.steps)))
-        for group in optimiser.param_groups:
-            group["lr"] = preset.learning_rate * rate
-        loss = loss_of(model, next(stream), device)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        seconds += time.monotonic() - started
-        mean = float(loss.detach()) if not mean else 0.95 * mean + 0.05 * float(loss.detach())
-        if step % 50 == 0 or step == last:
-            history.append(
-                {
-                    "step": step,
-                    "train": round(mean, 4),
-                    "seconds": round(seconds, 1),
-                    "valid": round(validate(model, valid, device), 4),
-                }
-            )
-            logger.info("%s %s", backbone, history[-1])
-        if time.monotonic() - checked > 150 or step == last:
-            part = state.with_suffix(".part")
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                    "seconds": seconds,
-                    "history": history,
-                },
-                part,
-            )
-            part.replace(state)
-            checked = time.monotonic()
-    save_language_model(out, model)
-    (out / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+    shown = trainer.accelerator.is_main_process
+    stream, saved, mean = batches(train, preset, trainer.steps), time.monotonic(), 0.0
+    bar = tqdm(total=preset.steps, initial=trainer.steps, unit="step", disable=None)
+    while trainer.steps < last:
+        loss = trainer.step(next(stream))
+        mean = loss if not mean else 0.95 * mean + 0.05 * loss
+        speed = trainer.tokens / trainer.seconds
+        bar.set_postfix(loss=f"{mean:.3f}", tokens_s=f"{speed:.0f}", refresh=False)
+        bar.update()
+        if not shown:
+            continue
+        done = trainer.steps == last
+        if trainer.steps % preset.validate_every == 0 or done:
+            trainer.history.append(_row(trainer, mean, valid, flops, train))
+            logger.info("%s %s", architecture.name, trainer.history[-1])
+        if trainer.steps in preset.snapshots:
+            save_language_model(out / "snapshots" / str(trainer.steps), trainer.average)
+        if trainer.steps == fall:
+            trainer.save(state.with_name("stable.state"))
+        if time.monotonic() - saved > SAVE_EVERY_S or done:
+            trainer.save(state)
+            saved = time.monotonic()
+    bar.close()
+    if shown:
+        _export(out, trainer, corpus_dir, architecture)
+
+
+def _row(
+    trainer: LMTrainer, mean: float, valid: TokenCorpus, flops: float, train: TokenCorpus
+) -> dict[str, Any]:
+    per_epoch = sum(crop.length for crop in train.crops)
+    return {
+        "step": trainer.steps,
+        "tokens": trainer.tokens,
+        "epochs": round(trainer.tokens / per_epoch, 3),
+        "flops": trainer.tokens * flops,
+        "seconds": round(trainer.seconds, 1),
+        "train": round(mean, 4),
+        "valid": round(validate(trainer.average, valid, trainer.device), 4),
+    }
+
+
+def _export(out: Path, trainer: LMTrainer, corpus_dir: Path, architecture: Architecture) -> None:
+    save_language_model(out, trainer.average)
+    lines = (json.dumps(row) + "\n" for row in trainer.history)
+    (out / "history.jsonl").write_text("".join(lines))
     write_training_record(
         out,
         stage="lm",
-        steps=step,
-        seconds=seconds,
-        device=device,
+        steps=trainer.steps,
+        seconds=trainer.seconds,
+        device=trainer.device,
         corpora=[corpus_dir],
-        preset=asdict(preset),
-        parameters=parameters,
+        preset=asdict(trainer.preset),
+        architecture=architecture.name,
+        parameters=sum(p.numel() for p in trainer.raw.parameters()),
+        tokens=trainer.tokens,
+        processes=trainer.accelerator.num_processes,
         held_out_crops=VALID_CROPS,
     )

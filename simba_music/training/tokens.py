@@ -149,10 +149,14 @@ class Example:
 
 @dataclass(frozen=True)
 class Crop:
-    """One crop of a tokenised corpus: its piece, its place in it, its captions and its tokens."""
+    """One crop of a tokenised corpus: its piece, its place in it, its captions and its tokens.
+
+    `remaining_s` is the time from its start to the end of its piece.
+    """
 
     piece: str
     number: int
+    remaining_s: float
     facts: dict[str, Any]
     captions: tuple[str, ...]
     at: int
@@ -175,7 +179,14 @@ class TokenCorpus:
         captions = {row["id"]: row["captions"] for row in read_rows(corpus / CAPTIONS)}
         spans = {row["id"]: row["spans"] for row in read_rows(corpus / "tokens.jsonl")}
         self.crops = [
-            Crop(row["id"], i, crop, tuple(captions[row["id"]][i]), *spans[row["id"]][i])
+            Crop(
+                row["id"],
+                i,
+                round(row["duration_s"] - crop["start_s"], 2),
+                crop,
+                tuple(captions[row["id"]][i]),
+                *spans[row["id"]][i],
+            )
             for row in read_rows(corpus / MANIFEST)
             if row["split"] == split and row["id"] in spans
             for i, crop in enumerate(row["crops"])

@@ -1,0 +1,170 @@
+"""Language-model presets: sizes matched across architectures, budget and schedule."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+
+from simba_music.config import EXPAND, CodecRef, LMConfig
+from simba_music.errors import RequestError
+from simba_music.lm import MusicLM
+from simba_music.training.tokens import MINILM
+
+Backbone = Literal["simba", "mamba", "transformer"]
+Conditioning = Literal["prefix", "cross"]
+TOLERANCE = 0.02  # of the parameters, within a matched group
+
+
+class Architecture(NamedTuple):
+    """What is compared; everything else is held equal."""
+
+    backbone: Backbone = "simba"
+    channel_mixer: Literal["mlp", "einfft", "none"] = "mlp"
+    conditioning: Conditioning = "prefix"
+
+    @property
+    def name(self) -> str:
+        """Such as `simba-einfft-cross`; what goes without saying is left out."""
+        said = self.channel_mixer if self.backbone == "simba" else ""
+        return "-".join(part for part in (self.backbone, said, self.conditioning) if part)
+
+
+ARCHITECTURES = {
+    a.name: a
+    for conditioning in get_args(Conditioning)
+    for a in (
+        Architecture("simba", "mlp", conditioning),
+        Architecture("simba", "einfft", conditioning),
+        Architecture("mamba", "none", conditioning),
+        Architecture("transformer", "mlp", conditioning),
+    )
+}
+
+
+@dataclass(frozen=True)
+class LMPreset:
+    """Size of SiMBA with an MLP, which every architecture is matched to, and the schedule.
+
+    A step is `tokens_per_batch` tokens, in `accumulate` parts. The learning rate warms up, stays,
+    and falls to nothing over the last `decay_share` of the steps (WSD, Hu et al. 2024, arXiv
+    2404.06395), so that a longer training can go on from where the fall began.
+    """
+
+    d_model: int
+    n_layers: int
+    d_ff: int
+    d_state: int = 64
+    head: int = 64  # channels of a head
+    positions: Literal["default", "sinusoidal"] = "default"  # rope for attention, else none
+    steps: int = 1000
+    tokens_per_batch: int = 8_000
+    accumulate: int = 1
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    decay_share: float = 0.2
+    weight_decay: float = 0.1
+    drop_text: float = 0.1
+    tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
+    ema_decay: float = 0.995
+    validate_every: int = 100
+    snapshots: tuple[int, ...] = ()
+    precision: Literal["auto", "float32"] = "auto"
+    compile: bool = False
+    seed: int = 0
+
+
+PRESETS = {
+    "tiny": LMPreset(
+        32, 2, 48, 8, 16, steps=30, tokens_per_batch=800, validate_every=10, precision="float32"
+    ),
+    "small": LMPreset(128, 4, 256, steps=1500, tokens_per_batch=6_000, learning_rate=2e-3),
+    "bundle": LMPreset(384, 8, 768, steps=6000, snapshots=(500, 1500, 3000)),
+    "gpu": LMPreset(
+        640,
+        8,
+        1536,
+        steps=8000,
+        tokens_per_batch=64_000,
+        accumulate=2,
+        warmup_steps=300,
+        compile=True,
+    ),
+    "paper": LMPreset(1024, 24, 2816, d_state=128, tokens_per_batch=128_000, accumulate=8),
+}
+
+
+def preset_with(name: str, **changes: Any) -> LMPreset:
+    """A named preset with some fields changed (None means unchanged).
+
+    Raises:
+        RequestError: If there is no such preset.
+    """
+    if name not in PRESETS:
+        raise RequestError(f"No preset {name!r}; there are {', '.join(PRESETS)}.")
+    return replace(PRESETS[name], **{k: v for k, v in changes.items() if v is not None})
+
+
+def count_parameters(config: LMConfig) -> int:
+    """Parameters of a model of this config; nothing is allocated."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in MusicLM(config).parameters())
+
+
+def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **size: int) -> LMConfig:
+    transformer = architecture.backbone == "transformer"
+    size = {"d_model": preset.d_model, "n_layers": preset.n_layers, "d_ff": preset.d_ff} | size
+    inner = size["d_model"] * (1 if transformer else EXPAND)
+    positions = "rope" if transformer else "none"
+    return LMConfig.model_validate(
+        {
+            "schema": 1,
+            **architecture._asdict(),
+            **size,
+            "d_state": None if transformer else preset.d_state,
+            "n_heads": inner // preset.head,
+            "positions": positions if preset.positions == "default" else preset.positions,
+            "vocab": codec.codebook_size,
+            "n_codebooks": 1,
+            "special_ids": {"bos": codec.codebook_size},
+            "text_encoder": MINILM.model_dump(),
+            "codec": codec.model_dump(),
+            "max_trained_s": 30.0,
+            "licence": "Apache-2.0",
+        }
+    )
+
+
+def make_config(architecture: Architecture, preset: LMPreset, codec: CodecRef) -> LMConfig:
+    """The config of an architecture, with as many parameters as SiMBA with an MLP has.
+
+    They are matched among those that are conditioned alike: where there is an MLP by its width,
+    else by the number of layers and, if need be, the width of the model.
+
+    Raises:
+        RequestError: If no size comes within 2 %.
+    """
+    same_text = Architecture(conditioning=architecture.conditioning)
+    wanted = count_parameters(_config(same_text, preset, codec))
+
+    def solved(free: str, step: int, **size: int) -> LMConfig:
+        """The size whose `free` dimension, on which parameters depend linearly, fits best."""
+        low, high = (
+            count_parameters(_config(architecture, preset, codec, **size, **{free: n * step}))
+            for n in (1, 2)
+        )
+        n = max(1, round(1 + (wanted - low) / (high - low)))
+        return _config(architecture, preset, codec, **size, **{free: n * step})
+
+    if architecture.channel_mixer == "mlp":
+        configs = [solved("d_ff", 8)]
+    else:
+        around = (preset.d_model + k * preset.head // 2 for k in (0, 1, -1, 2, -2, 3, -3, 4, 5, 6))
+        widths = [width for width in around if width >= 0.75 * preset.d_model]
+        configs = [solved("n_layers", 1, d_ff=0, d_model=width) for width in widths]
+    for config in configs:
+        if abs(count_parameters(config) / wanted - 1) <= TOLERANCE:
+            return config
+    raise RequestError(
+        f"{architecture.name} has no size within {TOLERANCE:.0%} of {wanted} parameters; "
+        "change the preset's d_model or n_layers."
+    )

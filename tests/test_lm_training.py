@@ -1,0 +1,179 @@
+"""Language-model training on minutes of sine tones: what is compared is equal."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from simba_music.checkpoint import load_language_model
+from simba_music.errors import RequestError
+from simba_music.files import read_json
+from simba_music.training import lm_batches, lm_preset, lm_trainer, tokens
+from simba_music.training.lm_preset import ARCHITECTURES, PRESETS, Architecture
+
+TINY = PRESETS["tiny"]
+CORPUS_CODEC = {"codebook_size": 2048, "frame_rate": 75}
+
+
+def train(corpus, codec, out, preset=TINY, architecture=None, limit=None):
+    out.mkdir(parents=True, exist_ok=True)
+    lm_trainer.train_lm(
+        corpus,
+        out,
+        architecture or Architecture(),
+        preset,
+        tokens.codec_ref(codec),
+        tokens.codebook_of(codec),
+        limit_steps=limit,
+    )
+    return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
+
+
+def weights(folder):
+    return load_language_model(str(folder))[0].state_dict()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_learns(tokenised, codec_folder, tmp_path, name):
+    history = train(tokenised, codec_folder, tmp_path, architecture=ARCHITECTURES[name])
+    assert [row["step"] for row in history] == [10, 20, 30]
+    assert history[-1]["valid"] < history[0]["valid"]
+    record = read_json(tmp_path / "training.json")
+    assert record["architecture"] == name and record["tokens"] == history[-1]["tokens"]
+
+
+@pytest.mark.parametrize("backbone", ["simba", "transformer"])
+def test_training_that_was_killed_ends_as_if_it_had_not_been(
+    tokenised, codec_folder, tmp_path, monkeypatch, backbone
+):
+    architecture = Architecture(backbone)
+    whole = train(tokenised, codec_folder, tmp_path / "whole", architecture=architecture)
+    monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
+    step = lm_trainer.LMTrainer.step
+
+    def killed(trainer, parts):
+        if trainer.steps == 17:
+            raise SystemExit("killed")
+        return step(trainer, parts)
+
+    monkeypatch.setattr(lm_trainer.LMTrainer, "step", killed)
+    with pytest.raises(SystemExit):
+        train(tokenised, codec_folder, tmp_path / "killed", architecture=architecture)
+    monkeypatch.setattr(lm_trainer.LMTrainer, "step", step)
+    resumed = train(tokenised, codec_folder, tmp_path / "killed", architecture=architecture)
+    assert [row["valid"] for row in resumed] == [row["valid"] for row in whole]
+    for name, tensor in weights(tmp_path / "whole").items():
+        assert torch.equal(tensor, weights(tmp_path / "killed")[name])
+
+
+def test_a_longer_training_goes_on_from_before_the_fall(tokenised, codec_folder, tmp_path):
+    short = replace(TINY, steps=20)
+    train(tokenised, codec_folder, tmp_path / "short", short)
+    longer = train(tokenised, codec_folder, tmp_path / "short")
+    whole = train(tokenised, codec_folder, tmp_path / "whole")
+    assert [row["step"] for row in longer] == [10, 20, 30]
+    assert longer[-1]["valid"] == whole[-1]["valid"]
+
+
+def test_parts_and_processes_change_nothing(tokenised, codec_folder, tmp_path):
+    preset = replace(TINY, steps=4, accumulate=2, tokens_per_batch=1600, validate_every=2)
+    alone = train(tokenised, codec_folder, tmp_path / "alone", preset)
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"),
+        *("--master_port=29517", "-m", "simba_music", "train", "lm"),
+        *("--corpus", str(tokenised), "--codec", str(codec_folder), "--preset", "tiny"),
+        *("--steps", "4", "--accumulate", "2", "--tokens-per-batch", "1600", "--threads", "1"),
+        *("--out", str(tmp_path / "two")),
+    ]
+    found = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert found.returncode == 0, found.stderr
+    record = read_json(tmp_path / "two" / "training.json")
+    assert record["processes"] == 2
+    for name, tensor in weights(tmp_path / "alone").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], tensor, atol=2e-4, rtol=0)
+    last = json.loads((tmp_path / "two" / "history.jsonl").read_text().splitlines()[-1])
+    assert last["valid"] == pytest.approx(alone[-1]["valid"], abs=1e-3)
+
+
+def test_snapshots_are_whole_checkpoints(tokenised, codec_folder, tmp_path):
+    preset = replace(TINY, steps=4, snapshots=(1, 3))
+    train(tokenised, codec_folder, tmp_path, preset)
+    taken = sorted((tmp_path / "snapshots").iterdir())
+    assert [folder.name for folder in taken] == ["1", "3"]
+    first, last = (weights(folder)["head.weight"] for folder in taken)
+    assert not torch.equal(first, last)
+
+
+def test_every_architecture_sees_the_same_batches(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    first, second = (lm_batches.batches(data, TINY, 3) for _ in range(2))
+    for _ in range(3):
+        (a,), (b,) = next(first), next(second)
+        assert torch.equal(a.tokens, b.tokens) and torch.equal(a.null, b.null)
+    later = lm_batches.batches(data, TINY, 4)
+    assert torch.equal(next(later)[0].tokens, lm_batch(data, 4).tokens)
+
+
+def lm_batch(data, step):
+    return next(lm_batches.batches(data, TINY, step))[0]
+
+
+def test_a_crop_that_stops_short_is_told_the_time_to_the_end(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    for index, crop in enumerate(data.crops):
+        batch = lm_batches.collate(data, [lm_batches.Pick(index, 0)])
+        assert batch.total_s.item() == pytest.approx(crop.remaining_s)
+        if crop.facts["ends"]:
+            assert crop.remaining_s == pytest.approx(crop.duration_s, abs=0.02)
+        else:
+            assert crop.remaining_s > crop.duration_s
+        tail = lm_batches.collate(data, [lm_batches.Pick(index, 0, tail_s=2.0)])
+        assert tail.total_s.item() == 2 and tail.n_targets == 150
+        assert torch.equal(tail.tokens[0, 0], batch.tokens[0, 0, -150:])
+
+
+def test_padding_is_no_target(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    order = sorted(range(len(data.crops)), key=lambda i: data.crops[i].length)
+    picks = [lm_batches.Pick(order[0], 0), lm_batches.Pick(order[-1], 0)]
+    batch = lm_batches.collate(data, picks)
+    assert batch.n_targets == sum(data.crops[p.crop].length for p in picks)
+    changed = batch._replace(tokens=batch.tokens.clone())
+    changed.tokens[0, 0, data.crops[order[0]].length :] = 5
+    config = lm_preset.make_config(Architecture(), TINY, tokens.CodecRef.model_validate(data.codec))
+    model = lm_trainer.MusicLM(config)
+    with torch.no_grad():
+        losses = [float(lm_trainer.total_loss(model, b)) for b in (batch, changed)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_architectures_are_matched_within_2_percent():
+    from conftest import lm_config
+
+    ref = lm_config("simba").codec.model_copy(update=CORPUS_CODEC)
+    for preset in PRESETS.values():
+        for conditioning in ("prefix", "cross"):
+            sizes = {}
+            for name, architecture in ARCHITECTURES.items():
+                if architecture.conditioning == conditioning and preset is not TINY:
+                    config = lm_preset.make_config(architecture, preset, ref)
+                    sizes[name] = lm_preset.count_parameters(config)
+            for size in sizes.values():
+                assert abs(size / sizes[f"simba-mlp-{conditioning}"] - 1) <= 0.02
+    for preset, low, high in (("bundle", 12e6, 15e6), ("gpu", 30e6, 60e6), ("paper", 28e7, 32e7)):
+        config = lm_preset.make_config(Architecture(), PRESETS[preset], ref)
+        assert low <= lm_preset.count_parameters(config) <= high
+
+
+def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path):
+    with pytest.raises(RequestError, match="there are tiny"):
+        lm_preset.preset_with("huge")
+    with pytest.raises(RequestError, match="another codec"):
+        train(tokenised, system / "codec", tmp_path)
+    assert not (Path(tmp_path) / "model.safetensors").exists()
