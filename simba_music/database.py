@@ -1,0 +1,299 @@
+"""Votes: battles, trials, listeners, votes and undos in SQLite or PostgreSQL (SQLAlchemy)."""
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Engine,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    cast,
+    create_engine,
+    event,
+    func,
+    select,
+)
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
+
+from simba_music.errors import UserError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+
+
+class VoteError(UserError):
+    """A vote that is not accepted; its text says why and what to do."""
+
+
+class UTCTime(TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """The stored time with its zone."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A random name for a row: 32 hexadecimal digits that say nothing."""
+    return uuid.uuid4().hex
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class Listener(Base):
+    """Someone who votes: a random name, never an address."""
+
+    __tablename__ = "listeners"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    local: Mapped[bool] = mapped_column(Boolean)  # on the host's own machine: never pooled
+    consent: Mapped[str | None] = mapped_column(Text)  # the words agreed to
+
+
+class Battle(Base):
+    """An immutable pair of clips; `sides` says of "left" and "right" all that is known."""
+
+    __tablename__ = "battles"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    app_version: Mapped[str] = mapped_column(String(32))
+    prompt: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(16))  # gallery, typed or study
+    study: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    duration_s: Mapped[float] = mapped_column(Float)
+    sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
+    sides: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Trial(Base):
+    """One showing of a battle to a listener; `flipped` puts the right side at A."""
+
+    __tablename__ = "trials"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    battle_id: Mapped[str] = mapped_column(ForeignKey("battles.id"), index=True)
+    listener_id: Mapped[str] = mapped_column(ForeignKey("listeners.id"), index=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    flipped: Mapped[bool] = mapped_column(Boolean)
+    first: Mapped[str] = mapped_column(String(1))  # A or B: which is to be played first
+    kind: Mapped[str] = mapped_column(String(16))  # normal, practice, repeat or catch
+    place: Mapped[int] = mapped_column(Integer)  # in its study, from 0
+    battle: Mapped[Battle] = relationship(lazy="joined")
+
+
+class Vote(Base):
+    """One listener's answer to one trial."""
+
+    __tablename__ = "votes"
+    __table_args__ = (UniqueConstraint("trial_id", "listener_id"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"))
+    listener_id: Mapped[str] = mapped_column(ForeignKey("listeners.id"), index=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    preference: Mapped[str] = mapped_column(String(8))
+    ratings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    remark: Mapped[str] = mapped_column(Text)
+    heard: Mapped[dict[str, Any]] = mapped_column(JSON)  # unique stretches of A and B, in s
+    switches: Mapped[int] = mapped_column(Integer)
+    seconds_to_vote: Mapped[float] = mapped_column(Float)
+    status: Mapped[str] = mapped_column(String(8))  # counted, pending or excluded
+    reasons: Mapped[list[str]] = mapped_column(JSON)
+    trial: Mapped[Trial] = relationship(lazy="joined")
+
+
+class Undo(Base):
+    """A vote that its listener took back, as it was."""
+
+    __tablename__ = "undos"
+    vote_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"))
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    vote: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+def default_url(data: Path) -> str:
+    """`DATABASE_URL` of the environment, else a SQLite file in the data folder."""
+    url = os.environ.get("DATABASE_URL") or f"sqlite:///{data / 'votes.sqlite3'}"
+    for short in ("postgres://", "postgresql://"):  # what hosts hand out
+        if url.startswith(short):
+            return "postgresql+psycopg://" + url.removeprefix(short)
+    return url
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name != "sqlite":
+        return engine
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # A deferred transaction that reads and then writes is refused at once under contention.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """All that is kept of listening tests; a vote is there once `add_vote` returns."""
+
+    def __init__(self, url: str):
+        """Open, creating or migrating the tables."""
+        self.engine = _engine(url)
+        with self.engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end, rolled back on an error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def add(self, row: Listener | Battle | Trial) -> None:
+        """Store a new row."""
+        with self.session() as session:
+            session.add(row)
+
+    def listener(self, name: str) -> Listener | None:
+        """A listener by name."""
+        with self.session() as session:
+            return session.get(Listener, name)
+
+    def battles(self, origin: str, study: str | None = None) -> list[Battle]:
+        """All battles of an origin, oldest first."""
+        wanted = select(Battle).where(Battle.origin == origin, Battle.study == study)
+        with self.session() as session:
+            return list(session.scalars(wanted.order_by(Battle.created, Battle.id)))
+
+    def trial(self, name: str) -> Trial | None:
+        """A trial with its battle."""
+        with self.session() as session:
+            return session.get(Trial, name)
+
+    def trials_of(self, listener: str, study: str | None = None) -> list[tuple[Trial, Vote | None]]:
+        """What a listener was shown, oldest first, and what they answered."""
+        wanted = (
+            select(Trial, Vote)
+            .join(Trial.battle)
+            .outerjoin(Vote, Vote.trial_id == Trial.id)
+            .where(Trial.listener_id == listener)
+            .order_by(Trial.created, Trial.id)
+        )
+        if study is not None:
+            wanted = wanted.where(Battle.study == study)
+        with self.session() as session:
+            return [(trial, vote) for trial, vote in session.execute(wanted)]
+
+    def showings(self, battles: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """How often each of these battles was shown: in all, and flipped."""
+        flips = func.sum(cast(Trial.flipped, Integer))
+        wanted = select(Trial.battle_id, func.count(), flips).group_by(Trial.battle_id)
+        with self.session() as session:
+            found = {name: (n, f) for name, n, f in session.execute(wanted)}
+        return {name: found.get(name, (0, 0)) for name in battles}
+
+    def add_vote(self, vote: Vote) -> Vote:
+        """Store a vote; the same vote again is answered as it was the first time.
+
+        Raises:
+            VoteError: If the trial has another vote already.
+        """
+        try:
+            with self.session() as session:
+                session.add(vote)
+            return vote
+        except IntegrityError:
+            known = self.vote_of(vote.trial_id)
+            if known is None:
+                raise
+            if (known.listener_id, known.preference, known.ratings, known.remark) != (
+                vote.listener_id,
+                vote.preference,
+                vote.ratings,
+                vote.remark,
+            ):
+                raise VoteError(
+                    "You have voted on this pair already; the first vote counts. "
+                    "Press Undo within 10 s to change it."
+                ) from None
+            return known
+
+    def vote_of(self, trial: str) -> Vote | None:
+        """The vote on a trial."""
+        with self.session() as session:
+            return session.scalars(select(Vote).where(Vote.trial_id == trial)).first()
+
+    def undo(self, trial: str, listener: str, within_s: float) -> None:
+        """Take a vote back, so that the trial can be voted on again.
+
+        Raises:
+            VoteError: If there is no such vote, or it is older than `within_s` seconds.
+        """
+        with self.session() as session:
+            wanted = select(Vote).where(Vote.trial_id == trial, Vote.listener_id == listener)
+            vote = session.scalars(wanted).first()
+            if vote is None:
+                raise VoteError("There is no vote of yours to undo on this pair.")
+            if (now() - vote.created).total_seconds() > within_s:
+                raise VoteError(f"A vote can be undone for {within_s:g} s; this one stands.")
+            columns = (column.key for column in Vote.__table__.columns)
+            kept = {key: getattr(vote, key) for key in columns if key != "created"}
+            session.add(Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=kept))
+            session.delete(vote)
+
+    def votes_since(self, listener: str, since: datetime) -> int:
+        """How many votes a listener has given since then."""
+        wanted = select(func.count()).where(Vote.listener_id == listener, Vote.created >= since)
+        with self.session() as session:
+            return session.scalar(wanted) or 0
+
+    def votes(self) -> list[Vote]:
+        """All votes with their trials and battles, oldest first."""
+        with self.session() as session:
+            return list(session.scalars(select(Vote).order_by(Vote.created, Vote.id)))

@@ -1,0 +1,341 @@
+"""Blind pairs: equal loudness, hidden sides, proof of listening, one vote, then the reveal."""
+
+import hashlib
+import hmac
+import math
+import os
+import secrets
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from pydantic import Field, ValidationError
+
+from simba_music import __version__, audio
+from simba_music.audio import Waveform
+from simba_music.config import StrictModel
+from simba_music.database import Battle, Database, Listener, Trial, Vote, VoteError, new_id, now
+from simba_music.files import write_atomic
+
+Letter = Literal["A", "B"]
+Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
+Origin = Literal["gallery", "typed", "study"]
+Kind = Literal["normal", "practice", "repeat", "catch"]
+Stretch = tuple[float, float]
+DIMENSIONS = ("prompt fit", "melody", "harmony", "rhythm", "sound quality")
+SIDES = ("left", "right")
+HEARD_S = 5.0
+UNDO_S = 10.0
+TICKET_LIFE_S = 2 * 3600
+CLOCK_SLACK_S = 1.0  # for a browser's clock that is not ours
+END_SLACK_S = 0.25  # players stop a little before the last sample
+BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
+
+
+class Ballot(StrictModel):
+    """What a browser sends as a vote; every field is checked."""
+
+    ticket: str = Field(max_length=1000)
+    preference: Preference
+    ratings: dict[Letter, dict[str, int]] = {}
+    remark: str = Field(default="", max_length=2000)
+    heard: dict[Letter, list[Stretch]]
+    switches: int = Field(default=0, ge=0, le=100_000)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One clip of a battle before it is blinded: its sound and all that is known of it."""
+
+    waveform: Waveform
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
+    """Both clips mono, at one rate, of one length and one loudness.
+
+    The loudness is -16 LUFS, or what both reach at a true peak of -1 dBTP if that is less.
+    """
+    rate = max(left.sample_rate, right.sample_rate)
+    waves = [audio.resample(audio.mono(wave), rate) for wave in (left, right)]
+    length_s = min(wave.duration_s for wave in waves)
+    waves = [audio.fit(wave, length_s) for wave in waves]
+    reached = [audio.normalise(wave)[1] for wave in waves]
+    target = min(level for level in (*reached, audio.TARGET_LUFS) if math.isfinite(level))
+    first, second = (audio.normalise(wave, target)[0] for wave in waves)
+    return first, second
+
+
+def merge(stretches: Sequence[Stretch], duration_s: float) -> list[Stretch]:
+    """Unique stretches within the clip, in order, of stretches that may overlap.
+
+    Raises:
+        VoteError: If one is no stretch of time.
+    """
+    merged: list[Stretch] = []
+    for start, end in sorted(stretches):
+        if not 0 <= start <= end:
+            raise VoteError(f"Heard from {start:g} to {end:g} s is no stretch of time.")
+        start, end = min(start, duration_s), min(end, duration_s)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def seconds(stretches: Sequence[Stretch]) -> float:
+    """Their length together, in s."""
+    return sum(end - start for start, end in stretches)
+
+
+def load_secret(folder: Path) -> str:
+    """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only."""
+    if said := os.environ.get("SIMBA_MUSIC_SECRET"):
+        return said
+    path = folder / "secret"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"secret.{new_id()}"
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        os.link(part, path)  # of several that start together, one wins
+    except FileExistsError:
+        pass
+    part.unlink()
+    return path.read_text()
+
+
+class ListeningTest:
+    """Shows pairs, checks votes, and knows which side is which."""
+
+    def __init__(self, database: Database, folder: Path, secret: str):
+        """Clips are kept in `folder`, by the sha256 of their bytes."""
+        self.database, self.folder, self._secret = database, folder, secret
+        self._tickets = URLSafeTimedSerializer(secret, salt="trial")
+        self._names = URLSafeTimedSerializer(secret, salt="listener")
+
+    def new_listener(self, local: bool, consent: str | None = None) -> str:
+        """A signed name for the browser to keep."""
+        name = new_id()
+        self.database.add(Listener(id=name, created=now(), local=local, consent=consent))
+        return self._names.dumps(name)
+
+    def listener(self, signed: str) -> str:
+        """The listener that a browser says it is.
+
+        Raises:
+            VoteError: If the name was not signed here.
+        """
+        try:
+            name = str(self._names.loads(signed))
+        except BadSignature as error:
+            raise VoteError("Your listener's name is not known here. Reload the page.") from error
+        if self.database.listener(name) is None:
+            raise VoteError("Your listener's name is not known here. Reload the page.")
+        return name
+
+    def add_battle(
+        self,
+        prompt: str,
+        sides: dict[str, Side],
+        origin: Origin,
+        seed: int,
+        sampling: dict[str, Any],
+        study: str | None = None,
+    ) -> Battle:
+        """Match a pair and keep it for ever; `sides` has "left" and "right"."""
+        waves = match_pair(sides["left"].waveform, sides["right"].waveform)
+        known = {}
+        for name, wave in zip(SIDES, waves, strict=True):
+            data = audio.wav_bytes(wave)
+            digest = hashlib.sha256(data).hexdigest()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.folder / f"{digest}.wav", data)
+            known[name] = sides[name].about | {"audio_sha256": digest}
+        battle = Battle(
+            id=new_id(),
+            created=now(),
+            app_version=__version__,
+            prompt=prompt,
+            origin=origin,
+            study=study,
+            seed=seed,
+            duration_s=waves[0].duration_s,
+            sampling=sampling,
+            sides=known,
+        )
+        self.database.add(battle)
+        return battle
+
+    def _binding(self, trial: str, flipped: bool) -> str:
+        """Ties a ticket to its sides without saying which they are."""
+        text = f"{trial}:{int(flipped)}".encode()
+        return hmac.new(self._secret.encode(), text, hashlib.sha256).hexdigest()
+
+    def show(
+        self,
+        battle: Battle,
+        listener: str,
+        kind: Kind = "normal",
+        place: int = 0,
+        flipped: bool | None = None,
+    ) -> dict[str, Any]:
+        """A new trial: everything that the browser gets before the vote, in one piece.
+
+        Sides and the one to play first are drawn by the system's random source, unless `flipped`
+        is given by a study that balances them.
+        """
+        flipped = bool(secrets.randbits(1)) if flipped is None else flipped
+        trial = Trial(
+            id=new_id(),
+            battle_id=battle.id,
+            listener_id=listener,
+            created=now(),
+            flipped=flipped,
+            first=secrets.choice("AB"),
+            kind=kind,
+            place=place,
+        )
+        self.database.add(trial)
+        return self.showing(trial, battle)
+
+    def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
+        """What the browser gets of a trial, at first and after a reload."""
+        order = SIDES[::-1] if trial.flipped else SIDES
+        files = (self.folder / f"{battle.sides[side]['audio_sha256']}.wav" for side in order)
+        a, b = (b64encode(path.read_bytes()).decode() for path in files)
+        binding = self._binding(trial.id, trial.flipped)
+        return {
+            "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),
+            "prompt": battle.prompt,
+            "duration_s": battle.duration_s,
+            "first": trial.first,
+            "heard_s": min(HEARD_S, battle.duration_s - END_SLACK_S),
+            "A": a,
+            "B": b,
+        }
+
+    def _trial(self, ticket: str) -> Trial:
+        """The trial of a ticket.
+
+        Raises:
+            VoteError: If the ticket is forged, altered or too old.
+        """
+        try:
+            name, listener, binding = self._tickets.loads(ticket, max_age=TICKET_LIFE_S)
+        except SignatureExpired as error:
+            hours = TICKET_LIFE_S / 3600
+            raise VoteError(
+                f"This pair was shown more than {hours:g} h ago and can no longer be voted on. "
+                "Ask for the next pair."
+            ) from error
+        except (BadSignature, ValueError, TypeError) as error:
+            raise VoteError("This ticket was not issued here. Ask for the next pair.") from error
+        trial = self.database.trial(name)
+        if (
+            trial is None
+            or trial.listener_id != listener
+            or not hmac.compare_digest(binding, self._binding(name, trial.flipped))
+        ):
+            raise VoteError("This ticket does not fit its pair. Ask for the next pair.")
+        return trial
+
+    def vote(self, raw: dict[str, Any]) -> Vote:
+        """Check a ballot and keep it; when this returns, the vote is on disk.
+
+        Raises:
+            VoteError: If anything in it is wrong, was not heard, or was voted on before.
+        """
+        try:
+            ballot = Ballot.model_validate(raw)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "ballot"
+            raise VoteError(f"The vote's {where} is wrong: {first['msg']}.") from error
+        trial = self._trial(ballot.ticket)
+        battle, waited = trial.battle, (now() - trial.created).total_seconds()
+        heard = {s: merge(ballot.heard.get(s, []), battle.duration_s) for s in get_args(Letter)}
+        self._check_heard(heard, battle.duration_s, waited)
+        return self.database.add_vote(
+            Vote(
+                id=new_id(),
+                trial_id=trial.id,
+                listener_id=trial.listener_id,
+                created=now(),
+                preference=ballot.preference,
+                ratings=_checked_ratings(ballot.ratings),
+                remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
+                heard=heard,
+                switches=ballot.switches,
+                seconds_to_vote=round(waited, 2),
+                **self._standing(trial),
+            )
+        )
+
+    @staticmethod
+    def _check_heard(heard: dict[str, list[Stretch]], duration_s: float, waited_s: float) -> None:
+        needed = min(HEARD_S, duration_s - END_SLACK_S)
+        for side, stretches in heard.items():
+            if seconds(stretches) < needed:
+                raise VoteError(
+                    f"Listen to at least {needed:g} s of each clip before you vote; of {side} you "
+                    f"have heard {seconds(stretches):.1f} s."
+                )
+        total = sum(seconds(stretches) for stretches in heard.values())
+        if total > waited_s + CLOCK_SLACK_S:
+            raise VoteError(
+                f"{total:.1f} s of listening do not fit in the {waited_s:.1f} s since the pair was "
+                "shown. Listen to both clips, then vote."
+            )
+
+    def _standing(self, trial: Trial) -> dict[str, Any]:
+        """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
+        if trial.kind != "normal":
+            return {"status": "excluded", "reasons": [trial.kind]}
+        since = now() - timedelta(seconds=BUSY_S)
+        if self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
+            reason = f"more than {BUSY_VOTES} votes in {BUSY_S // 60} minutes"
+            return {"status": "pending", "reasons": [reason]}
+        return {"status": "counted", "reasons": []}
+
+    def undo(self, ticket: str) -> None:
+        """Take a vote back within 10 s.
+
+        Raises:
+            VoteError: If it is too late, or there is none.
+        """
+        trial = self._trial(ticket)
+        self.database.undo(trial.id, trial.listener_id, UNDO_S)
+
+    def reveal(self, ticket: str) -> dict[str, Any]:
+        """Which side was which, once the vote can no longer be undone.
+
+        Raises:
+            VoteError: If there is no vote yet, or it can still be undone.
+        """
+        trial = self._trial(ticket)
+        vote = self.database.vote_of(trial.id)
+        if vote is None:
+            raise VoteError("Vote first; then you see which was which.")
+        left_s = UNDO_S - (now() - vote.created).total_seconds()
+        if left_s > 0:
+            raise VoteError(f"Your vote can be undone for {left_s:.0f} s; then you see the models.")
+        order = SIDES[::-1] if trial.flipped else SIDES
+        sides = dict(zip("AB", (trial.battle.sides[side] for side in order), strict=True))
+        return {"preference": vote.preference, "seed": trial.battle.seed, **sides}
+
+
+def _checked_ratings(ratings: dict[Any, dict[str, int]]) -> dict[str, dict[str, int]]:
+    for side in ratings.values():
+        for dimension, value in side.items():
+            if dimension not in DIMENSIONS or not 1 <= value <= 5:
+                raise VoteError(
+                    f"A rating is 1 to 5 for one of {', '.join(DIMENSIONS)}; got {value!r} for "
+                    f"{dimension!r}."
+                )
+    return {str(side): dict(sorted(found.items())) for side, found in ratings.items() if found}

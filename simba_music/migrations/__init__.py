@@ -1,0 +1,1 @@
+"""Migrations of the vote database, for Alembic."""
