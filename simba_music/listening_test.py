@@ -6,45 +6,26 @@ import math
 import os
 import secrets
 from base64 import b64encode
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
-from pydantic import Field, ValidationError
 
 from simba_music import __version__, audio
 from simba_music.audio import Waveform
-from simba_music.config import StrictModel
-from simba_music.database import Battle, Database, Listener, Trial, Vote, VoteError, new_id, now
+from simba_music.ballot import VoteError, heard_of, needed_s, read_ballot
+from simba_music.database import Database
 from simba_music.files import write_atomic
+from simba_music.vote_tables import Battle, Listener, Trial, Vote, new_id, now
 
-Letter = Literal["A", "B"]
-Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
 Origin = Literal["gallery", "typed", "study"]
 Kind = Literal["normal", "practice", "repeat", "catch"]
-Stretch = tuple[float, float]
-DIMENSIONS = ("prompt fit", "melody", "harmony", "rhythm", "sound quality")
 SIDES = ("left", "right")
-HEARD_S = 5.0
 UNDO_S = 10.0
 TICKET_LIFE_S = 2 * 3600
-CLOCK_SLACK_S = 1.0  # for a browser's clock that is not ours
-END_SLACK_S = 0.25  # players stop a little before the last sample
 BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
-
-
-class Ballot(StrictModel):
-    """What a browser sends as a vote; every field is checked."""
-
-    ticket: str = Field(max_length=1000)
-    preference: Preference
-    ratings: dict[Letter, dict[str, int]] = {}
-    remark: str = Field(default="", max_length=2000)
-    heard: dict[Letter, list[Stretch]]
-    switches: int = Field(default=0, ge=0, le=100_000)
 
 
 @dataclass(frozen=True)
@@ -68,29 +49,6 @@ def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
     target = min(level for level in (*reached, audio.TARGET_LUFS) if math.isfinite(level))
     first, second = (audio.normalise(wave, target)[0] for wave in waves)
     return first, second
-
-
-def merge(stretches: Sequence[Stretch], duration_s: float) -> list[Stretch]:
-    """Unique stretches within the clip, in order, of stretches that may overlap.
-
-    Raises:
-        VoteError: If one is no stretch of time.
-    """
-    merged: list[Stretch] = []
-    for start, end in sorted(stretches):
-        if not 0 <= start <= end:
-            raise VoteError(f"Heard from {start:g} to {end:g} s is no stretch of time.")
-        start, end = min(start, duration_s), min(end, duration_s)
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def seconds(stretches: Sequence[Stretch]) -> float:
-    """Their length together, in s."""
-    return sum(end - start for start, end in stretches)
 
 
 def load_secret(folder: Path) -> str:
@@ -215,7 +173,7 @@ class ListeningTest:
             "prompt": battle.prompt,
             "duration_s": battle.duration_s,
             "first": trial.first,
-            "heard_s": min(HEARD_S, battle.duration_s - END_SLACK_S),
+            "heard_s": needed_s(battle.duration_s),
             "A": a,
             "B": b,
         }
@@ -251,16 +209,10 @@ class ListeningTest:
         Raises:
             VoteError: If anything in it is wrong, was not heard, or was voted on before.
         """
-        try:
-            ballot = Ballot.model_validate(raw)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "ballot"
-            raise VoteError(f"The vote's {where} is wrong: {first['msg']}.") from error
+        ballot = read_ballot(raw)
         trial = self._trial(ballot.ticket)
-        battle, waited = trial.battle, (now() - trial.created).total_seconds()
-        heard = {s: merge(ballot.heard.get(s, []), battle.duration_s) for s in get_args(Letter)}
-        self._check_heard(heard, battle.duration_s, waited)
+        waited_s = (now() - trial.created).total_seconds()
+        heard = heard_of(ballot, trial.battle.duration_s, waited_s)
         return self.database.add_vote(
             Vote(
                 id=new_id(),
@@ -268,30 +220,14 @@ class ListeningTest:
                 listener_id=trial.listener_id,
                 created=now(),
                 preference=ballot.preference,
-                ratings=_checked_ratings(ballot.ratings),
+                ratings={str(s): dict(sorted(r.items())) for s, r in ballot.ratings.items() if r},
                 remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
                 heard=heard,
                 switches=ballot.switches,
-                seconds_to_vote=round(waited, 2),
+                seconds_to_vote=round(waited_s, 2),
                 **self._standing(trial),
             )
         )
-
-    @staticmethod
-    def _check_heard(heard: dict[str, list[Stretch]], duration_s: float, waited_s: float) -> None:
-        needed = min(HEARD_S, duration_s - END_SLACK_S)
-        for side, stretches in heard.items():
-            if seconds(stretches) < needed:
-                raise VoteError(
-                    f"Listen to at least {needed:g} s of each clip before you vote; of {side} you "
-                    f"have heard {seconds(stretches):.1f} s."
-                )
-        total = sum(seconds(stretches) for stretches in heard.values())
-        if total > waited_s + CLOCK_SLACK_S:
-            raise VoteError(
-                f"{total:.1f} s of listening do not fit in the {waited_s:.1f} s since the pair was "
-                "shown. Listen to both clips, then vote."
-            )
 
     def _standing(self, trial: Trial) -> dict[str, Any]:
         """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
@@ -328,14 +264,3 @@ class ListeningTest:
         order = SIDES[::-1] if trial.flipped else SIDES
         sides = dict(zip("AB", (trial.battle.sides[side] for side in order), strict=True))
         return {"preference": vote.preference, "seed": trial.battle.seed, **sides}
-
-
-def _checked_ratings(ratings: dict[Any, dict[str, int]]) -> dict[str, dict[str, int]]:
-    for side in ratings.values():
-        for dimension, value in side.items():
-            if dimension not in DIMENSIONS or not 1 <= value <= 5:
-                raise VoteError(
-                    f"A rating is 1 to 5 for one of {', '.join(DIMENSIONS)}; got {value!r} for "
-                    f"{dimension!r}."
-                )
-    return {str(side): dict(sorted(found.items())) for side, found in ratings.items() if found}

@@ -12,18 +12,9 @@ import time
 import pytest
 from sqlalchemy import inspect, text
 
-from simba_music.database import (
-    Base,
-    Battle,
-    Database,
-    Listener,
-    Trial,
-    Vote,
-    VoteError,
-    default_url,
-    new_id,
-    now,
-)
+from simba_music.ballot import VoteError
+from simba_music.database import Database, default_url
+from simba_music.vote_tables import Base, Battle, Listener, Trial, Vote, new_id, now
 
 PARAMS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

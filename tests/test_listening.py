@@ -9,10 +9,11 @@ import pytest
 import soundfile
 import torch
 
-from simba_music import database, listening_test
+from simba_music import database, listening_test, vote_tables
 from simba_music.audio import Waveform, loudness_lufs
-from simba_music.database import Database, VoteError
-from simba_music.listening_test import ListeningTest, Side, load_secret, match_pair, merge
+from simba_music.ballot import VoteError, merge, seconds
+from simba_music.database import Database
+from simba_music.listening_test import ListeningTest, Side, load_secret, match_pair
 
 RATE = 24_000
 
@@ -26,7 +27,7 @@ def tone(seconds=8.0, level=0.1, pitch=220.0, rate=RATE):
 def clock(monkeypatch):
     """A clock that is set forward instead of waiting."""
     ahead = [0.0]
-    real = database.now
+    real = vote_tables.now
 
     def now():
         return real() + timedelta(seconds=ahead[0])
@@ -242,5 +243,5 @@ def test_merged_stretches_are_unique_and_within_the_clip():
         covered = np.zeros(801, dtype=bool)
         for start, end in pieces:
             covered |= (grid >= start) & (grid <= end)
-        found = listening_test.seconds(merge(pieces, 8.0))
+        found = seconds(merge(pieces, 8.0))
         assert found == pytest.approx(covered.mean() * 8, abs=0.1)

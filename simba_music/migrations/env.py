@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from simba_music.database import Base
+from simba_music.vote_tables import Base
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=Base.metadata)
 with context.begin_transaction():

@@ -1,0 +1,116 @@
+"""Tables of listening tests: listeners, battles, trials, votes and undos (SQLAlchemy)."""
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Float,
+    ForeignKey,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UTCTime(TypeDecorator[datetime]):
+    """A time in UTC; SQLite forgets the zone, so it is put back."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        """The stored time with its zone."""
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    """A random name for a row: 32 hexadecimal digits that say nothing."""
+    return uuid.uuid4().hex
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+class Listener(Base):
+    """Someone who votes: a random name, never an address."""
+
+    __tablename__ = "listeners"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    local: Mapped[bool] = mapped_column(Boolean)  # on the host's own machine: never pooled
+    consent: Mapped[str | None] = mapped_column(Text)  # the words agreed to
+
+
+class Battle(Base):
+    """An immutable pair of clips; `sides` says of "left" and "right" all that is known."""
+
+    __tablename__ = "battles"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    app_version: Mapped[str] = mapped_column(String(32))
+    prompt: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(String(16))  # gallery, typed or study
+    study: Mapped[str | None] = mapped_column(String(64))
+    seed: Mapped[int] = mapped_column(BigInteger)
+    duration_s: Mapped[float] = mapped_column(Float)
+    sampling: Mapped[dict[str, Any]] = mapped_column(JSON)
+    sides: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Trial(Base):
+    """One showing of a battle to a listener; `flipped` puts the right side at A."""
+
+    __tablename__ = "trials"
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    battle_id: Mapped[str] = mapped_column(ForeignKey("battles.id"), index=True)
+    listener_id: Mapped[str] = mapped_column(ForeignKey("listeners.id"), index=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    flipped: Mapped[bool] = mapped_column(Boolean)
+    first: Mapped[str] = mapped_column(String(1))  # A or B: which is to be played first
+    kind: Mapped[str] = mapped_column(String(16))  # normal, practice, repeat or catch
+    place: Mapped[int] = mapped_column(Integer)  # in its study, from 0
+    battle: Mapped[Battle] = relationship(lazy="joined")
+
+
+class Vote(Base):
+    """One listener's answer to one trial."""
+
+    __tablename__ = "votes"
+    __table_args__ = (UniqueConstraint("trial_id", "listener_id"),)
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"))
+    listener_id: Mapped[str] = mapped_column(ForeignKey("listeners.id"), index=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    preference: Mapped[str] = mapped_column(String(8))
+    ratings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    remark: Mapped[str] = mapped_column(Text)
+    heard: Mapped[dict[str, Any]] = mapped_column(JSON)  # unique stretches of A and B, in s
+    switches: Mapped[int] = mapped_column(Integer)
+    seconds_to_vote: Mapped[float] = mapped_column(Float)
+    status: Mapped[str] = mapped_column(String(8))  # counted, pending or excluded
+    reasons: Mapped[list[str]] = mapped_column(JSON)
+    trial: Mapped[Trial] = relationship(lazy="joined")
+
+
+class Undo(Base):
+    """A vote that its listener took back, as it was."""
+
+    __tablename__ = "undos"
+    vote_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"))
+    created: Mapped[datetime] = mapped_column(UTCTime)
+    vote: Mapped[dict[str, Any]] = mapped_column(JSON)
