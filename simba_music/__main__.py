@@ -58,6 +58,17 @@ def _app(args: argparse.Namespace) -> None:
     launch(_pipeline(args), port=args.port, share=args.share)
 
 
+def _gallery(args: argparse.Namespace) -> None:
+    from simba_music.gallery import write_gallery
+    from simba_music.training.prompt_files import read_prompts
+
+    pipeline = _pipeline(args)
+    limits = pipeline.limits()
+    found, left_out = read_prompts(args.prompts, limits.count_tokens, limits.max_text_tokens)
+    print("\n".join(left_out), file=sys.stderr)
+    write_gallery(pipeline, [prompt.text for prompt in found], args.duration, args.out)
+
+
 def _hub(args: argparse.Namespace) -> None:
     if args.action == "push":
         from simba_music.publish import push
@@ -244,10 +255,12 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser(__doc__).parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what failed
     command = {
         "generate": _generate,
         "app": _app,
+        "gallery": _gallery,
         "hub": _hub,
         "corpus": _corpus,
         "train": _train,

@@ -106,6 +106,21 @@ def resample(wave: Waveform, sample_rate: int) -> Waveform:
     return Waveform(torch.from_numpy(np.ascontiguousarray(frames.T)).float(), sample_rate)
 
 
+def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
+    """Both clips mono, at one rate, of one length and one loudness.
+
+    The loudness is -16 LUFS, or what both reach at a true peak of -1 dBTP if that is less.
+    """
+    rate = max(left.sample_rate, right.sample_rate)
+    waves = [resample(mono(wave), rate) for wave in (left, right)]
+    length_s = min(wave.duration_s for wave in waves)
+    waves = [fit(wave, length_s) for wave in waves]
+    reached = [normalise(wave)[1] for wave in waves]
+    target = min(level for level in (*reached, TARGET_LUFS) if math.isfinite(level))
+    first, second = (normalise(wave, target)[0] for wave in waves)
+    return first, second
+
+
 def read(path: str | Path) -> Waveform:
     """Read a sound file that libsndfile knows (WAV, FLAC, OGG, MP3)."""
     frames, sample_rate = soundfile.read(str(path), dtype="float32", always_2d=True)

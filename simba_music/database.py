@@ -77,15 +77,29 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
-    def add(self, row: Listener | Battle | Trial) -> None:
+    def add(self, row: Listener | Trial) -> None:
         """Store a new row."""
         with self.session() as session:
             session.add(row)
+
+    def add_battle(self, row: Battle) -> None:
+        """Store a battle; one that another process has stored is left as it is."""
+        try:
+            with self.session() as session:
+                session.add(row)
+        except IntegrityError:
+            if self.battle(row.id) is None:
+                raise
 
     def listener(self, name: str) -> Listener | None:
         """A listener by name."""
         with self.session() as session:
             return session.get(Listener, name)
+
+    def battle(self, name: str) -> Battle | None:
+        """A battle by name."""
+        with self.session() as session:
+            return session.get(Battle, name)
 
     def battles(self, origin: str, study: str | None = None) -> list[Battle]:
         """All battles of an origin, oldest first."""
@@ -174,6 +188,11 @@ class Database:
         wanted = select(func.count()).where(Vote.listener_id == listener, Vote.created >= since)
         with self.session() as session:
             return session.scalar(wanted) or 0
+
+    def local_listeners(self) -> set[str]:
+        """Names of the listeners at the host's own machine."""
+        with self.session() as session:
+            return set(session.scalars(select(Listener.id).where(Listener.local)))
 
     def votes(self) -> list[Vote]:
         """All votes with their trials and battles, oldest first."""

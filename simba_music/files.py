@@ -1,8 +1,9 @@
-"""Files on disk: sha256 of weights, JSON read strictly, atomic writes."""
+"""Files on disk: sha256 of weights, JSON read strictly, atomic writes, the secret key."""
 
 import hashlib
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,20 @@ def write_atomic(path: Path, data: bytes) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def load_secret(folder: Path) -> str:
+    """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only."""
+    if said := os.environ.get("SIMBA_MUSIC_SECRET"):
+        return said
+    path = folder / "secret"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"secret.{secrets.token_hex(8)}"
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        os.link(part, path)  # of several that start together, one wins
+    except FileExistsError:
+        pass
+    part.unlink()
+    return path.read_text()

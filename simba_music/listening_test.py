@@ -2,8 +2,6 @@
 
 import hashlib
 import hmac
-import math
-import os
 import secrets
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -36,46 +34,16 @@ class Side:
     about: dict[str, Any] = field(default_factory=dict)
 
 
-def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
-    """Both clips mono, at one rate, of one length and one loudness.
-
-    The loudness is -16 LUFS, or what both reach at a true peak of -1 dBTP if that is less.
-    """
-    rate = max(left.sample_rate, right.sample_rate)
-    waves = [audio.resample(audio.mono(wave), rate) for wave in (left, right)]
-    length_s = min(wave.duration_s for wave in waves)
-    waves = [audio.fit(wave, length_s) for wave in waves]
-    reached = [audio.normalise(wave)[1] for wave in waves]
-    target = min(level for level in (*reached, audio.TARGET_LUFS) if math.isfinite(level))
-    first, second = (audio.normalise(wave, target)[0] for wave in waves)
-    return first, second
-
-
-def load_secret(folder: Path) -> str:
-    """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only."""
-    if said := os.environ.get("SIMBA_MUSIC_SECRET"):
-        return said
-    path = folder / "secret"
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"secret.{new_id()}"
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
-    try:
-        os.link(part, path)  # of several that start together, one wins
-    except FileExistsError:
-        pass
-    part.unlink()
-    return path.read_text()
-
-
 class ListeningTest:
     """Shows pairs, checks votes, and knows which side is which."""
 
     def __init__(self, database: Database, folder: Path, secret: str):
         """Clips are kept in `folder`, by the sha256 of their bytes."""
         self.database, self.folder, self._secret = database, folder, secret
+        self.gallery: str | None = None  # the pairs on offer, see gallery.py
         self._tickets = URLSafeTimedSerializer(secret, salt="trial")
         self._names = URLSafeTimedSerializer(secret, salt="listener")
+        self._offers = URLSafeTimedSerializer(secret, salt="battle")
 
     def new_listener(self, local: bool, consent: str | None = None) -> str:
         """A signed name for the browser to keep."""
@@ -105,9 +73,13 @@ class ListeningTest:
         seed: int,
         sampling: dict[str, Any],
         study: str | None = None,
+        key: str | None = None,
     ) -> Battle:
-        """Match a pair and keep it for ever; `sides` has "left" and "right"."""
-        waves = match_pair(sides["left"].waveform, sides["right"].waveform)
+        """Match a pair and keep it for ever; `sides` has "left" and "right".
+
+        One with a `key` is kept once, however many processes add it.
+        """
+        waves = audio.match_pair(sides["left"].waveform, sides["right"].waveform)
         known = {}
         for name, wave in zip(SIDES, waves, strict=True):
             data = audio.wav_bytes(wave)
@@ -116,7 +88,7 @@ class ListeningTest:
             write_atomic(self.folder / f"{digest}.wav", data)
             known[name] = sides[name].about | {"audio_sha256": digest}
         battle = Battle(
-            id=new_id(),
+            id=key or new_id(),
             created=now(),
             app_version=__version__,
             prompt=prompt,
@@ -127,8 +99,58 @@ class ListeningTest:
             sampling=sampling,
             sides=known,
         )
-        self.database.add(battle)
+        self.database.add_battle(battle)
         return battle
+
+    def offer(self, battle: Battle) -> str:
+        """A signed name of a battle, for the browser that asked for it to be made."""
+        return str(self._offers.dumps(battle.id))
+
+    def show_offered(self, offer: str, listener: str) -> dict[str, Any]:
+        """Show a battle that was made for this listener.
+
+        Raises:
+            VoteError: If the offer was not made here.
+        """
+        try:
+            battle = self.database.battle(self._offers.loads(offer, max_age=TICKET_LIFE_S))
+        except BadSignature as error:
+            raise VoteError("This pair was not made here. Ask for another.") from error
+        assert battle is not None  # battles are never deleted
+        return self.show_once(battle, listener)
+
+    def show_once(self, battle: Battle, listener: str) -> dict[str, Any]:
+        """Show a battle, or, to a listener who has left it without a vote, the same trial again.
+
+        Raises:
+            VoteError: If the listener has voted on it.
+        """
+        for trial, vote in self.database.trials_of(listener):
+            if trial.battle_id == battle.id and trial.kind == "normal":
+                if vote is not None:
+                    raise VoteError("You have voted on this pair already. Ask for the next one.")
+                if (now() - trial.created).total_seconds() < TICKET_LIFE_S:
+                    return self.showing(trial, battle)
+        return self.show(battle, listener)
+
+    def unheard(self, listener: str) -> list[Battle]:
+        """Pairs of the gallery that a listener has not voted on, those shown least first."""
+        seen = {trial.battle_id for trial, vote in self.database.trials_of(listener) if vote}
+        fresh = [b for b in self.database.battles("gallery", self.gallery) if b.id not in seen]
+        shown = self.database.showings([b.id for b in fresh])
+        secrets.SystemRandom().shuffle(fresh)
+        return sorted(fresh, key=lambda battle: shown[battle.id][0])
+
+    def next_pair(self, listener: str) -> dict[str, Any]:
+        """The next pair of the gallery.
+
+        Raises:
+            VoteError: If there is none left.
+        """
+        fresh = self.unheard(listener)
+        if not fresh:
+            raise VoteError("You have voted on every pair of the gallery. Type a prompt instead.")
+        return self.show_once(fresh[0], listener)
 
     def _binding(self, trial: str, flipped: bool) -> str:
         """Ties a ticket to its sides without saying which they are."""

@@ -56,6 +56,12 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     app.add_argument("--share", action="store_true")
     _settings(app)
 
+    gallery = commands.add_parser("gallery", help="write the pairs of the blind test's gallery")
+    gallery.add_argument("prompts", type=Path, metavar="FILE", help="CSV (prompt) or lines")
+    gallery.add_argument("--out", type=Path, default=Path("checkpoints/gallery.json"))
+    gallery.add_argument("--duration", type=float, default=10.0, help="seconds a clip")
+    _settings(gallery)
+
     _hub(commands)
     _corpus(commands)
     _training(commands)

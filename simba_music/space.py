@@ -11,6 +11,7 @@ from huggingface_hub import HfApi
 
 from simba_music.checkpoint import BUNDLED, is_repository, offered
 from simba_music.errors import RequestError
+from simba_music.gallery import GALLERY
 from simba_music.hub.fetch import CHECKPOINT_FILES
 from simba_music.hub.lookup import look_up
 from simba_music.publish import refused
@@ -121,7 +122,8 @@ def write_space(
     (out / "app.py").write_text(APP.format(settings=settings + "\n" if settings else ""))
     (out / "requirements.txt").write_text(requirements(hardware))
     shutil.copyfile(ROOT / "LICENSE", out / "LICENSE")
-    shutil.copyfile(REPORT, out / "checkpoints" / REPORT.name)
+    for file in (REPORT, *(() if len(found) == 2 else (GALLERY,))):
+        shutil.copyfile(file, out / "checkpoints" / file.name)
     (out / "docs").mkdir()
     for figure in FIGURES:
         shutil.copyfile(ROOT / "docs" / figure, out / "docs" / figure)

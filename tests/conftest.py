@@ -2,9 +2,11 @@
 
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -215,7 +217,9 @@ def serving(*options, python=sys.executable, app=APP, environment=None):
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [str(python), str(app), "--port", port, *map(str, options)]
-    server = subprocess.Popen(command, cwd=app.parent, env=os.environ | (environment or {}))
+    data = tempfile.mkdtemp(prefix="simba-music-data-")
+    environment = os.environ | {"SIMBA_MUSIC_DATA": data} | (environment or {})
+    server = subprocess.Popen(command, cwd=app.parent, env=environment)
     try:
         for _ in range(360):
             assert server.poll() is None, "the app ended before it served a page"
@@ -228,3 +232,4 @@ def serving(*options, python=sys.executable, app=APP, environment=None):
     finally:
         server.terminate()
         server.wait(timeout=20)
+        shutil.rmtree(data, ignore_errors=True)

@@ -53,8 +53,8 @@ def base(url):
     found.close()
 
 
-def add_battle(base, name="b"):
-    row = Battle(
+def add_battle(base, name="b", **changes):
+    fields = dict(
         id=name,
         created=now(),
         app_version="1",
@@ -66,17 +66,18 @@ def add_battle(base, name="b"):
         sampling={"top_k": 250},
         sides={"left": {}, "right": {}},
     )
-    base.add(row)
+    row = Battle(**(fields | changes))
+    base.add_battle(row)
     return row
 
 
-def add_trial(base, listener, battle="b"):
+def add_trial(base, listener, battle="b", flipped=False):
     row = Trial(
         id=new_id(),
         battle_id=battle,
         listener_id=listener,
         created=now(),
-        flipped=False,
+        flipped=flipped,
         first="A",
         kind="normal",
         place=0,

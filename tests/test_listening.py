@@ -10,10 +10,11 @@ import soundfile
 import torch
 
 from simba_music import database, listening_test, vote_tables
-from simba_music.audio import Waveform, loudness_lufs
+from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.ballot import VoteError, merge, seconds
 from simba_music.database import Database
-from simba_music.listening_test import ListeningTest, Side, load_secret, match_pair
+from simba_music.files import load_secret
+from simba_music.listening_test import ListeningTest, Side
 
 RATE = 24_000
 

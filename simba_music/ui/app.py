@@ -1,10 +1,17 @@
 """The app: theme, tabs, launch."""
 
+import threading
+
 import gradio as gr
 
+from simba_music.database import Database, default_url
 from simba_music.errors import UserError
+from simba_music.files import load_secret
+from simba_music.gallery import open_gallery
+from simba_music.hub.fetch import data_folder
+from simba_music.listening_test import ListeningTest
 from simba_music.pipeline import Pipeline
-from simba_music.ui import compare, results
+from simba_music.ui import ab_player, blind, compare, results, votes
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -21,6 +28,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
+CSS += ab_player.STYLE + blind.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each write
@@ -34,13 +42,27 @@ bundled weights: Apache-2.0; you may use what they make.
 """
 
 
-def build(pipeline: Pipeline) -> gr.Blocks:
-    """The whole page around a loaded pipeline."""
+def open_test(pipeline: Pipeline) -> ListeningTest:
+    """The blind test of this machine: its database, its clips, its key, its gallery."""
+    data = data_folder()
+    data.mkdir(parents=True, exist_ok=True)
+    test = ListeningTest(Database(default_url(data)), data / "clips", load_secret(data))
+    # The page need not wait for the gallery to be decoded, the first time.
+    threading.Thread(target=open_gallery, args=(test, pipeline), daemon=True).start()
+    return test
+
+
+def build(pipeline: Pipeline, test: ListeningTest) -> gr.Blocks:
+    """The whole page around a loaded pipeline and a blind test."""
     # Clips in Gradio's cache are swept every hour once they are a day old.
     with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
         gr.Markdown(INTRO)
         with gr.Tab("Compare"):
             compare.build(pipeline)
+        with gr.Tab("Blind test", elem_id="blind-tab"):
+            blind.build(pipeline, test)
+        with gr.Tab("Votes") as tab:
+            votes.build(test, tab)
         with gr.Tab("Results", elem_id="results"):
             results.build(pipeline)
         gr.Markdown(ABOUT)
@@ -49,7 +71,7 @@ def build(pipeline: Pipeline) -> gr.Blocks:
 
 def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> None:
     """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME."""
-    page = build(pipeline)
+    page = build(pipeline, open_test(pipeline))
     page.queue(max_size=20)
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])

@@ -1,0 +1,23 @@
+"""A/B player: our own gr.HTML component, and its script and style."""
+
+from pathlib import Path
+
+PLAYER_JS = Path(__file__).with_suffix(".js").read_text()
+STYLE = """
+.ab { --ab-loop: rgba(128, 128, 255, .25); --ab-head: #f97316; outline-offset: 4px; }
+.ab-rows { display: grid; grid-template-columns: 84px 1fr; gap: 6px 10px; align-items: center; }
+.ab-wave { width: 100%; height: 64px; touch-action: none; cursor: pointer; color: #6366f1;
+  background: var(--background-fill-secondary); border-radius: 6px; }
+.ab-ruler { position: relative; height: 16px; font-size: 11px; opacity: .7; }
+.ab-ruler span { position: absolute; }
+.ab-side, .ab-play, .ab-loop, .bt button { min-height: 44px; padding: 0 14px; cursor: pointer;
+  border: 1px solid var(--border-color-primary); border-radius: 8px;
+  background: var(--button-secondary-background-fill); color: var(--body-text-color); }
+.ab button, .bt button { margin: 0; }
+.ab button[aria-pressed="true"] { background: #4f46e5; color: white; }
+.ab button:disabled, .bt button:disabled { opacity: .45; cursor: default; }
+.ab-controls { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; margin-top: 8px; }
+.ab-time { font-variant-numeric: tabular-nums; }
+.ab-keys, .bt-count { font-size: 12px; opacity: .75; }
+.ab-say { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+"""

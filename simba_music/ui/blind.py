@@ -1,0 +1,197 @@
+"""Blind tab: a pair without names, a vote, then the reveal."""
+
+import logging
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from simba_music.ballot import HEARD_S, VoteError
+from simba_music.errors import UserError
+from simba_music.gallery import about, sampling_of
+from simba_music.listening_test import UNDO_S, ListeningTest, Side
+from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
+from simba_music.request import MAX_SEED, GenerationRequest
+from simba_music.ui.ab_player import PLAYER_JS
+
+logger = logging.getLogger(__name__)
+
+BLIND_JS = Path(__file__).with_suffix(".js").read_text()
+MOUNT_JS = """
+const test = new BlindTest(element.querySelector(".bt-root"), server);
+watch("battle", () => { if (props.battle) test.written(props.battle); });
+"""
+INTRO = f"""
+Two clips of the same prompt, one of each model; you are not told which is which. Listen to at least
+{HEARD_S:g} s of both, switching as often as you like, then choose. For {UNDO_S:g} s you can take a
+vote back; then you see the models. Keys: A, B, T (alike), X (both bad), N (next).
+
+**What is kept:** your choice, ratings and remark, which seconds you heard, when, and a random name
+that your browser keeps. No address, no account. Whoever runs this page can read the votes.
+"""
+STYLE = """
+.bt-prompt { font-size: 18px; margin: 10px 0; overflow-wrap: anywhere; }
+.bt-start, .bt-choices { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; }
+.bt-vote { margin-top: 12px; }
+.bt-heard { margin-bottom: 6px; }
+.bt-ratings th { text-align: left; font-weight: normal; padding-right: 12px; }
+.bt-ratings label { margin-right: 6px; }
+.bt textarea { width: 100%; }
+.bt-after { margin-top: 12px; }
+.bt-error { color: #dc2626; margin-top: 8px; }
+"""
+
+
+class PairMaker:
+    """Writes a pair for a typed prompt behind one progress bar; all or nothing."""
+
+    def __init__(self, pipeline: Pipeline, test: ListeningTest):
+        self.pipeline, self.test = pipeline, test
+
+    def make(self, prompt: str) -> Iterator[float | str]:
+        """Yield the share that is done of both clips together, then the offer of the battle.
+
+        The seed is drawn here and told after the vote; the order in which the models write is
+        drawn too.
+
+        Raises:
+            UserError: If the prompt is wrong.
+        """
+        seed = random.SystemRandom().randrange(MAX_SEED + 1)
+        request = self.pipeline.validate(prompt=prompt, seed=seed)
+        order = random.SystemRandom().sample(SLOTS, len(SLOTS))
+        clips: dict[str, Clip] = {}
+        for event in self.pipeline.generate(request, order):
+            if isinstance(event, Progress):
+                yield (len(clips) + event.frames / event.total_frames) / len(SLOTS)
+            else:
+                clips[event.slot] = event
+        yield self._keep(request, clips)
+
+    def _keep(self, request: GenerationRequest, clips: dict[str, Clip]) -> str:
+        sides = {slot: Side(clips[slot].waveform, about(clips[slot])) for slot in SLOTS}
+        sampling = sampling_of(clips["left"])
+        made = self.test.add_battle(request.prompt, sides, "typed", request.seed, sampling)
+        return self.test.offer(made)
+
+
+def answers(test: ListeningTest) -> list[Any]:
+    """What the page may ask: each takes one dict and answers with one, errors included."""
+
+    def answer(work: Any, data: Any) -> dict[str, Any]:
+        try:
+            if not isinstance(data, dict):
+                raise VoteError("A question to this page is an object with named fields.")
+            return work(data)
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception:
+            logger.exception("a question of the blind test failed")
+            return {"error": "This failed on the server, which has noted why. Try again."}
+
+    def field(data: dict[str, Any], name: str) -> str:
+        value = data.get(name)
+        if not isinstance(value, str):
+            raise VoteError(f"{name} is missing. Reload the page.")
+        return value
+
+    def listener_of(data: dict[str, Any]) -> str:
+        return test.listener(field(data, "listener"))
+
+    def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
+        try:
+            signed = field(data, "listener")
+            name = test.listener(signed)
+        except VoteError:
+            signed = test.new_listener(local)
+            name = test.listener(signed)
+        return {"listener": signed, "unheard": len(test.unheard(name))}
+
+    def hello(data: Any, request: gr.Request) -> dict[str, Any]:
+        return answer(lambda d: welcome(d, is_local(request)), data)
+
+    def next_pair(data: Any) -> dict[str, Any]:
+        return answer(lambda d: test.next_pair(listener_of(d)), data)
+
+    def show_pair(data: Any) -> dict[str, Any]:
+        return answer(lambda d: test.show_offered(field(d, "battle"), listener_of(d)), data)
+
+    def vote(data: Any) -> dict[str, Any]:
+        def keep(raw: dict[str, Any]) -> dict[str, Any]:
+            test.vote(raw)
+            return {"undo_s": UNDO_S}
+
+        return answer(keep, data)
+
+    def undo(data: Any) -> dict[str, Any]:
+        def take_back(d: dict[str, Any]) -> dict[str, Any]:
+            test.undo(field(d, "ticket"))
+            return {"undone": True}
+
+        return answer(take_back, data)
+
+    def reveal(data: Any) -> dict[str, Any]:
+        return answer(lambda d: test.reveal(field(d, "ticket")), data)
+
+    return [hello, next_pair, show_pair, vote, undo, reveal]
+
+
+def is_local(request: gr.Request) -> bool:
+    """Whether a visitor sits at the machine that serves the page, with no proxy between."""
+    forwarded = {"x-forwarded-for", "forwarded"} & {key.lower() for key in request.headers}
+    host = request.client.host if request.client else ""
+    return host in ("127.0.0.1", "::1") and not forwarded
+
+
+def build(pipeline: Pipeline, test: ListeningTest) -> None:
+    """Lay out the tab and wire it."""
+    maker = PairMaker(pipeline, test)
+    gr.Markdown(INTRO)
+    with gr.Row():
+        prompt = gr.Textbox(
+            label="Your own prompt",
+            scale=4,
+            min_width=300,
+            elem_id="blind-prompt",
+            max_lines=3,
+            lines=1,
+        )
+        write = gr.Button("Write a pair", elem_id="blind-write", scale=1, min_width=150)
+    progress = gr.HTML("", elem_id="blind-progress")
+    page = gr.HTML(
+        '<div class="bt-root"></div>',
+        js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
+        server_functions=answers(test),
+        battle="",
+        elem_id="blind",
+    )
+
+    def run(text: str) -> Iterator[dict[Any, Any]]:
+        try:
+            for step in maker.make(text):
+                if isinstance(step, float):
+                    yield {progress: _bar(step)}
+                else:
+                    yield {progress: "", page: gr.HTML(battle=step)}
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    gr.on(
+        [write.click, prompt.submit],
+        run,
+        prompt,
+        [progress, page],
+        api_name="write_pair",
+        show_progress="hidden",
+        concurrency_limit=2,
+    )
+
+
+def _bar(share: float) -> str:
+    return (
+        f'<div class="card"><div class="track"><div class="bar" style="width:{100 * share:.0f}%">'
+        '</div></div><div class="note">Both clips are being written; they appear together.'
+        "</div></div>"
+    )

@@ -1,0 +1,131 @@
+"""Vote report: what the votes say as Markdown, pool by pool, and a daily line of their health."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+from simba_music.ballot import DIMENSIONS
+from simba_music.statistics import (
+    Estimate,
+    Outcome,
+    bradley_terry,
+    by_stratum,
+    compare,
+    mean_of,
+)
+from simba_music.vote_tables import Vote
+
+NOT_ENOUGH = (
+    "**Not enough votes yet:** {needed} more decided votes would find a preference of 65 % in four "
+    "of five tests."
+)
+
+
+def sides_at(vote: Vote) -> dict[str, str]:
+    """The models at A and B: name and the first digits of the weights' sha256."""
+    order = ("right", "left") if vote.trial.flipped else ("left", "right")
+    sides = (vote.trial.battle.sides[side] for side in order)
+    names = (f"{s['checkpoint']} {str(s.get('model', {}).get('sha256', ''))[:8]}" for s in sides)
+    return dict(zip("AB", (name.strip() for name in names), strict=True))
+
+
+def outcome_of(vote: Vote) -> Outcome:
+    """A vote, unblinded."""
+    at = sides_at(vote)
+    return Outcome(at["A"], at["B"], vote.preference, vote.trial.battle.origin)
+
+
+def _share(e: Estimate) -> str:
+    if not e.n:
+        return "no votes"
+    return f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f}, n = {e.n})"
+
+
+def _pair(outcomes: Sequence[Outcome], model: str, other: str) -> list[str]:
+    found = compare(outcomes, model, other)
+    lines = [
+        f"#### {model} against {other}",
+        "",
+        "| measure | value (95 % interval) |",
+        "|---|---|",
+        f"| preferred {model}, of decided votes | {_share(found.share)} |",
+        f"| the same, order of showing taken out | {_share(found.adjusted)} |",
+        f"| would choose A if both were alike | {_share(found.order)} |",
+        f"| sign test | p = {found.p_value:.3g} |",
+        f"| alike / both bad | {found.ties} / {found.both_bad} |",
+    ]
+    for stratum, share in by_stratum(outcomes, model, other).items():
+        lines.append(f"| preferred {model}, {stratum} prompts | {_share(share)} |")
+    if found.needed:
+        lines += ["", NOT_ENOUGH.format(needed=found.needed)]
+    return [*lines, ""]
+
+
+def _ratings(votes: Sequence[Vote]) -> list[str]:
+    values: dict[tuple[str, str], list[float]] = {}
+    for vote in votes:
+        at = sides_at(vote)
+        for letter, found in vote.ratings.items():
+            for dimension, value in found.items():
+                values.setdefault((dimension, at[letter]), []).append(value)
+    models = sorted({model for _, model in values})
+    if not models:
+        return []
+    lines = ["#### Ratings, 1 to 5", "", f"| | {' | '.join(models)} |", "|---" * (len(models) + 1)]
+    lines[-1] += "|"
+    for dimension in DIMENSIONS:
+        cells = []
+        for model in models:
+            e = mean_of(values.get((dimension, model), []))
+            spread = f" ({e.low:.2f} to {e.high:.2f})" if e.n > 1 else ""
+            cells.append(f"{e.value:.2f}{spread}, n = {e.n}" if e.n else "")
+        lines.append(f"| {dimension} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _strengths(outcomes: Sequence[Outcome]) -> list[str]:
+    models = {name for o in outcomes if o.winner for name in (o.a, o.b)}
+    if len(models) < 3:
+        return []
+    lines = ["#### Strength (Bradley-Terry, log odds against the mean)", "", "| | |", "|---|---|"]
+    found = bradley_terry(outcomes)
+    for name, e in sorted(found.items(), key=lambda pair: -pair[1].value):
+        lines.append(f"| {name} | {e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f}) |")
+    return [*lines, ""]
+
+
+def _health(votes: Sequence[Vote]) -> list[str]:
+    days: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for vote in votes:
+        days.setdefault(vote.created.date().isoformat(), Counter())[vote.status] += 1
+        reasons.update(vote.reasons)
+    kinds = ("counted", "pending", "excluded")
+    lines = ["#### Votes a day", "", f"| day | {' | '.join(kinds)} |", "|---|---|---|---|"]
+    for day, counts in sorted(days.items(), reverse=True)[:14]:
+        lines.append(f"| {day} | {' | '.join(str(counts[kind]) for kind in kinds)} |")
+    told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return [*lines, "", f"Not counted because: {told}." if told else "", ""]
+
+
+def pool_report(votes: Sequence[Vote]) -> str:
+    """What the votes of one pool say, as Markdown."""
+    counted = [vote for vote in votes if vote.status == "counted"]
+    outcomes = [outcome_of(vote) for vote in counted]
+    lines: list[str] = []
+    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
+        if any({o.a, o.b} == {model, other} for o in outcomes):
+            lines += _pair(outcomes, model, other)
+    return "\n".join([*lines, *_strengths(outcomes), *_ratings(counted), *_health(votes)])
+
+
+def report(votes: Sequence[Vote], local: set[str]) -> str:
+    """All votes as Markdown; those of listeners at the host's own machine are never pooled."""
+    pools = {
+        "Votes of visitors": [vote for vote in votes if vote.listener_id not in local],
+        "Votes given at this machine, never pooled with others": [
+            vote for vote in votes if vote.listener_id in local
+        ],
+    }
+    parts = [f"### {name}\n\n{pool_report(pool)}" for name, pool in pools.items() if pool]
+    return "\n".join(parts) or "No votes yet. The blind test is where they are given."

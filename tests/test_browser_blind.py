@@ -1,0 +1,108 @@
+"""A listener's visit to the blind test in headless Chromium (marker `browser`)."""
+
+import json
+import time
+
+import pytest
+from browser import WIDTHS, shoot, visit, wait
+from conftest import serving
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, address, tmp_path):
+    with visit(address, request.param, tmp_path / "profile") as driver:
+        yield driver
+
+
+def press(page, key):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(page).send_keys(key).perform()
+
+
+def choose_tab(page, name):
+    """Click a tab; a narrow page keeps some behind a menu."""
+    find = "[...document.querySelectorAll('%s')].find(b => b.innerText.trim() === '%s')"
+    tab = find % ("button[role=tab]", name)
+    if not page.execute_script(f"return {tab}"):
+        page.execute_script("document.querySelector('.overflow-menu > button').click()")
+        tab = find % (".overflow-menu button", name)
+    wait(page, f"return {tab}")
+    page.execute_script(f"{tab}.click()")
+
+
+def open_tab(page):
+    wait(page, "return document.querySelector('#prompt textarea')")
+    choose_tab(page, "Blind test")
+    wait(page, "return document.querySelector('#blind .bt-next')")
+    wait(page, "return localStorage.getItem('simba-music-listener')")
+
+
+def write_pair(page, prompt):
+    from selenium.webdriver.common.by import By
+
+    box = page.find_element(By.CSS_SELECTOR, "#blind-prompt input, #blind-prompt textarea")
+    box.clear()
+    box.send_keys(prompt)
+    page.execute_script("document.querySelector('#blind-write').click()")
+    wait(page, "return document.querySelector('#blind-progress').innerText.includes('together')")
+    wait(page, f"return document.querySelector('.bt-prompt').innerText === {json.dumps(prompt)}")
+    wait(page, "return !document.querySelector('.ab-play').disabled")
+
+
+def listen(page):
+    page.execute_script("document.querySelector('.ab').focus()")
+    press(page, " ")
+    time.sleep(5.4)
+    press(page, "2" if first(page) == "A" else "1")
+    time.sleep(5.4)
+    wait(page, "return !document.querySelector('.bt-choices button').disabled", 20)
+
+
+def first(page):
+    return page.execute_script(
+        "return document.querySelector('.ab-side[aria-pressed=true]').dataset.side"
+    )
+
+
+def test_a_typed_prompt_is_heard_voted_on_and_revealed(page):
+    open_tab(page)
+    write_pair(page, "calm solo piano, slow, sad")
+    assert page.execute_script("return document.querySelector('.bt-choices button').disabled")
+    text = page.execute_script("return document.querySelector('#blind').innerText")
+    assert "simba" not in text.lower() and "transformer" not in text.lower()
+    listen(page)
+    shoot(page, "blind")
+    press(page, "t")
+    wait(page, "return document.querySelector('.bt-undo')")
+    wait(page, "return document.querySelectorAll('.bt-reveal li').length === 2", 30)
+    told = page.execute_script("return document.querySelector('.bt-reveal').innerText")
+    assert "simba" in told and "transformer" in told
+    shoot(page, "blind-revealed")
+
+
+def test_the_gallery_is_voted_on_by_keyboard_and_a_vote_can_be_taken_back(page):
+    open_tab(page)
+    wait(page, "return !document.querySelector('.bt-next').disabled")
+    page.execute_script("document.querySelector('.bt').focus()")
+    press(page, "n")
+    wait(page, "return !document.querySelector('.ab-play').disabled")
+    listen(page)
+    press(page, "x")
+    wait(page, "return document.querySelector('.bt-undo')")
+    press(page, " ")  # the button has the focus
+    wait(page, "return document.querySelector('.bt-after').innerText.includes('taken back')")
+    press(page, "a")
+    wait(page, "return document.querySelector('.bt-undo')")
+    choose_tab(page, "Votes")
+    wait(page, "return document.querySelector('#votes').innerText.includes('never pooled')")
+    wait(page, "return document.querySelector('#votes').innerText.includes('sign test')")
+    shoot(page, "votes")
