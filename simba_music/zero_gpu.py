@@ -6,6 +6,7 @@ from typing import Any
 STARTUP_S = 8.0  # a GPU call's own overhead, and scoring
 MARGIN = 1.5  # the quota is checked on what is asked for; a call that runs out loses its clip
 SHORTEST_S, LONGEST_S = 15, 120
+FIRST_TOKENS_PER_S = 60.0  # before anything was measured
 
 
 def seconds_needed(tokens: int, tokens_per_s: float) -> int:

@@ -6,7 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from simba_music.database import Database
+from simba_music.listening_test import ListeningTest
 from simba_music.pipeline import Clip
+from simba_music.ui.blind import PairMaker
 from simba_music.ui.compare import Runner, Stops
 from simba_music.zero_gpu import LONGEST_S, SHORTEST_S, seconds_needed
 
@@ -74,3 +77,20 @@ def test_the_duration_follows_length_and_measured_speed(pipeline, tmp_path, call
     next(steps)
     steps.close()
     assert calls[1] > calls[0]
+
+
+def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, tmp_path, calls):
+    base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
+    test = ListeningTest(base, tmp_path / "clips", "a secret of the tests")
+    steps = list(PairMaker(pipeline, test).make("calm piano"))
+    shares, offer = steps[:-1], steps[-1]
+    assert shares == sorted(shares) and shares[-1] == 1.0
+    pair = test.show_offered(offer, test.listener(test.new_listener(local=False)))
+    assert len(calls) == 1 and pair["prompt"] == "calm piano"
+    (battle,) = base.battles("typed")
+    assert {side["checkpoint"] for side in battle.sides.values()} == {"simba", "transformer"}
+    abandoned = PairMaker(pipeline, test).make("fast drums")
+    next(abandoned)
+    abandoned.close()
+    assert len(base.battles("typed")) == 1
+    base.close()

@@ -15,6 +15,7 @@ from simba_music.listening_test import UNDO_S, ListeningTest, Side
 from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
 from simba_music.request import MAX_SEED, GenerationRequest
 from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,14 @@ class PairMaker:
 
     def __init__(self, pipeline: Pipeline, test: ListeningTest):
         self.pipeline, self.test = pipeline, test
+        self._written = on_gpu(self._write, self._gpu_seconds) or self._write
+
+    def _gpu_seconds(self, request: GenerationRequest, order: list[str]) -> int:
+        rates = (self.pipeline.slots[slot].codec.frame_rate for slot in order)
+        return seconds_needed(round(request.duration_s * sum(rates)), FIRST_TOKENS_PER_S)
+
+    def _write(self, request: GenerationRequest, order: list[str]) -> Iterator[Progress | Clip]:
+        yield from self.pipeline.generate(request, order)
 
     def make(self, prompt: str) -> Iterator[float | str]:
         """Yield the share that is done of both clips together, then the offer of the battle.
@@ -63,7 +72,7 @@ class PairMaker:
         request = self.pipeline.validate(prompt=prompt, seed=seed)
         order = random.SystemRandom().sample(SLOTS, len(SLOTS))
         clips: dict[str, Clip] = {}
-        for event in self.pipeline.generate(request, order):
+        for event in self._written(request, order):
             if isinstance(event, Progress):
                 yield (len(clips) + event.frames / event.total_frames) / len(SLOTS)
             else:

@@ -25,9 +25,8 @@ from simba_music.ui.cards import (
     verdict_card,
     waiting_card,
 )
-from simba_music.zero_gpu import on_gpu, seconds_needed
+from simba_music.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 
-FIRST_TOKENS_PER_S = 60.0  # before anything was measured
 EXAMPLES = [
     "calm solo piano, slow, sad",
     "upbeat funk with slap bass, brass section and drums",
