@@ -52,6 +52,9 @@ def test_a_prompt_becomes_two_playable_clips(page):
         )
         assert width <= WIDTHS[page.form][0]
     assert len(seeds) == 1
+    wait(page, "return !document.querySelector('#both-player .ab-play')?.disabled")
+    names = page.execute_script("return document.querySelector('#both-player').innerText")
+    assert "simba" in names and "transformer" in names
     time.sleep(1)  # the waveforms are drawn
     shoot(page, "compare")
 

@@ -1,15 +1,22 @@
 """A/B player: our own gr.HTML component, and its script and style."""
 
+import json
+from base64 import b64encode
+from collections.abc import Sequence
 from pathlib import Path
+
+import gradio as gr
 
 PLAYER_JS = Path(__file__).with_suffix(".js").read_text()
 STYLE = """
 .ab { --ab-loop: rgba(128, 128, 255, .25); --ab-head: #f97316; outline-offset: 4px; }
-.ab-rows { display: grid; grid-template-columns: 84px 1fr; gap: 6px 10px; align-items: center; }
+.ab-rows { display: grid; grid-template-columns: minmax(84px, max-content) 1fr;
+  gap: 6px 10px; align-items: center; }
 .ab-wave { width: 100%; height: 64px; touch-action: none; cursor: pointer; color: #6366f1;
   background: var(--background-fill-secondary); border-radius: 6px; }
 .ab-ruler { position: relative; height: 16px; font-size: 11px; opacity: .7; }
 .ab-ruler span { position: absolute; }
+.ab-side { max-width: 38vw; overflow: hidden; text-overflow: ellipsis; }
 .ab-side, .ab-play, .ab-loop, .bt button { min-height: 44px; padding: 0 14px; cursor: pointer;
   border: 1px solid var(--border-color-primary); border-radius: 8px;
   background: var(--button-secondary-background-fill); color: var(--body-text-color); }
@@ -21,3 +28,30 @@ STYLE = """
 .ab-keys, .bt-count { font-size: 12px; opacity: .75; }
 .ab-say { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 """
+MOUNT_JS = """
+const root = element.querySelector(".ab-root");
+let player = null;
+watch("clips", () => {
+  root.hidden = !props.clips;
+  player?.stop();
+  if (!props.clips) return;
+  const clips = JSON.parse(props.clips);
+  player = new ABPlayer(root, clips.names);
+  player.load(clips);
+});
+"""
+
+
+def build() -> gr.HTML:
+    """A player that appears once its prop `clips` is what `both` returns."""
+    root = '<div class="ab-root" hidden></div>'
+    return gr.HTML(root, js_on_load=PLAYER_JS + MOUNT_JS, clips="", elem_id="both-player")
+
+
+def both(paths: Sequence[str], names: Sequence[str]) -> str:
+    """Two WAV files and what to call them, for the player."""
+    clips = {
+        side: b64encode(Path(path).read_bytes()).decode()
+        for side, path in zip("AB", paths, strict=True)
+    }
+    return json.dumps(clips | {"names": dict(zip("AB", names, strict=True))})

@@ -5,6 +5,7 @@ import random
 import re
 import tempfile
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from simba_music.errors import CheckpointError, UserError
 from simba_music.hub.fetch import Downloading
 from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
 from simba_music.request import MAX_SEED, MIN_DURATION_S, GenerationRequest
+from simba_music.ui import ab_player
 from simba_music.ui.cards import (
     download_card,
     progress_card,
@@ -71,8 +73,8 @@ class Stops:
         return self._mark(session).exists()
 
 
-VERDICT = "verdict"
-Changes = dict[str, tuple[str, str | None]]  # slot, or VERDICT -> (card, path of a WAV)
+VERDICT, BOTH = "verdict", "both"
+Changes = dict[str, tuple[Any, Any]]  # a slot -> (card, path of a WAV); else -> (content, None)
 
 
 class Runner:
@@ -136,8 +138,8 @@ class Runner:
         waiting: Changes = {
             s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SLOTS
         }
-        yield request.seed, waiting | {VERDICT: ("", None)}
-        done: set[str] = set()
+        yield request.seed, waiting | {VERDICT: ("", None), BOTH: ("", None)}
+        done: dict[str, str] = {}
         scores: dict[str, Score | None] = {}
         events = (
             self._on_gpu(left, right, request, session)
@@ -150,13 +152,16 @@ class Runner:
                 continue
             path = folder / file_name(event)
             audio.write(path, event.waveform)
-            done.add(event.slot)
+            done[event.slot] = str(path)
             scores[event.slot] = event.score
             self.tokens_per_s = event.tokens_per_s
             notice = chosen.slots[event.slot].origin.notice
             yield None, {event.slot: (result_card(headings[event.slot], event, notice), str(path))}
         yield None, {VERDICT: (verdict_card(chosen.names(), scores), None)}
-        for slot in set(SLOTS) - done:
+        if len(done) == len(SLOTS):
+            names = [escape(chosen.names()[slot]) for slot in SLOTS]
+            yield None, {BOTH: (ab_player.both([done[slot] for slot in SLOTS], names), None)}
+        for slot in set(SLOTS) - set(done):
             yield None, {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
 
 
@@ -222,7 +227,7 @@ def build(pipeline: Pipeline) -> None:
     with gr.Row():
         sides = {slot: _side(pipeline, slot) for slot in SLOTS}
     parts: dict[str, tuple[Any, ...]] = {slot: side[1:] for slot, side in sides.items()}
-    parts |= {VERDICT: (gr.HTML(elem_id="verdict"),)}
+    parts |= {VERDICT: (gr.HTML(elem_id="verdict"),), BOTH: (ab_player.build(),)}
 
     def run(
         prompt: str,
@@ -245,6 +250,8 @@ def build(pipeline: Pipeline) -> None:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 for drawn, changes in runner.run(left, right, raw, session, Path(folder)):
+                    if BOTH in changes:  # a prop: a value would be rendered as HTML
+                        changes[BOTH] = (gr.HTML(clips=changes[BOTH][0]), None)
                     yield ({} if drawn is None else {seed: drawn}) | {
                         component: value
                         for slot, pair in changes.items()
