@@ -58,6 +58,18 @@ def wait(page, script, seconds=120):
     raise AssertionError(f"never true: {script}")
 
 
+def choose_tab(page, name):
+    """Click a tab; a narrow page keeps some behind a menu."""
+    wait(page, "return document.querySelector('button[role=tab]')")
+    find = "[...document.querySelectorAll('%s')].find(b => b.innerText.trim() === '%s')"
+    tab = find % ("button[role=tab]", name)
+    if not page.execute_script(f"return {tab}"):
+        page.execute_script("document.querySelector('.overflow-menu > button').click()")
+        tab = find % (".overflow-menu button", name)
+    wait(page, f"return {tab}")
+    page.execute_script(f"{tab}.click()")
+
+
 def shoot(page, name):
     """A picture of the whole page."""
     SHOTS.mkdir(parents=True, exist_ok=True)

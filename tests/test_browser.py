@@ -6,6 +6,7 @@ import pytest
 from browser import (
     WIDTHS,
     both_cards,
+    choose_tab,
     clip_address,
     generate,
     length_in_browser,
@@ -75,8 +76,7 @@ def test_stop_keeps_what_was_made(page):
 
 
 def test_the_results_are_shown_as_the_report_has_them(page):
-    click = "[...document.querySelectorAll('button[role=tab]')].find(b => b.innerText == 'Results')"
-    wait(page, f"const b = {click}; if (b) b.click(); return !!b")
+    choose_tab(page, "Results")
     wait(page, "return document.querySelectorAll('#results table').length >= 4")
     wait(page, "return document.querySelectorAll('#results img').length == 2")
     tables = read_json(BUNDLED / "REPORT.json")["tables"]

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from browser import WIDTHS, shoot, visit, wait
+from browser import WIDTHS, choose_tab, shoot, visit, wait
 from conftest import serving
 
 pytestmark = pytest.mark.browser
@@ -28,19 +28,7 @@ def press(page, key):
     ActionChains(page).send_keys(key).perform()
 
 
-def choose_tab(page, name):
-    """Click a tab; a narrow page keeps some behind a menu."""
-    find = "[...document.querySelectorAll('%s')].find(b => b.innerText.trim() === '%s')"
-    tab = find % ("button[role=tab]", name)
-    if not page.execute_script(f"return {tab}"):
-        page.execute_script("document.querySelector('.overflow-menu > button').click()")
-        tab = find % (".overflow-menu button", name)
-    wait(page, f"return {tab}")
-    page.execute_script(f"{tab}.click()")
-
-
 def open_tab(page):
-    wait(page, "return document.querySelector('#prompt textarea')")
     choose_tab(page, "Blind test")
     wait(page, "return document.querySelector('#blind .bt-next')")
     wait(page, "return localStorage.getItem('simba-music-listener')")
