@@ -186,9 +186,10 @@ class ListeningTest:
 
     def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
         """What the browser gets of a trial, at first and after a reload."""
-        order = SIDES[::-1] if trial.flipped else SIDES
-        files = (self.folder / f"{battle.sides[side]['audio_sha256']}.wav" for side in order)
-        a, b = (b64encode(path.read_bytes()).decode() for path in files)
+        clips = {
+            letter: b64encode((self.folder / f"{side['audio_sha256']}.wav").read_bytes()).decode()
+            for letter, side in trial.at(battle).items()
+        }
         binding = self._binding(trial.id, trial.flipped)
         return {
             "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),
@@ -196,8 +197,7 @@ class ListeningTest:
             "duration_s": battle.duration_s,
             "first": trial.first,
             "heard_s": needed_s(battle.duration_s),
-            "A": a,
-            "B": b,
+            **clips,
         }
 
     def _trial(self, ticket: str) -> Trial:
@@ -283,6 +283,4 @@ class ListeningTest:
         left_s = UNDO_S - (now() - vote.created).total_seconds()
         if left_s > 0:
             raise VoteError(f"Your vote can be undone for {left_s:.0f} s; then you see the models.")
-        order = SIDES[::-1] if trial.flipped else SIDES
-        sides = dict(zip("AB", (trial.battle.sides[side] for side in order), strict=True))
-        return {"preference": vote.preference, "seed": trial.battle.seed, **sides}
+        return {"preference": vote.preference, "seed": trial.battle.seed, **trial.at(trial.battle)}

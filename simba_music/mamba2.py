@@ -153,7 +153,11 @@ class Mamba2(nn.Module):
         conv_input = torch.cat([state.conv.transpose(1, 2).to(xbc.dtype), xbc], dim=1)
         conv_state = conv_input[:, -(CONV_WIDTH - 1) :].transpose(1, 2)
         assert self.conv1d.bias is not None
-        xbc = CausalConv.apply(conv_input, self.conv1d.weight[:, 0], self.conv1d.bias)
+        taps = self.conv1d.weight[:, 0]
+        if x.shape[1] == 1:
+            xbc = (conv_input * taps.t()).sum(1, keepdim=True) + self.conv1d.bias
+        else:
+            xbc = CausalConv.apply(conv_input, taps, self.conv1d.bias)
         u, b, c = F.silu(xbc).split([self.d_inner, self.d_state, self.d_state], -1)
         u = u.unflatten(-1, (self.n_heads, -1))
         a = -self.A_log.float().exp()

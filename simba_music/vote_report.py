@@ -23,10 +23,10 @@ NOT_ENOUGH = (
 
 def sides_at(vote: Vote) -> dict[str, str]:
     """The models at A and B: name and the first digits of the weights' sha256."""
-    order = ("right", "left") if vote.trial.flipped else ("left", "right")
-    sides = (vote.trial.battle.sides[side] for side in order)
-    names = (f"{s['checkpoint']} {str(s.get('model', {}).get('sha256', ''))[:8]}" for s in sides)
-    return dict(zip("AB", (name.strip() for name in names), strict=True))
+    return {
+        letter: f"{side['checkpoint']} {side.get('model', {}).get('sha256', '')[:8]}".strip()
+        for letter, side in vote.trial.at(vote.trial.battle).items()
+    }
 
 
 def outcome_of(vote: Vote) -> Outcome:

@@ -85,6 +85,11 @@ class Trial(Base):
     place: Mapped[int] = mapped_column(Integer)  # in its study, from 0
     battle: Mapped[Battle] = relationship(lazy="joined")
 
+    def at(self, battle: Battle) -> dict[str, dict[str, Any]]:
+        """What is known of the clips of its battle that stand at A and B."""
+        order = ("right", "left") if self.flipped else ("left", "right")
+        return {letter: battle.sides[side] for letter, side in zip("AB", order, strict=True)}
+
 
 class Vote(Base):
     """One listener's answer to one trial."""

@@ -19,6 +19,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import huggingface_hub.constants
 import pytest
 import torch
+from browser import WIDTHS, visit
 from transformers import EncodecConfig, EncodecModel
 
 from simba_music.checkpoint import save_language_model, save_module
@@ -186,6 +187,38 @@ def tokenised(corpus, codec_folder):
     tokens.encode_corpus(corpus, codec_folder, workers=1)
     tokens.encode_captions(corpus, TextEncoder.load(tokens.MINILM))
     return corpus
+
+
+@pytest.fixture
+def base(tmp_path):
+    """An empty database of votes."""
+    from simba_music.database import Database
+
+    found = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def test(base, tmp_path):
+    """A blind test that nobody has taken yet."""
+    from simba_music.listening_test import ListeningTest
+
+    return ListeningTest(base, tmp_path / "clips", "a secret of the tests")
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The app on the bundled checkpoints, for the browser tests of a module."""
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, address, tmp_path):
+    """A page of it, at every width."""
+    with visit(address, request.param, tmp_path / "profile") as driver:
+        yield driver
 
 
 @pytest.fixture

@@ -11,10 +11,8 @@ from browser import (
     generate,
     length_in_browser,
     shoot,
-    visit,
     wait,
 )
-from conftest import serving
 
 from simba_music.checkpoint import BUNDLED
 from simba_music.files import read_json
@@ -22,18 +20,6 @@ from simba_music.files import read_json
 pytestmark = pytest.mark.browser
 
 DURATION_S = 10.0
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serving() as url:
-        yield url
-
-
-@pytest.fixture(params=WIDTHS)
-def page(request, address, tmp_path):
-    with visit(address, request.param, tmp_path / "profile") as driver:
-        yield driver
 
 
 def test_a_prompt_becomes_two_playable_clips(page):

@@ -4,22 +4,9 @@ import json
 import time
 
 import pytest
-from browser import WIDTHS, choose_tab, shoot, visit, wait
-from conftest import serving
+from browser import choose_tab, shoot, wait
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def address():
-    with serving() as url:
-        yield url
-
-
-@pytest.fixture(params=WIDTHS)
-def page(request, address, tmp_path):
-    with visit(address, request.param, tmp_path / "profile") as driver:
-        yield driver
 
 
 def press(page, key):

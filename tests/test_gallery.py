@@ -4,9 +4,7 @@ import pytest
 
 from simba_music import gallery
 from simba_music.ballot import VoteError
-from simba_music.database import Database
 from simba_music.files import read_json, write_json
-from simba_music.listening_test import ListeningTest
 
 
 @pytest.fixture(scope="module")
@@ -14,13 +12,6 @@ def written(pipeline, tmp_path_factory):
     path = tmp_path_factory.mktemp("gallery") / "gallery.json"
     gallery.write_gallery(pipeline, ["calm piano", "fast drums"], 2.0, path)
     return path
-
-
-@pytest.fixture
-def test(tmp_path):
-    base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
-    yield ListeningTest(base, tmp_path / "clips", "a secret of the tests")
-    base.close()
 
 
 def test_every_pair_is_offered_once_whoever_opens_it(test, pipeline, written):

@@ -12,7 +12,6 @@ import torch
 from simba_music import database, listening_test, vote_tables
 from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.ballot import VoteError, merge, seconds
-from simba_music.database import Database
 from simba_music.files import load_secret
 from simba_music.listening_test import ListeningTest, Side
 
@@ -40,13 +39,6 @@ def clock(monkeypatch):
         ahead[0] += seconds
 
     return forward
-
-
-@pytest.fixture
-def test(tmp_path):
-    base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
-    yield ListeningTest(base, tmp_path / "clips", "a secret of the tests")
-    base.close()
 
 
 def battle(test, **changes):

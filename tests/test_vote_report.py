@@ -1,16 +1,7 @@
-import pytest
 from test_database import add_battle, add_listener, add_trial, vote_on
 
-from simba_music.database import Database
 from simba_music.vote_report import report
 from simba_music.vote_tables import Listener, new_id, now
-
-
-@pytest.fixture
-def base(tmp_path):
-    found = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
-    yield found
-    found.close()
 
 
 def told(base):

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from simba_music.database import Database
-from simba_music.listening_test import ListeningTest
 from simba_music.pipeline import Clip
 from simba_music.ui.blind import PairMaker
 from simba_music.ui.compare import Runner, Stops
@@ -79,9 +77,7 @@ def test_the_duration_follows_length_and_measured_speed(pipeline, tmp_path, call
     assert calls[1] > calls[0]
 
 
-def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, tmp_path, calls):
-    base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
-    test = ListeningTest(base, tmp_path / "clips", "a secret of the tests")
+def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, base, test, calls):
     steps = list(PairMaker(pipeline, test).make("calm piano"))
     shares, offer = steps[:-1], steps[-1]
     assert shares == sorted(shares) and shares[-1] == 1.0
@@ -93,4 +89,3 @@ def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, tmp_path, 
     next(abandoned)
     abandoned.close()
     assert len(base.battles("typed")) == 1
-    base.close()

@@ -25,6 +25,7 @@ from simba_music.training.corpus.store import rendered_hours
 from simba_music.training.quantizer import EMAQuantizer
 from simba_music.training.record import write_training_record
 from simba_music.training.report import draw_spectrograms
+from simba_music.training.resume import read_state, write_state
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class CodecTrainer:
         self.quantising = True
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from (a private file, never loaded from elsewhere)."""
+        """Write the state to resume from."""
         parts = ("model", "quantizer", "optimiser", "discriminator", "judge")
         state = {name: getattr(self, name).state_dict() for name in parts} | {
             "averages": self.balancer.averages,
@@ -170,13 +171,11 @@ class CodecTrainer:
             "seconds": self.seconds,
             "quantising": self.quantising,
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        write_state(path, state)
 
     def restore(self, path: Path) -> None:
         """Load what `save` wrote."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = read_state(path, self.device)
         for name in ("model", "quantizer", "optimiser", "discriminator", "judge"):
             getattr(self, name).load_state_dict(state[name])
         self.balancer.averages = state["averages"]

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
@@ -25,6 +24,7 @@ from simba_music.training.codec_trainer import fast_bfloat16
 from simba_music.training.lm_batches import IGNORE, Batch, Pick, batches, collate
 from simba_music.training.lm_preset import Architecture, LMPreset, make_config
 from simba_music.training.record import write_training_record
+from simba_music.training.resume import read_state, write_state
 from simba_music.training.tokens import TokenCorpus
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,6 @@ class LMTrainer:
         self.accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision="bf16" if bfloat16 else "no",
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         self.device = str(self.accelerator.device)
         model = MusicLM(make_config(architecture, preset, codec)).train()
@@ -171,7 +170,7 @@ class LMTrainer:
             slow.lerp_(fast, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from (a private file, never loaded from elsewhere)."""
+        """Write the state to resume from."""
         state = {
             "model": self.raw.state_dict(),
             "average": self.average.state_dict(),
@@ -182,13 +181,10 @@ class LMTrainer:
             "seconds": self.seconds,
             "history": self.history,
         }
-        part = path.with_suffix(".part")
-        torch.save(state, part)
-        part.replace(path)
+        write_state(path, state)
 
-    def restore(self, path: Path) -> None:
-        """Load what `save` wrote."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `save` wrote."""
         self.raw.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -200,10 +196,10 @@ def _resume(trainer: LMTrainer, state: Path) -> None:
     """Restore the last state, or, if more steps are planned now, the one before its fall."""
     if not state.exists():
         return
-    planned = torch.load(state, map_location="cpu", weights_only=True, mmap=True)["planned"]
-    before = state.with_name("stable.state")
-    other = planned != trainer.preset.steps and before.exists()
-    trainer.restore(before if other else state)
+    found, before = read_state(state, trainer.device), state.with_name("stable.state")
+    if found["planned"] != trainer.preset.steps and before.exists():
+        found = read_state(before, trainer.device)
+    trainer.restore(found)
     logger.info("resumed at step %d", trainer.steps)
 
 
