@@ -207,11 +207,9 @@ def _search(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from simba_music.errors import RequestError
 
-    if args.what == "prompts":
+    if args.what == "prompts" and args.prompts is not None:
         from simba_music.training.prompt_evaluation import evaluate_prompts
 
-        if args.prompts is None:
-            raise RequestError("evaluate prompts needs --prompts FILE.")
         out = args.out or Path("runs/prompts") / args.prompts.stem
         evaluate_prompts(
             _pipeline(args),
@@ -238,6 +236,11 @@ def _evaluate(args: argparse.Namespace) -> None:
             raise RequestError("evaluate scorer needs a --scorer.")
         codec = pipeline.slots["left"].codec
         evaluate_scorer(pipeline.scorer, codec, args.bench, args.report)
+    if args.what in ("prompts", "all"):
+        from simba_music.training.adherence_evaluation import evaluate_adherence
+
+        out = args.out or Path("runs/prompts") / args.bench.name
+        evaluate_adherence(_pipeline(args), out, args.bench, args.report, args.beside, args.limit)
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation import evaluate_clips
 

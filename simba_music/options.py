@@ -168,14 +168,24 @@ def _training(commands: Any) -> None:
     evaluate.add_argument("what", choices=("codec", "scorer", "clips", "prompts", "all"))
     evaluate.add_argument("--corpus", type=Path, help="rendered, with tokens; for clips")
     evaluate.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="prompts: CSV (prompt, caption) or lines"
+        "--prompts",
+        type=Path,
+        metavar="FILE",
+        help="prompts: CSV (prompt, caption) or lines; default made from the benchmark's facts",
+    )
+    evaluate.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        help="prompts of the benchmark: an earlier --out, whose clips are measured too",
     )
     evaluate.add_argument("--limit", type=int, help="prompts: only the first")
     evaluate.add_argument("--duration", type=float, default=10.0, help="prompts: seconds a clip")
     evaluate.add_argument(
         "--reference", type=Path, help="prompts: audio to compare with; default the benchmark"
     )
-    evaluate.add_argument("--out", type=Path, help="prompts: folder; default runs/prompts/FILE")
+    evaluate.add_argument("--out", type=Path, help="prompts: folder; default under runs/prompts")
     evaluate.add_argument(
         "--codec", type=Path, action="append", help="several are compared; default the bundled one"
     )

@@ -1,7 +1,6 @@
-"""Evaluation of clips: prompt adherence, health and speed, beside the real pieces."""
+"""Evaluation of clips: captions found again, speed, pictures and samples, beside real pieces."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,7 @@ from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.store import crop_audio, piece_audio
 from simba_music.training.measures import (
     Row,
-    flatness,
-    longest_run,
     mean_row,
-    onsets_per_s,
-    row_of,
     share_row,
 )
 from simba_music.training.report import draw_spectrograms, update_report
@@ -129,29 +124,6 @@ def prompts_table(
     return rows
 
 
-def clips_table(
-    items: list[HeldOut], clips: dict[str, list[Clip]], sources: dict[str, list[Waveform]]
-) -> list[Row]:
-    """Flatness, onsets, repetition and variety of generated clips beside held-out ones."""
-    measures: dict[str, Callable[[np.ndarray], float]] = {
-        "spectral flatness": flatness,
-        "onsets per second": onsets_per_s,
-    }
-    rows = []
-    for name, waves in sources.items():
-        for metric, measure in measures.items():
-            values = [measure(w.samples[0].numpy()) for w in waves]
-            rows.append(mean_row(metric, name, values))
-    tokens = {name: [c.tokens[0].numpy() for c in made] for name, made in clips.items()}
-    tokens["real piece"] = [item.tokens for item in items]
-    for name, sequences in tokens.items():
-        rows.append(mean_row("longest run of one token", name, [longest_run(t) for t in sequences]))
-        rows.append(
-            mean_row("different tokens in 8 s", name, [len(set(t[:400])) for t in sequences])
-        )
-    return rows
-
-
 def speed_table(pipeline: Pipeline) -> list[Row]:
     """Seconds of audio a second, one prompt at a time with guidance, codec included."""
     rows = []
@@ -165,15 +137,6 @@ def speed_table(pipeline: Pipeline) -> list[Row]:
         ]
         rows.append(mean_row("seconds of audio per second", pipeline.names()[slot], speeds[1:]))
     return rows
-
-
-def run_limit_row(corpus: Path) -> Row:
-    """99th percentile of the longest token run over all held-out crops, in tokens."""
-    test = TokenCorpus(corpus, "test")
-    runs = [longest_run(test.example(i, 0).tokens) for i in range(len(test.crops))]
-    limit = float(np.percentile(runs, 99))
-    metric = "99th percentile of longest runs, held out"
-    return row_of(metric, "real piece", limit, limit, limit, len(runs))
 
 
 def write_samples(
@@ -192,13 +155,12 @@ def write_samples(
 
 
 def evaluate_clips(pipeline: Pipeline, corpus: Path, report: Path, work: Path) -> None:
-    """Fill the report's tables `prompts`, `clips` and `speed`; draw and keep some of the clips."""
+    """Fill the report's tables `prompts` and `speed`; draw and keep some of the clips."""
     items = held_out(corpus)
     clips = generated(pipeline, items, work)
     sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
     tables = {
         "prompts": prompts_table(pipeline, items, clips, sources),
-        "clips": [*clips_table(items, clips, sources), run_limit_row(corpus)],
         "speed": speed_table(pipeline),
     }
     docs = report.parent.parent / "docs"

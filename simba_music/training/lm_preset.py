@@ -78,6 +78,17 @@ PRESETS = {
         32, 2, 48, 8, 16, steps=30, tokens_per_batch=800, validate_every=10, precision="float32"
     ),
     "small": LMPreset(128, 4, 256, steps=1500, tokens_per_batch=6_000, learning_rate=2e-3),
+    # What two CPU cores train in an hour and a half, a model a core: fewer parameters, more tokens.
+    "cpu": LMPreset(
+        256,
+        4,
+        640,
+        steps=1800,
+        tokens_per_batch=4_500,
+        learning_rate=1.5e-3,
+        validate_every=150,
+        snapshots=(150, 450, 1000),
+    ),
     "bundle": LMPreset(384, 8, 768, steps=6000, snapshots=(500, 1500, 3000)),
     "gpu": LMPreset(
         640,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import Any
 
 import librosa
@@ -46,9 +45,10 @@ def row_of(metric: str, model: str, value: float, low: float, high: float, count
     }
 
 
-def longest_run(tokens: np.ndarray) -> int:
-    """Length of the longest run of one repeated token."""
-    return max(sum(1 for _ in group) for _, group in groupby(tokens.tolist()))
+def in_order(rows: list[Row]) -> list[Row]:
+    """The rows with those of a metric together, metrics in the order in which they came."""
+    order = list(dict.fromkeys(row["metric"] for row in rows))
+    return sorted(rows, key=lambda row: order.index(row["metric"]))
 
 
 def flatness(samples: np.ndarray) -> float:

@@ -24,7 +24,7 @@ from simba_music.training.distances import (
     mean_cosine_distance,
     tag_divergence,
 )
-from simba_music.training.measures import BOOTSTRAP_SEED, Row, mean_row, row_of
+from simba_music.training.measures import BOOTSTRAP_SEED, Row, in_order, mean_row, row_of
 from simba_music.training.prompt_clips import (
     SEEDS,
     VARIED_PROMPTS,
@@ -51,7 +51,7 @@ class Tagged:
     tags: np.ndarray
 
 
-def _together(found: list[tuple[np.ndarray, np.ndarray]]) -> Tagged:
+def together(found: list[tuple[np.ndarray, np.ndarray]]) -> Tagged:
     """What the tagger found in several sounds, as one set."""
     return Tagged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
@@ -127,7 +127,7 @@ def model_rows(
         rows.append(row_of("distance of prompts", name, across, across, across, len(prompts)))
     speeds = [len(sounds[k]) / SAMPLE_RATE / row["seconds"] for k, row in store.rows.items()]
     rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
-    own = _together([heard[p.id] for p in prompts])
+    own = together([heard[p.id] for p in prompts])
     if reference is not None and len(own.vectors) >= FEWEST_WINDOWS:
         rows += distance_rows(name, own, reference)
     return rows
@@ -207,7 +207,7 @@ def evaluate_prompts(
     tagger, missing, reference = load_tagger(), dict[str, str](), None
     try:
         what, sounds = reference_sounds(reference_folder, bench)
-        reference = _together([tagger.listen(sound) for sound in sounds])
+        reference = together([tagger.listen(sound) for sound in sounds])
         floor = np.arange(len(reference.vectors)) % 2 == 0
     except RequestError as error:
         if reference_folder is not None:
@@ -232,7 +232,7 @@ def evaluate_prompts(
         "left_out": left_out,
         "duration_s": duration_s,
         "missing": missing,
-        "rows": sorted(rows, key=lambda row: [r["metric"] for r in rows].index(row["metric"])),
+        "rows": in_order(rows),
     }
     write_json(out / "report.json", {"schema": 2, "tables": [made]})
     _draw(stores, out / "alignment.png")

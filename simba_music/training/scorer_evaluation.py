@@ -17,7 +17,7 @@ from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.contrast import KINDS, contrasts
 from simba_music.training.corpus.speaker import Facts
-from simba_music.training.measures import Row, share_row
+from simba_music.training.measures import Row, in_order, share_row
 from simba_music.training.report import update_report
 
 logger = logging.getLogger(__name__)
@@ -118,6 +118,4 @@ def evaluate_scorer(scorer: Scorer, codec: Codec, bench: Path, report: Path) -> 
         audio = torch.stack([scorer.embed_wave(wave) for wave in waves])
         rows += retrieval_rows(name, audio, text) + fact_rows(name, scorer, audio, facts)
         logger.info("%s: %s", name, {row["metric"]: row["value"] for row in rows})
-    order = list(dict.fromkeys(row["metric"] for row in rows))
-    rows.sort(key=lambda row: order.index(row["metric"]))
-    update_report(report, {"scorer": rows})
+    update_report(report, {"scorer": in_order(rows)})

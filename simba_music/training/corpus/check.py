@@ -54,10 +54,15 @@ def krumhansl_key(score: pretty_midi.PrettyMIDI) -> tuple[int, str]:
     return tonic, kind
 
 
-def tempo_agrees(samples: np.ndarray, tempo: float) -> bool:
-    """Whether librosa hears the tempo, its double or its half within 4 %."""
-    found = librosa.feature.tempo(y=samples, sr=SAMPLE_RATE, hop_length=TEMPO_HOP)[0]
-    return any(abs(found / (tempo * m) - 1) <= TEMPO_TOLERANCE for m in (0.5, 1, 2))
+def heard_tempo(samples: np.ndarray) -> float:
+    """Tempo of `[T]` in beats a minute, as librosa hears it."""
+    found = librosa.feature.tempo(y=samples, sr=SAMPLE_RATE, hop_length=TEMPO_HOP)
+    return float(found[0])
+
+
+def same_tempo(found: float, tempo: float, tolerance: float = TEMPO_TOLERANCE) -> bool:
+    """Whether `found` is the tempo, its double or its half, within a share of it."""
+    return any(abs(found / (tempo * m) - 1) <= tolerance for m in (0.5, 1, 2))
 
 
 def _db(part: np.ndarray, whole: np.ndarray) -> float:
@@ -82,7 +87,7 @@ def check_piece(row: Row) -> dict[str, Any]:
     tonic, kind = krumhansl_key(score)
     distance = (tonic - KEYS.index(row["key"])) % 12
     return {
-        "tempo": tempo_agrees(sound, row["tempo"]) if "drums" in row["lineup"] else None,
+        "tempo": same_tempo(heard_tempo(sound), row["tempo"]) if "drums" in row["lineup"] else None,
         "key": (distance, kind) in RELATIVES[row["mode"]],
         "tonic": distance == 0 and (kind == "major") == (row["mode"] in BRIGHT),
         "levels": levels,
