@@ -204,6 +204,18 @@ def _search(args: argparse.Namespace) -> None:
     search_report(args.out, args.bench, args.pieces)
 
 
+def _experiment(args: argparse.Namespace) -> None:
+    from simba_music.training import convergence, lm_preset
+    from simba_music.training.report import update_report
+
+    preset = lm_preset.preset_with(args.preset, steps=args.steps)
+    plan = convergence.Plan(args.corpus, args.codec, args.out, args.bench, preset)
+    rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
+    update_report(args.report, {"convergence": rows}, remarks=remarks)
+    convergence.draw(runs, args.report.parent.parent / "docs" / "experiment.png")
+    print("\n".join(remarks))
+
+
 def _evaluate(args: argparse.Namespace) -> None:
     from simba_music.errors import RequestError
 
@@ -269,6 +281,7 @@ def main(argv: list[str] | None = None) -> int:
         "train": _train,
         "search": _search,
         "sizes": _sizes,
+        "experiment": _experiment,
         "evaluate": _evaluate,
         "report": _report,
     }[args.command]

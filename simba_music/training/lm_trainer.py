@@ -257,7 +257,7 @@ def train_lm(
             saved = time.monotonic()
     bar.close()
     if shown:
-        _export(out, trainer, corpus_dir, architecture)
+        _export(out, trainer, train, corpus_dir, architecture)
 
 
 def _row(
@@ -275,7 +275,13 @@ def _row(
     }
 
 
-def _export(out: Path, trainer: LMTrainer, corpus_dir: Path, architecture: Architecture) -> None:
+def _export(
+    out: Path,
+    trainer: LMTrainer,
+    train: TokenCorpus,
+    corpus_dir: Path,
+    architecture: Architecture,
+) -> None:
     save_language_model(out, trainer.average)
     lines = (json.dumps(row) + "\n" for row in trainer.history)
     (out / "history.jsonl").write_text("".join(lines))
@@ -290,6 +296,7 @@ def _export(out: Path, trainer: LMTrainer, corpus_dir: Path, architecture: Archi
         architecture=architecture.name,
         parameters=sum(p.numel() for p in trainer.raw.parameters()),
         tokens=trainer.tokens,
+        tokenised_hours=round(sum(crop.duration_s for crop in train.crops) / 3600, 2),
         processes=trainer.accelerator.num_processes,
         held_out_crops=VALID_CROPS,
     )

@@ -11,7 +11,7 @@ from simba_music.audio import Waveform
 from simba_music.checkpoint import WEIGHTS
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_atomic, write_json
-from simba_music.results import source_line, table
+from simba_music.results import notes, source_line, table
 from simba_music.training.measures import Row, row_of, share_row
 from simba_music.training.record import git_commit, machine
 
@@ -47,19 +47,22 @@ def fill(text: str, report: dict[str, Any]) -> str:
                 f"marker needs a closing {END}."
             )
         made = tables[name]
-        out.append(
-            f"{BEGIN.format(name)}\n{table(made['rows'])}\n\n{source_line(made)}\n{END}{after}"
-        )
+        texts = [table(made["rows"]), notes(made), source_line(made)]
+        found = "\n\n".join(text for text in texts if text)
+        out.append(f"{BEGIN.format(name)}\n{found}\n{END}{after}")
     return "".join(out)
 
 
 def update_report(
-    report: Path, tables: dict[str, list[Row]], missing: dict[str, str] | None = None
+    report: Path,
+    tables: dict[str, list[Row]],
+    missing: dict[str, str] | None = None,
+    remarks: list[str] | None = None,
 ) -> None:
     """Replace some tables of the report and the `metrics.json` beside the weights it names.
 
     Each table says by itself on what machine, from which commit and with which weights it was
-    made; `missing` says which systems are not in it, and why.
+    made; `missing` says which systems are not in it, and why; `remarks` say it in words.
     """
     kept = {t["id"]: t for t in read_json(report)["tables"]} if report.exists() else {}
     source = {
@@ -69,6 +72,7 @@ def update_report(
             p.parent.name: sha256(p) for p in sorted(report.parent.glob(f"*/{WEIGHTS}"))
         },
         "missing": missing or {},
+        **({"notes": remarks} if remarks else {}),
     }
     fresh = {name: {"id": name, **source, "rows": rows} for name, rows in tables.items()}
     write_json(report, {"schema": 2, "tables": list((kept | fresh).values())})

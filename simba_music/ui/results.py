@@ -9,6 +9,7 @@ from simba_music.pipeline import Pipeline
 from simba_music.results import (
     FIGURES,
     LIMITS,
+    notes,
     report_tables,
     source_line,
     stale,
@@ -42,7 +43,7 @@ def build(pipeline: Pipeline) -> None:
         warning = (
             f"\n\n**Not of the weights that are loaded: {', '.join(other)}.**" if other else ""
         )
-        gr.Markdown(f"## {heading}\n{text}{warning}\n\n{table(made['rows'])}\n")
+        gr.Markdown(f"## {heading}\n{text}{warning}\n\n{table(made['rows'])}\n\n{notes(made)}")
         gr.Markdown(source_line(made), elem_classes="source")
     for file, what in FIGURES.items():
         gr.HTML(_figure(file, what))

@@ -1,0 +1,303 @@
+"""Convergence: the paper's experiment, several architectures and seeds on the same batches."""
+
+import json
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from tqdm import tqdm
+
+from simba_music.audio import Waveform, resample
+from simba_music.checkpoint import load_language_model
+from simba_music.clap import Scorer
+from simba_music.codec import Codec
+from simba_music.errors import RequestError
+from simba_music.files import read_json, write_json
+from simba_music.generation import generate
+from simba_music.request import GenerationRequest
+from simba_music.scorers import load_scorer
+from simba_music.text_encoder import TextEncoder
+from simba_music.training.adherence import Asked, adherence, listen, make_asked
+from simba_music.training.corpus.bench import read_bench
+from simba_music.training.corpus.build import SAMPLE_RATE
+from simba_music.training.distances import kernel_distance
+from simba_music.training.lm_preset import ARCHITECTURES, LMPreset
+from simba_music.training.lm_trainer import train_lm
+from simba_music.training.measures import Row, row_of
+from simba_music.training.tagger import load_tagger
+from simba_music.training.tokens import MINILM, codebook_of, codec_ref
+
+logger = logging.getLogger(__name__)
+
+COMPARED = (
+    "simba-mlp-prefix",
+    "simba-einfft-prefix",
+    "mamba-prefix",
+    "transformer-prefix",
+    "simba-mlp-cross",
+    "transformer-cross",
+)
+OURS, THEIRS = "simba-mlp", "transformer"  # what the paper compares, with either conditioning
+CLIPS, CLIP_S, BATCH = 128, 5.0, 16
+MEASURED = 3  # snapshots at which clips are made, the last of them the end
+CLIP_FILE, REFERENCE = "clips.json", "reference.npy"
+MEASURES = {  # key of a run's figures: (what it is, whether more is better)
+    "valid": ("held-out loss (nats a token)", False),
+    "instruments": ("instruments heard", True),
+    "drums": ("drums as asked", True),
+    "alignment": ("alignment (cosine)", True),
+    "kad": ("KAD (our tagger's space)", False),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every run of an experiment shares, and where its files lie."""
+
+    corpus: Path
+    codec: Path
+    out: Path
+    bench: Path
+    preset: LMPreset
+    clips: int = CLIPS
+
+    def folder(self, name: str, seed: int) -> Path:
+        """Files of a run."""
+        return self.out / f"{name}-seed{seed}"
+
+    @property
+    def measured(self) -> tuple[int, ...]:
+        """Steps at which clips are made."""
+        return (*self.preset.snapshots[-(MEASURED - 1) :], self.preset.steps)
+
+
+def _train(plan: Plan, name: str, seed: int) -> None:
+    """One training, in a process of its own, on one thread; goes on where it was stopped."""
+    torch.set_num_threads(1)
+    folder = plan.folder(name, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    preset = replace(plan.preset, seed=seed)
+    ref, codes = codec_ref(plan.codec), codebook_of(plan.codec)
+    train_lm(plan.corpus, folder, ARCHITECTURES[name], preset, ref, codes)
+
+
+def _make_clips(
+    folder: Path, codec: Codec, encoder: TextEncoder, asked: Sequence[Asked]
+) -> list[np.ndarray]:
+    """A clip `[T]` at 24 kHz for every prompt; clip i has seed i in every run."""
+    model, _ = load_language_model(str(folder))
+    requests = [
+        GenerationRequest(one.prompt.text, duration_s=CLIP_S, seed=i) for i, one in enumerate(asked)
+    ]
+    made = []
+    for start in range(0, len(requests), BATCH):
+        frames = list(generate(model, encoder, requests[start : start + BATCH]))
+        for tokens in torch.stack(frames, dim=-1):
+            (wave,) = codec.decode(tokens[None, None])
+            made.append(resample(wave, SAMPLE_RATE).samples[0].numpy())
+    return made
+
+
+def _measure(plan: Plan, name: str, seed: int, scorer_name: str) -> None:
+    """Adherence, alignment and KAD of a run's snapshots, each written once it is known."""
+    torch.set_num_threads(1)
+    folder = plan.folder(name, seed)
+    path = folder / CLIP_FILE
+    found: dict[str, Any] = read_json(path) if path.exists() else {}
+    asked = make_asked(list(read_bench(plan.bench)))[: plan.clips]
+    codec, encoder = Codec.load(plan.codec, codec_ref(plan.codec)), TextEncoder.load(MINILM)
+    tagger, scorer = load_tagger(), load_scorer(scorer_name)
+    reference = np.load(plan.out / REFERENCE)
+    for step in plan.measured:
+        if str(step) in found:
+            continue
+        last = step == plan.preset.steps
+        clips = _make_clips(
+            folder if last else folder / "snapshots" / str(step), codec, encoder, asked
+        )
+        found[str(step)] = _figures(asked, clips, tagger, scorer, reference)
+        write_json(path, found)
+
+
+def _figures(
+    asked: Sequence[Asked], clips: list[np.ndarray], tagger: Any, scorer: Scorer, real: np.ndarray
+) -> dict[str, float]:
+    heard = [tagger.listen(clip) for clip in clips]
+    tags = np.stack([found.mean(0) for _, found in heard])
+    labels = tagger.config.labels
+    fits = adherence(asked, listen(clips, tags, labels), labels)
+    text = scorer.embed_prompts([one.prompt.text for one in asked])
+    waves = [Waveform(torch.from_numpy(clip)[None], SAMPLE_RATE) for clip in clips]
+    audio = torch.stack([scorer.embed_wave(wave) for wave in waves])
+    return {
+        "instruments": float(np.nanmean(fits["instruments"])),
+        "drums": float(np.nanmean(fits["drums"])),
+        "alignment": float((audio * text).sum(-1).mean()),
+        "kad": kernel_distance(np.concatenate([vectors for vectors, _ in heard]), real),
+    }
+
+
+def _write_reference(plan: Plan) -> None:
+    """Embeddings `[W, E]` of the middles of the benchmark's pieces, which KAD compares with."""
+    if (plan.out / REFERENCE).exists():
+        return
+    pieces, tagger = {item.id: item for item in read_bench(plan.bench)}, load_tagger()
+    vectors = []
+    for one in make_asked(list(pieces.values()))[: plan.clips]:
+        start = round(one.start_s * SAMPLE_RATE)
+        sound = pieces[one.piece_id].render(SAMPLE_RATE)[start : start + 10 * SAMPLE_RATE]
+        vectors.append(tagger.listen(sound)[0])
+    np.save(plan.out / REFERENCE, np.concatenate(vectors))
+
+
+def _history(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def read_runs(plan: Plan, seeds: int) -> dict[str, list[dict[str, Any]]]:
+    """For every architecture, what each seed gave: `history`, and figures by measured step."""
+    found = {}
+    for name in COMPARED:
+        folders = [plan.folder(name, seed) for seed in range(seeds)]
+        found[name] = [
+            {"history": _history(folder), "clips": read_json(folder / CLIP_FILE)}
+            for folder in folders
+        ]
+    return found
+
+
+def _value(run: dict[str, Any], key: str, step: int) -> float:
+    """A figure of a run at a step."""
+    if key != "valid":
+        return float(run["clips"][str(step)][key])
+    return float(next(row["valid"] for row in run["history"] if row["step"] == step))
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean with its 95 % interval over seeds (Student's t)."""
+    mean = float(np.mean(values))
+    if np.ptp(values) == 0:
+        return mean, mean, mean
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return mean, float(low), float(high)
+
+
+def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """Mean difference of held-out loss over all validations of two runs with the same batches."""
+    return float(
+        np.mean(
+            [
+                a["valid"] - b["valid"]
+                for a, b in zip(ours["history"], theirs["history"], strict=True)
+            ]
+        )
+    )
+
+
+def verdict(low: float, high: float, more_is_better: bool) -> str:
+    """Whether a difference, ours minus theirs, is in our favour by its interval."""
+    if low <= 0 <= high:
+        return "undecided"
+    return "held" if (low > 0) == more_is_better else "not held"
+
+
+def summary(
+    runs: dict[str, list[dict[str, Any]]], measured: Sequence[int]
+) -> tuple[list[Row], list[str]]:
+    """Report rows of every architecture at every measured step, and a verdict on each claim.
+
+    Intervals are over seeds; differences pair runs of one seed, which saw the same batches.
+    """
+    rows, notes = list[Row](), list[str]()
+    for key, (what, _) in MEASURES.items():
+        for step in measured:
+            for name, own in runs.items():
+                values = [_value(run, key, step) for run in own]
+                rows.append(row_of(f"{what}, step {step}", name, *_interval(values), len(values)))
+    last = measured[-1]
+    for conditioning in ("prefix", "cross"):
+        ours, theirs = runs[f"{OURS}-{conditioning}"], runs[f"{THEIRS}-{conditioning}"]
+        claims = [("converges faster", "valid", "held-out loss, mean over the training")]
+        claims += [("ends closer to the ground truth", key, MEASURES[key][0]) for key in MEASURES]
+        for i, (claim, key, what) in enumerate(claims):
+            pairs = [
+                _gap(a, b) if i == 0 else _value(a, key, last) - _value(b, key, last)
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+            mean, low, high = _interval(pairs)
+            found = verdict(low, high, MEASURES[key][1])
+            notes.append(
+                f"SiMBA {claim} than the Transformer ({conditioning}, by {what}): **{found}**. "
+                f"SiMBA minus Transformer is {mean:+.3g} ({low:+.3g} to {high:+.3g}, "
+                f"{len(pairs)} seeds)."
+            )
+    return rows, notes
+
+
+def draw(runs: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """Held-out loss against steps, FLOPs and, apart, seconds: mean and range over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    axes_of = {
+        "step": "training step",
+        "flops": "training FLOPs",
+        "seconds": "seconds on this machine (says nothing of other hardware)",
+    }
+    figure, grid = pyplot.subplots(1, 3, figsize=(15, 4.5), dpi=90, sharey=True)
+    for axes, (key, label) in zip(grid, axes_of.items(), strict=True):
+        for name, own in runs.items():
+            across = np.mean([[row[key] for row in run["history"]] for run in own], axis=0)
+            losses = np.array([[row["valid"] for row in run["history"]] for run in own])
+            style = "--" if name.endswith("cross") else "-"
+            (line,) = axes.plot(across, losses.mean(0), style, label=name)
+            axes.fill_between(
+                across, losses.min(0), losses.max(0), alpha=0.2, color=line.get_color()
+            )
+        axes.set(xlabel=label, xscale="log" if key == "flops" else "linear")
+        axes.grid(alpha=0.3)
+    grid[0].set_ylabel("held-out loss (nats a token)")
+    grid[0].legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def run_convergence(
+    plan: Plan, seeds: int, workers: int, scorer: str
+) -> tuple[list[Row], list[str], dict[str, list[dict[str, Any]]]]:
+    """Train and measure what is missing, then sum it up.
+
+    Returns:
+        Report rows, verdicts, and every run's figures.
+
+    Raises:
+        RequestError: If there are too few seeds for an interval, or too few snapshots.
+    """
+    if seeds < 2:
+        raise RequestError("An interval over seeds needs at least 2 of them; 3 or more are wanted.")
+    if len(plan.measured) < MEASURED:
+        raise RequestError(f"The preset needs {MEASURED - 1} snapshots before its last step.")
+    jobs = [(name, seed) for seed in range(seeds) for name in COMPARED]
+    plan.out.mkdir(parents=True, exist_ok=True)
+    _write_reference(plan)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for what, work in (
+            ("trainings", [(_train, job) for job in jobs]),
+            ("measurements", [(_measure, (*job, scorer)) for job in jobs]),
+        ):
+            waiting = [pool.submit(function, plan, *job) for function, job in work]
+            for job in tqdm(waiting, desc=what, unit="run", disable=None):
+                job.result()
+    runs = read_runs(plan, seeds)
+    return *summary(runs, plan.measured), runs
