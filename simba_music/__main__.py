@@ -69,6 +69,34 @@ def _gallery(args: argparse.Namespace) -> None:
     write_gallery(pipeline, [prompt.text for prompt in found], args.duration, args.out)
 
 
+def _study(args: argparse.Namespace) -> None:
+    from simba_music import study
+
+    if args.action == "render":
+        config = study.read_study(args.file)
+        pipeline = _pipeline(args) if config.prompts else None
+        count = study.render_study(pipeline, args.file, args.dir)
+        print(f"{count} pairs. Serve them with: simba-music study serve {args.dir}")
+        return
+    opened = study.open_study(args.dir)
+    if args.action == "serve":
+        os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+        from simba_music.ui.app import launch_study
+
+        launch_study(opened, port=args.port, share=args.share)
+        return
+    from simba_music import study_data
+
+    if args.action == "report":
+        print(study_data.study_report(opened), end="")
+        return
+    study_data.export(opened, args.out)
+    if args.hub:
+        from simba_music.publish import push_dataset
+
+        print(push_dataset(args.out, args.hub, private=not args.public))
+
+
 def _hub(args: argparse.Namespace) -> None:
     if args.action == "push":
         from simba_music.publish import push
@@ -204,6 +232,18 @@ def _search(args: argparse.Namespace) -> None:
     search_report(args.out, args.bench, args.pieces)
 
 
+def _steps(args: argparse.Namespace) -> None:
+    from simba_music.text_encoder import TextEncoder
+    from simba_music.training.prompt_files import read_prompts
+    from simba_music.training.step_clips import write_step_clips
+    from simba_music.training.tokens import MINILM
+
+    count = TextEncoder.load(MINILM).count_tokens
+    found, _ = read_prompts(args.prompts, count, MINILM.max_tokens, args.limit)
+    runs = {"simba": args.simba, "transformer": args.transformer}
+    write_step_clips(runs, [prompt.text for prompt in found], args.duration, args.out)
+
+
 def _experiment(args: argparse.Namespace) -> None:
     from simba_music.training import convergence, lm_preset
     from simba_music.training.report import update_report
@@ -276,11 +316,13 @@ def main(argv: list[str] | None = None) -> int:
         "generate": _generate,
         "app": _app,
         "gallery": _gallery,
+        "study": _study,
         "hub": _hub,
         "corpus": _corpus,
         "train": _train,
         "search": _search,
         "sizes": _sizes,
+        "steps": _steps,
         "experiment": _experiment,
         "evaluate": _evaluate,
         "report": _report,

@@ -189,6 +189,12 @@ class Database:
         with self.session() as session:
             return session.scalar(wanted) or 0
 
+    def listeners(self, study: str) -> list[Listener]:
+        """Who has joined a study, the first first."""
+        wanted = select(Listener).where(Listener.study == study)
+        with self.session() as session:
+            return list(session.scalars(wanted.order_by(Listener.created, Listener.id)))
+
     def local_listeners(self) -> set[str]:
         """Names of the listeners at the host's own machine."""
         with self.session() as session:

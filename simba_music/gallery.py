@@ -60,7 +60,7 @@ def write_gallery(
     for i, request in enumerate(requests):
         pair = {slot: clips[slot][i] for slot in SLOTS}
         sides = {
-            slot: about(clip) | {"ids": _packed(clip.tokens[0].numpy())}
+            slot: about(clip) | {"ids": packed(clip.tokens[0].numpy())}
             for slot, clip in pair.items()
         }
         items.append(
@@ -75,8 +75,14 @@ def write_gallery(
     write_json(path, {"schema": SCHEMA, "items": items})
 
 
-def _packed(ids: np.ndarray) -> str:
+def packed(ids: np.ndarray) -> str:
+    """Token ids `[S]` as base64 of little-endian 16-bit words."""
     return b64encode(ids.astype("<u2").tobytes()).decode()
+
+
+def unpacked(text: str) -> np.ndarray:
+    """Token ids `[S]` of `packed`."""
+    return np.frombuffer(b64decode(text), "<u2").astype(np.int64)
 
 
 def _decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: float) -> Side:
@@ -88,8 +94,7 @@ def _decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: 
     codec = codecs.get(side["codec"]["sha256"])
     if codec is None:
         raise CheckpointError("its tokens belong to a codec that is not loaded")
-    ids = np.frombuffer(b64decode(side["ids"]), "<u2").astype(np.int64)
-    wave = codec.decode(torch.from_numpy(ids)[None, None])[0]
+    wave = codec.decode(torch.from_numpy(unpacked(side["ids"]))[None, None])[0]
     known = {key: value for key, value in side.items() if key != "ids"}
     return Side(audio.fit(wave, duration_s), known)
 

@@ -45,10 +45,20 @@ class ListeningTest:
         self._names = URLSafeTimedSerializer(secret, salt="listener")
         self._offers = URLSafeTimedSerializer(secret, salt="battle")
 
-    def new_listener(self, local: bool, consent: str | None = None) -> str:
-        """A signed name for the browser to keep."""
+    def new_listener(
+        self,
+        local: bool,
+        consent: str | None = None,
+        study: str | None = None,
+        checks: dict[str, Any] | None = None,
+    ) -> str:
+        """A signed name for the browser to keep; `checks` were made before the first trial."""
         name = new_id()
-        self.database.add(Listener(id=name, created=now(), local=local, consent=consent))
+        self.database.add(
+            Listener(
+                id=name, created=now(), local=local, consent=consent, study=study, checks=checks
+            )
+        )
         return self._names.dumps(name)
 
     def listener(self, signed: str) -> str:
@@ -164,11 +174,12 @@ class ListeningTest:
         kind: Kind = "normal",
         place: int = 0,
         flipped: bool | None = None,
+        first: str | None = None,
     ) -> dict[str, Any]:
         """A new trial: everything that the browser gets before the vote, in one piece.
 
         Sides and the one to play first are drawn by the system's random source, unless `flipped`
-        is given by a study that balances them.
+        or `first` is given by a study that balances them.
         """
         flipped = bool(secrets.randbits(1)) if flipped is None else flipped
         trial = Trial(
@@ -177,7 +188,7 @@ class ListeningTest:
             listener_id=listener,
             created=now(),
             flipped=flipped,
-            first=secrets.choice("AB"),
+            first=first or secrets.choice("AB"),
             kind=kind,
             place=place,
         )
@@ -256,7 +267,9 @@ class ListeningTest:
         if trial.kind != "normal":
             return {"status": "excluded", "reasons": [trial.kind]}
         since = now() - timedelta(seconds=BUSY_S)
-        if self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
+        # A study has its own number of trials, and each must be heard.
+        free = trial.battle.origin == "study"
+        if not free and self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
             reason = f"more than {BUSY_VOTES} votes in {BUSY_S // 60} minutes"
             return {"status": "pending", "reasons": [reason]}
         return {"status": "counted", "reasons": []}
@@ -274,9 +287,11 @@ class ListeningTest:
         """Which side was which, once the vote can no longer be undone.
 
         Raises:
-            VoteError: If there is no vote yet, or it can still be undone.
+            VoteError: If there is no vote yet, or it can still be undone, or it is a study's.
         """
         trial = self._trial(ticket)
+        if trial.battle.origin == "study":
+            raise VoteError("A study does not tell which side was which.")
         vote = self.database.vote_of(trial.id)
         if vote is None:
             raise VoteError("Vote first; then you see which was which.")

@@ -62,10 +62,31 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     gallery.add_argument("--duration", type=float, default=10.0, help="seconds a clip")
     _settings(gallery)
 
+    _study(commands)
     _hub(commands)
     _corpus(commands)
     _training(commands)
     return parser
+
+
+def _study(commands: Any) -> None:
+    """Options of listening studies."""
+    study = commands.add_parser("study", help="a listening study: render, serve, report, export")
+    actions = study.add_subparsers(dest="action", required=True)
+    render = actions.add_parser("render", help="write the pairs of a study file")
+    render.add_argument("file", type=Path, metavar="STUDY.yaml")
+    render.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
+    _settings(render)
+    serve = actions.add_parser("serve", help="the study's page, and nothing else")
+    serve.add_argument("--port", type=int)
+    serve.add_argument("--share", action="store_true")
+    report = actions.add_parser("report", help="what the votes say so far, as Markdown")
+    export = actions.add_parser("export", help="votes and listeners as CSV, with a dataset card")
+    export.add_argument("--out", type=Path, required=True)
+    export.add_argument("--hub", metavar="org/name", help="also to this dataset on the Hub")
+    export.add_argument("--public", action="store_true", help="a new dataset is seen by everyone")
+    for made in (serve, report, export):
+        made.add_argument("dir", type=Path, metavar="DIR")
 
 
 def _hub(commands: Any) -> None:
@@ -163,6 +184,14 @@ def _training(commands: Any) -> None:
     search.add_argument("--pieces", type=int, default=60, help="of the benchmark, to measure on")
     search.add_argument("--device", default="cpu")
     search.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+
+    steps = commands.add_parser("steps", help="clips of two trainings' snapshots, as tokens")
+    steps.add_argument("prompts", type=Path, metavar="FILE", help="CSV (prompt) or lines")
+    steps.add_argument("--simba", type=Path, required=True, metavar="RUN", help="a train lm --out")
+    steps.add_argument("--transformer", type=Path, required=True, metavar="RUN")
+    steps.add_argument("--duration", type=float, default=10.0, help="seconds a clip")
+    steps.add_argument("--limit", type=int, default=12, help="prompts")
+    steps.add_argument("--out", type=Path, default=Path("checkpoints/steps.json"))
 
     experiment = commands.add_parser("experiment", help="compare architectures, seed by seed")
     experiment.add_argument("what", choices=("convergence",))

@@ -80,6 +80,34 @@ def push(source: str, repository: str, private: bool = False) -> str:
     return f"{repository}@{done.oid}"
 
 
+def push_dataset(folder: Path, repository: str, private: bool = True) -> str:
+    """Create or update a dataset on the Hub with the files of a folder.
+
+    Args:
+        folder: with its README.
+        repository: org/name.
+        private: whether a new dataset is hidden from others.
+
+    Returns:
+        Address of the dataset at its commit.
+
+    Raises:
+        CheckpointError: If the Hub refuses.
+    """
+    try:
+        api = HfApi()
+        api.create_repo(repository, private=private, exist_ok=True, repo_type="dataset")
+        done: Any = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            repo_type="dataset",
+            commit_message="votes, by simba-music",
+        )
+    except Exception as error:
+        raise refused(repository, error) from error
+    return f"{constants.ENDPOINT}/datasets/{repository}/tree/{done.oid}"
+
+
 def refused(repository: str, error: Exception) -> CheckpointError:
     """Why an upload failed, and what to do next."""
     status = getattr(getattr(error, "response", None), "status_code", None)

@@ -35,7 +35,8 @@ def outcome_of(vote: Vote) -> Outcome:
     return Outcome(at["A"], at["B"], vote.preference, vote.trial.battle.origin)
 
 
-def _share(e: Estimate) -> str:
+def share_text(e: Estimate) -> str:
+    """A share in per cent with its interval and number."""
     if not e.n:
         return "no votes"
     return f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f}, n = {e.n})"
@@ -48,14 +49,14 @@ def _pair(outcomes: Sequence[Outcome], model: str, other: str) -> list[str]:
         "",
         "| measure | value (95 % interval) |",
         "|---|---|",
-        f"| preferred {model}, of decided votes | {_share(found.share)} |",
-        f"| the same, order of showing taken out | {_share(found.adjusted)} |",
-        f"| would choose A if both were alike | {_share(found.order)} |",
+        f"| preferred {model}, of decided votes | {share_text(found.share)} |",
+        f"| the same, order of showing taken out | {share_text(found.adjusted)} |",
+        f"| would choose A if both were alike | {share_text(found.order)} |",
         f"| sign test | p = {found.p_value:.3g} |",
         f"| alike / both bad | {found.ties} / {found.both_bad} |",
     ]
     for stratum, share in by_stratum(outcomes, model, other).items():
-        lines.append(f"| preferred {model}, {stratum} prompts | {_share(share)} |")
+        lines.append(f"| preferred {model}, {stratum} prompts | {share_text(share)} |")
     if found.needed:
         lines += ["", NOT_ENOUGH.format(needed=found.needed)]
     return [*lines, ""]

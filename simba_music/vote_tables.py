@@ -53,6 +53,8 @@ class Listener(Base):
     created: Mapped[datetime] = mapped_column(UTCTime)
     local: Mapped[bool] = mapped_column(Boolean)  # on the host's own machine: never pooled
     consent: Mapped[str | None] = mapped_column(Text)  # the words agreed to
+    study: Mapped[str | None] = mapped_column(String(64))
+    checks: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # headphones, volume
 
 
 class Battle(Base):

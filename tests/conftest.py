@@ -207,6 +207,28 @@ def test(base, tmp_path):
     return ListeningTest(base, tmp_path / "clips", "a secret of the tests")
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the blind test that is set forward instead of waiting."""
+    from datetime import timedelta
+
+    from simba_music import database, listening_test, vote_tables
+
+    ahead = [0.0]
+    real = vote_tables.now
+
+    def now():
+        return real() + timedelta(seconds=ahead[0])
+
+    monkeypatch.setattr(database, "now", now)
+    monkeypatch.setattr(listening_test, "now", now)
+
+    def forward(seconds):
+        ahead[0] += seconds
+
+    return forward
+
+
 @pytest.fixture(scope="module")
 def address():
     """The app on the bundled checkpoints, for the browser tests of a module."""
@@ -244,15 +266,19 @@ def hub(tmp_path, monkeypatch):
 
 
 @contextmanager
-def serving(*options, python=sys.executable, app=APP, environment=None):
-    """The app in a process of its own, as `make app` starts it; gives its address."""
+def serving(*options, python=sys.executable, app=APP, environment=None, command=()):
+    """The app in a process of its own, as `make app` starts it; gives its address.
+
+    `command` is another command of `simba-music` that serves a page.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [str(python), str(app), "--port", port, *map(str, options)]
+    start = ["-m", "simba_music", *command] if command else [app]
+    line = [str(part) for part in (python, *start, "--port", port, *options)]
     data = tempfile.mkdtemp(prefix="simba-music-data-")
     environment = os.environ | {"SIMBA_MUSIC_DATA": data} | (environment or {})
-    server = subprocess.Popen(command, cwd=app.parent, env=environment)
+    server = subprocess.Popen(line, cwd=app.parent, env=environment)
     try:
         for _ in range(360):
             assert server.poll() is None, "the app ended before it served a page"

@@ -25,7 +25,7 @@ FILES = {
 }
 
 LARGE = (".safetensors", ".png", ".wav")
-REPO = r"(?P<kind>models|spaces)/(?P<repo>[\w.-]+/[\w.-]+)"
+REPO = r"(?P<kind>models|spaces|datasets)/(?P<repo>[\w.-]+/[\w.-]+)"
 
 
 @dataclass

@@ -28,7 +28,7 @@ def test_a_pair_sounds_as_the_models_wrote_it(test, pipeline, written):
     request = pipeline.validate(prompt=item["prompt"], seed=item["seed"], duration_s=2.0)
     for slot in ("left", "right"):
         (clip,) = pipeline.generate_batch([request], slot)
-        assert gallery._packed(clip.tokens[0].numpy()) == item["sides"][slot]["ids"]
+        assert gallery.packed(clip.tokens[0].numpy()) == item["sides"][slot]["ids"]
 
 
 def test_a_gallery_of_another_codec_is_left_out(test, pipeline, written, tmp_path, caplog):

@@ -2,14 +2,13 @@
 
 import base64
 import io
-from datetime import timedelta
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from simba_music import database, listening_test, vote_tables
+from simba_music import listening_test
 from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.ballot import VoteError, merge, seconds
 from simba_music.files import load_secret
@@ -21,24 +20,6 @@ RATE = 24_000
 def tone(seconds=8.0, level=0.1, pitch=220.0, rate=RATE):
     t = torch.arange(round(seconds * rate)) / rate
     return Waveform(level * torch.sin(2 * torch.pi * pitch * t)[None], rate)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """A clock that is set forward instead of waiting."""
-    ahead = [0.0]
-    real = vote_tables.now
-
-    def now():
-        return real() + timedelta(seconds=ahead[0])
-
-    monkeypatch.setattr(database, "now", now)
-    monkeypatch.setattr(listening_test, "now", now)
-
-    def forward(seconds):
-        ahead[0] += seconds
-
-    return forward
 
 
 def battle(test, **changes):

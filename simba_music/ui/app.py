@@ -11,7 +11,9 @@ from simba_music.gallery import open_gallery
 from simba_music.hub.fetch import data_folder
 from simba_music.listening_test import ListeningTest
 from simba_music.pipeline import Pipeline
+from simba_music.study import Study
 from simba_music.ui import ab_player, blind, compare, results, votes
+from simba_music.ui import study as study_page
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -28,7 +30,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
-CSS += ab_player.STYLE + blind.STYLE
+CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each write
@@ -71,7 +73,15 @@ def build(pipeline: Pipeline, test: ListeningTest) -> gr.Blocks:
 
 def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> None:
     """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME."""
-    page = build(pipeline, open_test(pipeline))
+    _serve(build(pipeline, open_test(pipeline)), port, share)
+
+
+def launch_study(study: Study, port: int | None = None, share: bool = False) -> None:
+    """Serve the page of a study until stopped."""
+    _serve(study_page.build(study), port, share)
+
+
+def _serve(page: gr.Blocks, port: int | None, share: bool) -> None:
     page.queue(max_size=20)
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,32 +86,40 @@ class PairMaker:
         return self.test.offer(made)
 
 
+def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dict[str, Any]:
+    """What `work` makes of a question; an error becomes an answer that says what to do."""
+    try:
+        if not isinstance(data, dict):
+            raise VoteError("A question to this page is an object with named fields.")
+        return work(data)
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception:
+        logger.exception("a question of the page failed")
+        return {"error": "This failed on the server, which has noted why. Try again."}
+
+
+def text_field(data: dict[str, Any], name: str) -> str:
+    """A field of a question.
+
+    Raises:
+        VoteError: If it is missing, or not a text.
+    """
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise VoteError(f"{name} is missing. Reload the page.")
+    return value
+
+
 def answers(test: ListeningTest) -> list[Any]:
     """What the page may ask: each takes one dict and answers with one, errors included."""
 
-    def answer(work: Any, data: Any) -> dict[str, Any]:
-        try:
-            if not isinstance(data, dict):
-                raise VoteError("A question to this page is an object with named fields.")
-            return work(data)
-        except UserError as error:
-            return {"error": str(error)}
-        except Exception:
-            logger.exception("a question of the blind test failed")
-            return {"error": "This failed on the server, which has noted why. Try again."}
-
-    def field(data: dict[str, Any], name: str) -> str:
-        value = data.get(name)
-        if not isinstance(value, str):
-            raise VoteError(f"{name} is missing. Reload the page.")
-        return value
-
     def listener_of(data: dict[str, Any]) -> str:
-        return test.listener(field(data, "listener"))
+        return test.listener(text_field(data, "listener"))
 
     def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
         try:
-            signed = field(data, "listener")
+            signed = text_field(data, "listener")
             name = test.listener(signed)
         except VoteError:
             signed = test.new_listener(local)
@@ -119,30 +127,30 @@ def answers(test: ListeningTest) -> list[Any]:
         return {"listener": signed, "unheard": len(test.unheard(name))}
 
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
-        return answer(lambda d: welcome(d, is_local(request)), data)
+        return answered(lambda d: welcome(d, is_local(request)), data)
 
     def next_pair(data: Any) -> dict[str, Any]:
-        return answer(lambda d: test.next_pair(listener_of(d)), data)
+        return answered(lambda d: test.next_pair(listener_of(d)), data)
 
     def show_pair(data: Any) -> dict[str, Any]:
-        return answer(lambda d: test.show_offered(field(d, "battle"), listener_of(d)), data)
+        return answered(lambda d: test.show_offered(text_field(d, "battle"), listener_of(d)), data)
 
     def vote(data: Any) -> dict[str, Any]:
         def keep(raw: dict[str, Any]) -> dict[str, Any]:
             test.vote(raw)
             return {"undo_s": UNDO_S}
 
-        return answer(keep, data)
+        return answered(keep, data)
 
     def undo(data: Any) -> dict[str, Any]:
         def take_back(d: dict[str, Any]) -> dict[str, Any]:
-            test.undo(field(d, "ticket"))
+            test.undo(text_field(d, "ticket"))
             return {"undone": True}
 
-        return answer(take_back, data)
+        return answered(take_back, data)
 
     def reveal(data: Any) -> dict[str, Any]:
-        return answer(lambda d: test.reveal(field(d, "ticket")), data)
+        return answered(lambda d: test.reveal(text_field(d, "ticket")), data)
 
     return [hello, next_pair, show_pair, vote, undo, reveal]
 

@@ -1,0 +1,67 @@
+"""Training-step clips: what each model wrote for the same prompts as its training went on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simba_music.checkpoint import WEIGHTS, load_language_model
+from simba_music.errors import RequestError
+from simba_music.files import read_json, sha256, write_json
+from simba_music.gallery import packed
+from simba_music.generation import generate
+from simba_music.request import GenerationRequest
+from simba_music.text_encoder import TextEncoder
+
+SCHEMA = 1
+CHOSEN = 4  # training steps, the last of them the end
+
+
+def _stages(run: Path) -> list[tuple[int, Path]]:
+    """(step, checkpoint) of a training run's snapshots and of its end."""
+    end = int(read_json(run / "training.json")["steps"])
+    found = sorted((int(p.name), p) for p in (run / "snapshots").glob("*") if p.is_dir())
+    return [*found[-(CHOSEN - 1) :], (end, run)]
+
+
+def write_step_clips(
+    runs: dict[str, Path], prompts: Sequence[str], duration_s: float, path: Path
+) -> None:
+    """Let every snapshot of some training runs write every prompt, with seed i for prompt i.
+
+    Keeps tokens, not sound: `models[name][k]` has `step`, `sha256` of the weights, and `ids`, a
+    clip a prompt as `gallery.packed` writes it. They belong to the codec `codec_sha256`.
+
+    Raises:
+        RequestError: If the runs have other steps, or another codec, than each other.
+    """
+    stages = {name: _stages(run) for name, run in runs.items()}
+    if len({tuple(step for step, _ in found) for found in stages.values()}) != 1:
+        steps = {name: [step for step, _ in found] for name, found in stages.items()}
+        raise RequestError(f"The runs have snapshots at other steps than each other: {steps}.")
+    requests = [
+        GenerationRequest(text, duration_s=duration_s, seed=i) for i, text in enumerate(prompts)
+    ]
+    codecs, models = set[str | None](), dict[str, list[dict[str, Any]]]()
+    for name, found in stages.items():
+        models[name] = []
+        for step, folder in found:
+            model, _ = load_language_model(str(folder))
+            encoder = TextEncoder.load(model.config.text_encoder)
+            tokens = torch.stack(list(generate(model, encoder, requests)), dim=-1)
+            codecs.add(model.config.codec.sha256)
+            entry = {"step": step, "sha256": sha256(folder / WEIGHTS)}
+            models[name].append(entry | {"ids": [packed(row.numpy()) for row in tokens]})
+    if len(codecs) != 1:
+        raise RequestError("The runs were trained on different codecs.")
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            "codec_sha256": codecs.pop(),
+            "duration_s": duration_s,
+            "prompts": list(prompts),
+            "models": models,
+        },
+    )

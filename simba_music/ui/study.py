@@ -1,0 +1,89 @@
+"""Study page: one study and nothing else, from consent to the thank-you code."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from simba_music.ballot import VoteError
+from simba_music.listening_test import UNDO_S
+from simba_music.study import Study
+from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field
+
+STUDY_JS = Path(__file__).with_suffix(".js").read_text()
+MOUNT_JS = """
+window.studyPage = new StudyPage(element.querySelector(".bt-root"), server);
+"""
+STYLE = """
+.st-panel { margin: 10px 0; }
+.st-text { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 70ch; margin-bottom: 10px; }
+"""
+KEPT = """
+**What is kept:** that you agreed, the result of the headphone check, your answers, which seconds
+you heard, when, and a random name that your browser keeps. No address, no account.
+"""
+CHECKS = {"headphones": ("passed", "failed", "skipped"), "volume": ("set",)}
+
+
+def answers(study: Study) -> list[Any]:
+    """What the page may ask: each takes one dict and answers with one, errors included."""
+    config = study.config
+
+    def progress_of(data: dict[str, Any]) -> dict[str, Any]:
+        return study.progress(study.listener(text_field(data, "listener")).id)
+
+    def about(data: Any) -> dict[str, Any]:
+        told = config.model_dump(include={"name", "consent", "headphones", "thanks"})
+        return answered(lambda d: told, data)
+
+    def progress(data: Any) -> dict[str, Any]:
+        return answered(progress_of, data)
+
+    def join(data: Any, request: gr.Request) -> dict[str, Any]:
+        def enter(d: dict[str, Any]) -> dict[str, Any]:
+            checks = d.get("checks")
+            if not isinstance(checks, dict) or any(
+                value not in CHECKS.get(name, ()) for name, value in checks.items()
+            ):
+                raise VoteError(f"checks may say {CHECKS}. Reload the page.")
+            signed = study.join(is_local(request), checks)
+            return {"listener": signed, "progress": progress_of({"listener": signed})}
+
+        return answered(enter, data)
+
+    def next_trial(data: Any) -> dict[str, Any]:
+        def show(d: dict[str, Any]) -> dict[str, Any]:
+            return study.next_trial(study.listener(text_field(d, "listener")).id)
+
+        return answered(show, data)
+
+    def vote(data: Any) -> dict[str, Any]:
+        def keep(raw: dict[str, Any]) -> dict[str, Any]:
+            study.test.vote(raw)
+            return {"undo_s": UNDO_S}
+
+        return answered(keep, data)
+
+    def undo(data: Any) -> dict[str, Any]:
+        def take_back(d: dict[str, Any]) -> dict[str, Any]:
+            study.test.undo(text_field(d, "ticket"))
+            return {"undone": True}
+
+        return answered(take_back, data)
+
+    return [about, progress, join, next_trial, vote, undo]
+
+
+def build(study: Study) -> gr.Blocks:
+    """The whole page."""
+    with gr.Blocks(title=study.config.title) as page:
+        gr.Markdown(f"# {study.config.title}")
+        gr.HTML(
+            '<div class="bt-root"></div>',
+            js_on_load=PLAYER_JS + BLIND_JS + STUDY_JS + MOUNT_JS,
+            server_functions=answers(study),
+            elem_id="study",
+        )
+        gr.Markdown(KEPT)
+    return page

@@ -1,0 +1,121 @@
+"""A listener's whole study in headless Chromium, by keyboard, with a reload in its middle."""
+
+import time
+
+import pytest
+import yaml
+from browser import WIDTHS, shoot, visit, wait
+from conftest import serving
+from test_browser_blind import first, press
+from test_listening import tone
+
+from simba_music import audio
+from simba_music.study import render_study
+
+pytestmark = pytest.mark.browser
+
+STUDY = {
+    "name": "browser",
+    "title": "Which tone is lower?",
+    "consent": "I take part of my own will.\nI can stop at any time.",
+    "trials": 4,
+    "repeats": 1,
+    "catches": 1,
+    "headphones": "required",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("study")
+    pairs = []
+    for i in range(5):
+        for side, pitch in (("left", 220 + 20 * i), ("right", 330 + 20 * i)):
+            audio.write(made / f"{side}{i}.wav", tone(5.0, 0.1, pitch))
+        pairs.append({"prompt": f"Tone {i}", "left": f"left{i}.wav", "right": f"right{i}.wav"})
+    (made / "study.yaml").write_text(yaml.safe_dump(STUDY | {"pairs": pairs}))
+    render_study(None, made / "study.yaml", made / "out")
+    return made / "out"
+
+
+@pytest.fixture(scope="module")
+def address(folder):
+    with serving(command=("study", "serve", folder)) as url:
+        yield url
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request, address, tmp_path):
+    with visit(address, request.param, tmp_path / "profile") as driver:
+        yield driver
+
+
+def panel(page):
+    return page.execute_script("return document.querySelector('.st-panel')?.innerText || ''")
+
+
+def enter(page):
+    from selenium.webdriver.common.keys import Keys
+
+    press(page, Keys.ENTER)
+
+
+def trial(page, key):
+    """Listen to both clips of the trial that is shown, then choose."""
+    wait(page, "return !document.querySelector('.ab-play').disabled")
+    page.execute_script("document.querySelector('.ab').focus()")
+    press(page, " ")
+    time.sleep(5.2)
+    press(page, "2" if first(page) == "A" else "1")
+    wait(page, "return !document.querySelector('.bt-choices[role] button').disabled", 20)
+    press(page, key)
+    wait(page, "return !document.querySelector('.bt-next').disabled || "
+         "document.querySelector('.st-panel').dataset.code")  # fmt: skip
+
+
+def answered(page, count):
+    wait(page, f"return document.querySelector('.bt-count').innerText.startsWith('{count} of 7')")
+
+
+def test_six_trials_by_keyboard_with_a_reload(page):
+    wait(page, "return document.querySelector('.st-panel button')")
+    assert "my own will" in panel(page)
+    shoot(page, "study-consent")
+    enter(page)
+    assert "Put on headphones" in panel(page)
+    enter(page)
+    for number in range(1, 7):
+        assert f"Round {number} of 6" in panel(page)
+        right = page.execute_script("return window.studyPage.answer")
+        press(page, str(right))
+    assert "volume" in panel(page)
+    page.execute_script("document.querySelectorAll('.st-panel button')[1].click()")
+    wait(page, "return document.querySelector('.st-panel').innerText.includes('for practice')")
+    enter(page)
+    for number in range(7):
+        if number == 3:  # in mid-trial
+            wait(page, "return !document.querySelector('.ab-play').disabled")
+            prompt = page.execute_script("return document.querySelector('.bt-prompt').innerText")
+            page.refresh()
+            wait(page, "return document.querySelector('.st-panel button')")
+            assert "Welcome back" in panel(page)
+            enter(page)
+            wait(page, f"return document.querySelector('.bt-prompt').innerText === '{prompt}'")
+        trial(page, "t" if number % 2 else "a")
+        answered(page, number + 1)
+        if number == 1:
+            shoot(page, "study-trial")
+            page.execute_script("document.querySelector('.bt-undo').click()")
+            wait(page, "return !document.querySelector('.bt-vote').hidden")
+            answered(page, number)
+            press(page, "b")
+            answered(page, number + 1)
+        if number < 6:
+            page.execute_script("document.querySelector('.bt-next').focus()")
+            press(page, "n")
+            wait(page, "return !document.querySelector('.bt-vote').hidden")
+    code = wait(page, "return document.querySelector('.st-panel').dataset.code")
+    assert len(code) == 10 and code in panel(page)
+    shoot(page, "study-thanks")
+    text = page.execute_script("return document.body.innerText").lower()
+    assert "left" not in text and "right" not in text
