@@ -1,7 +1,7 @@
 """Database of listening tests, SQLite or PostgreSQL; a vote is there once it is confirmed."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -9,15 +9,33 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, Integer, cast, create_engine, event, func, select
+from sqlalchemy import Engine, Integer, cast, create_engine, event, func, inspect, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from simba_music.ballot import VoteError
-from simba_music.vote_tables import Battle, Listener, Trial, Undo, Vote, now
+from simba_music.vote_tables import (
+    Base,
+    Battle,
+    Listener,
+    Trial,
+    Undo,
+    Vote,
+    as_dict,
+    from_dict,
+    now,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
+# What a mirrored line may hold, in an order in which each finds what it refers to.
+KINDS: dict[str, type[Base]] = {
+    "listener": Listener,
+    "battle": Battle,
+    "trial": Trial,
+    "vote": Vote,
+    "undo": Undo,
+}
 
 
 def default_url(data: Path) -> str:
@@ -165,7 +183,7 @@ class Database:
         with self.session() as session:
             return session.scalars(select(Vote).where(Vote.trial_id == trial)).first()
 
-    def undo(self, trial: str, listener: str, within_s: float) -> None:
+    def undo(self, trial: str, listener: str, within_s: float) -> Undo:
         """Take a vote back, so that the trial can be voted on again.
 
         Raises:
@@ -178,16 +196,42 @@ class Database:
                 raise VoteError("There is no vote of yours to undo on this pair.")
             if (now() - vote.created).total_seconds() > within_s:
                 raise VoteError(f"A vote can be undone for {within_s:g} s; this one stands.")
-            columns = (column.key for column in Vote.__table__.columns)
-            kept = {key: getattr(vote, key) for key in columns if key != "created"}
-            session.add(Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=kept))
+            undo = Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=as_dict(vote))
+            session.add(undo)
             session.delete(vote)
+        return undo
 
     def votes_since(self, listener: str, since: datetime) -> int:
         """How many votes a listener has given since then."""
         wanted = select(func.count()).where(Vote.listener_id == listener, Vote.created >= since)
         with self.session() as session:
             return session.scalar(wanted) or 0
+
+    def restore(self, lines: Iterable[dict[str, Any]]) -> int:
+        """Store what is missing of votes and undos that another machine has noted.
+
+        Args:
+            lines: each has `listener`, `battle`, `trial` and `vote`, or `undo`, as `as_dict` makes
+                them.
+
+        Returns:
+            How many votes were missing.
+        """
+        found = list(lines)
+        undone = {line["undo"]["vote_id"] for line in found if "undo" in line}
+        count = 0
+        with self.session() as session:
+            for line in found:
+                for name, kind in KINDS.items():
+                    gone = name == "vote" and line.get("vote", {}).get("id") in undone
+                    if name not in line or gone:
+                        continue
+                    row = from_dict(kind, line[name])
+                    if session.get(kind, inspect(kind).primary_key_from_instance(row)) is None:
+                        session.add(row)
+                        session.flush()
+                        count += name == "vote"
+        return count
 
     def listeners(self, study: str) -> list[Listener]:
         """Who has joined a study, the first first."""

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from simba_music import audio
+from simba_music.battle_clips import Side
 from simba_music.checkpoint import BUNDLED
 from simba_music.codec import Codec
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, write_json
-from simba_music.listening_test import ListeningTest, Side
+from simba_music.listening_test import ListeningTest
 from simba_music.pipeline import SLOTS, Clip, Pipeline
 
 logger = logging.getLogger(__name__)

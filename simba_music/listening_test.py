@@ -3,35 +3,24 @@
 import hashlib
 import hmac
 import secrets
-from base64 import b64encode
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
-from simba_music import __version__, audio
-from simba_music.audio import Waveform
+from simba_music import __version__
 from simba_music.ballot import VoteError, heard_of, needed_s, read_ballot
+from simba_music.battle_clips import Side, keep_pair, read_clip
 from simba_music.database import Database
-from simba_music.files import write_atomic
+from simba_music.vote_mirror import VoteMirror
 from simba_music.vote_tables import Battle, Listener, Trial, Vote, new_id, now
 
 Origin = Literal["gallery", "typed", "study"]
 Kind = Literal["normal", "practice", "repeat", "catch"]
-SIDES = ("left", "right")
 UNDO_S = 10.0
 TICKET_LIFE_S = 2 * 3600
 BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
-
-
-@dataclass(frozen=True)
-class Side:
-    """One clip of a battle before it is blinded: its sound and all that is known of it."""
-
-    waveform: Waveform
-    about: dict[str, Any] = field(default_factory=dict)
 
 
 class ListeningTest:
@@ -41,6 +30,7 @@ class ListeningTest:
         """Clips are kept in `folder`, by the sha256 of their bytes."""
         self.database, self.folder, self._secret = database, folder, secret
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
+        self.mirror: VoteMirror | None = None
         self._tickets = URLSafeTimedSerializer(secret, salt="trial")
         self._names = URLSafeTimedSerializer(secret, salt="listener")
         self._offers = URLSafeTimedSerializer(secret, salt="battle")
@@ -89,14 +79,7 @@ class ListeningTest:
 
         One with a `key` is kept once, however many processes add it.
         """
-        waves = audio.match_pair(sides["left"].waveform, sides["right"].waveform)
-        known = {}
-        for name, wave in zip(SIDES, waves, strict=True):
-            data = audio.wav_bytes(wave)
-            digest = hashlib.sha256(data).hexdigest()
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.folder / f"{digest}.wav", data)
-            known[name] = sides[name].about | {"audio_sha256": digest}
+        duration_s, known = keep_pair(self.folder, sides)
         battle = Battle(
             id=key or new_id(),
             created=now(),
@@ -105,7 +88,7 @@ class ListeningTest:
             origin=origin,
             study=study,
             seed=seed,
-            duration_s=waves[0].duration_s,
+            duration_s=duration_s,
             sampling=sampling,
             sides=known,
         )
@@ -197,10 +180,7 @@ class ListeningTest:
 
     def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
         """What the browser gets of a trial, at first and after a reload."""
-        clips = {
-            letter: b64encode((self.folder / f"{side['audio_sha256']}.wav").read_bytes()).decode()
-            for letter, side in trial.at(battle).items()
-        }
+        clips = {letter: read_clip(self.folder, side) for letter, side in trial.at(battle).items()}
         binding = self._binding(trial.id, trial.flipped)
         return {
             "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),
@@ -246,21 +226,23 @@ class ListeningTest:
         trial = self._trial(ballot.ticket)
         waited_s = (now() - trial.created).total_seconds()
         heard = heard_of(ballot, trial.battle.duration_s, waited_s)
-        return self.database.add_vote(
-            Vote(
-                id=new_id(),
-                trial_id=trial.id,
-                listener_id=trial.listener_id,
-                created=now(),
-                preference=ballot.preference,
-                ratings={str(s): dict(sorted(r.items())) for s, r in ballot.ratings.items() if r},
-                remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
-                heard=heard,
-                switches=ballot.switches,
-                seconds_to_vote=round(waited_s, 2),
-                **self._standing(trial),
-            )
+        vote = Vote(
+            id=new_id(),
+            trial_id=trial.id,
+            listener_id=trial.listener_id,
+            created=now(),
+            preference=ballot.preference,
+            ratings={str(s): dict(sorted(r.items())) for s, r in ballot.ratings.items() if r},
+            remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
+            heard=heard,
+            switches=ballot.switches,
+            seconds_to_vote=round(waited_s, 2),
+            **self._standing(trial),
         )
+        kept = self.database.add_vote(vote)
+        if self.mirror is not None and kept is vote:
+            self.mirror.keep(trial, vote)
+        return kept
 
     def _standing(self, trial: Trial) -> dict[str, Any]:
         """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
@@ -281,7 +263,9 @@ class ListeningTest:
             VoteError: If it is too late, or there is none.
         """
         trial = self._trial(ticket)
-        self.database.undo(trial.id, trial.listener_id, UNDO_S)
+        undone = self.database.undo(trial.id, trial.listener_id, UNDO_S)
+        if self.mirror is not None:
+            self.mirror.keep_undo(undone)
 
     def reveal(self, ticket: str) -> dict[str, Any]:
         """Which side was which, once the vote can no longer be undone.

@@ -11,7 +11,8 @@ from typing import Any
 from simba_music.ballot import DIMENSIONS, seconds
 from simba_music.files import write_atomic
 from simba_music.statistics import wilson
-from simba_music.study import Study, StudyConfig
+from simba_music.study import Study
+from simba_music.study_file import StudyConfig
 from simba_music.vote_report import pool_report, share_text, sides_at
 from simba_music.vote_tables import Listener, Vote
 

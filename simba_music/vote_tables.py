@@ -45,6 +45,18 @@ class Base(DeclarativeBase):
     """Base of all tables."""
 
 
+def as_dict(row: Base) -> dict[str, Any]:
+    """A row as JSON has it; times in ISO 8601."""
+    values = {column.key: getattr(row, column.key) for column in row.__table__.columns}
+    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in values.items()}
+
+
+def from_dict(kind: type[Base], values: dict[str, Any]) -> Base:
+    """A row of `as_dict`."""
+    times = {c.key for c in kind.__table__.columns if isinstance(c.type, UTCTime)}
+    return kind(**{k: datetime.fromisoformat(v) if k in times else v for k, v in values.items()})
+
+
 class Listener(Base):
     """Someone who votes: a random name, never an address."""
 

@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer()
         if path == "/lfs-verify":
             return self.answer(200, {})
-        pattern = r"/(?P<repo>[\w.-]+/[\w.-]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+)"
+        pattern = r"/(datasets/)?(?P<repo>[\w.-]+/[\w.-]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+)"
         if match := re.fullmatch(pattern, path):
             return self.resolve(match, fault)
         return self.refuse(404)

@@ -13,8 +13,9 @@ from conftest import serving
 from leaks import tell_apart
 
 from simba_music.audio import Waveform, loudness_lufs
+from simba_music.battle_clips import Side
 from simba_music.database import Database
-from simba_music.listening_test import ListeningTest, Side
+from simba_music.listening_test import ListeningTest
 
 TRIALS, RATE, SECONDS = 400, 24_000, 2.0
 WAV_HEADER = 44

@@ -10,7 +10,7 @@ from test_browser_blind import first, press
 from test_listening import tone
 
 from simba_music import audio
-from simba_music.study import render_study
+from simba_music.study_file import render_study
 
 pytestmark = pytest.mark.browser
 

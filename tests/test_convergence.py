@@ -9,7 +9,8 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.results import notes, table
 from simba_music.training import convergence
-from simba_music.training.convergence import COMPARED, Plan, draw, run_convergence, summary, verdict
+from simba_music.training.convergence import COMPARED, Plan, run_convergence
+from simba_music.training.convergence_report import draw, summary, verdict
 from simba_music.training.lm_preset import PRESETS
 
 STEPS = (10, 20, 30)

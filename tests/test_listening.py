@@ -11,8 +11,9 @@ import torch
 from simba_music import listening_test
 from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.ballot import VoteError, merge, seconds
+from simba_music.battle_clips import Side
 from simba_music.files import load_secret
-from simba_music.listening_test import ListeningTest, Side
+from simba_music.listening_test import ListeningTest
 
 RATE = 24_000
 

@@ -14,8 +14,9 @@ from simba_music.ballot import VoteError
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.listening_test import ListeningTest
-from simba_music.study import STUDY, Study, open_study, read_study, render_study
+from simba_music.study import Study, open_study
 from simba_music.study_data import SCHEMA, agreements, export, study_report, votes_of
+from simba_music.study_file import STUDY, read_study, render_study
 
 SECRET = "a secret of the tests"
 FIELDS = {
@@ -103,7 +104,7 @@ def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys):
 
 def test_prompts_are_rendered_once_and_go_on_where_they_stopped(pipeline, tmp_path, monkeypatch):
     path = write(tmp_path / "s.yaml", prompts=[f"piano {i}" for i in range(5)], duration_s=2.0)
-    monkeypatch.setattr("simba_music.study.BATCH", 2)
+    monkeypatch.setattr("simba_music.study_file.BATCH", 2)
     generated, whole = [], type(pipeline).generate_batch
 
     def counted(self, requests, slot):

@@ -8,12 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from simba_music.checkpoint import save_language_model
@@ -21,7 +18,8 @@ from simba_music.config import CodecRef
 from simba_music.errors import RequestError
 from simba_music.lm import MusicLM
 from simba_music.training.codec_trainer import fast_bfloat16
-from simba_music.training.lm_batches import IGNORE, Batch, Pick, batches, collate
+from simba_music.training.lm_batches import Batch, Pick, batches, collate
+from simba_music.training.lm_loss import VALID_CROPS, forward_flops, total_loss, validate
 from simba_music.training.lm_preset import Architecture, LMPreset, make_config
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import read_state, write_state
@@ -30,33 +28,7 @@ from simba_music.training.tokens import TokenCorpus
 logger = logging.getLogger(__name__)
 
 EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
-VALID_CROPS = 32
 SAVE_EVERY_S = 150.0
-
-
-def total_loss(model: Any, batch: Batch) -> Tensor:
-    """Cross-entropy in nats, summed over all targets."""
-    first = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
-    logits = model(batch.tokens, batch.text, batch.null, batch.total_s, first)
-    targets = batch.targets.flatten()
-    return F.cross_entropy(
-        logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"
-    )
-
-
-@torch.no_grad()
-def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
-    """Loss in nats a token over a fixed spread of held-out crops, with their captions."""
-    model.eval()
-    size = min(VALID_CROPS, len(corpus.crops))
-    indices = np.linspace(0, len(corpus.crops) - 1, size).astype(int)
-    summed, count = 0.0, 0
-    for group in np.array_split(indices, -(-size // 8)):
-        batch = collate(corpus, [Pick(int(i), 1) for i in group]).to(device)
-        summed += float(total_loss(model, batch))
-        count += batch.n_targets
-    model.train()
-    return summed / count
 
 
 @torch.no_grad()
@@ -79,13 +51,6 @@ def schedule(step: int, preset: LMPreset) -> float:
     """Share of the learning rate at a step: warm-up, stable, linear fall to nothing."""
     falling = (preset.steps - step) / max(1.0, preset.decay_share * preset.steps)
     return min(1.0, (step + 1) / preset.warmup_steps, falling)
-
-
-def forward_flops(model: MusicLM, batch: Batch) -> float:
-    """Multiply-adds x 2 of a forward pass, per target (matrix products only)."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        total_loss(model, batch)
-    return counter.get_total_flops() / batch.n_targets
 
 
 class LMTrainer:

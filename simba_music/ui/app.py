@@ -14,6 +14,7 @@ from simba_music.pipeline import Pipeline
 from simba_music.study import Study
 from simba_music.ui import ab_player, blind, compare, results, votes
 from simba_music.ui import study as study_page
+from simba_music.vote_mirror import open_mirror
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -23,6 +24,8 @@ CSS = """
 .card .bar { height: 8px; border-radius: 4px; background: var(--color-accent); }
 .card .note { font-size: 13px; opacity: .75; margin-top: 6px; }
 .card .score { font-size: 15px; margin-top: 6px; }
+.timeline { width: 100%; height: 36px; fill: var(--color-accent); margin-top: 6px; }
+.timeline line { stroke: var(--body-text-color); stroke-width: 1; opacity: .4; }
 .source { font-size: 12px; opacity: .75; }
 #results table { font-size: 13px; display: block; overflow-x: auto; }
 #results table { max-width: calc(100vw - 64px); }
@@ -48,7 +51,9 @@ def open_test(pipeline: Pipeline) -> ListeningTest:
     """The blind test of this machine: its database, its clips, its key, its gallery."""
     data = data_folder()
     data.mkdir(parents=True, exist_ok=True)
-    test = ListeningTest(Database(default_url(data)), data / "clips", load_secret(data))
+    database = Database(default_url(data))
+    test = ListeningTest(database, data / "clips", load_secret(data))
+    test.mirror = open_mirror(database, data)
     # The page need not wait for the gallery to be decoded, the first time.
     threading.Thread(target=open_gallery, args=(test, pipeline), daemon=True).start()
     return test

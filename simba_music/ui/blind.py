@@ -9,9 +9,10 @@ from typing import Any
 import gradio as gr
 
 from simba_music.ballot import HEARD_S, VoteError
+from simba_music.battle_clips import Side
 from simba_music.errors import UserError
 from simba_music.gallery import about, sampling_of
-from simba_music.listening_test import UNDO_S, ListeningTest, Side
+from simba_music.listening_test import UNDO_S, ListeningTest
 from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
 from simba_music.request import MAX_SEED, GenerationRequest
 from simba_music.ui.ab_player import PLAYER_JS
@@ -30,7 +31,8 @@ Two clips of the same prompt, one of each model; you are not told which is which
 vote back; then you see the models. Keys: A, B, T (alike), X (both bad), N (next).
 
 **What is kept:** your choice, ratings and remark, which seconds you heard, when, and a random name
-that your browser keeps. No address, no account. Whoever runs this page can read the votes.
+that your browser keeps. No address, no account. Whoever runs this page can read the votes, and
+may keep a copy of them on the Hugging Face Hub.
 """
 STYLE = """
 .bt-prompt { font-size: 18px; margin: 10px 0; overflow-wrap: anywhere; }

@@ -6,6 +6,8 @@ from simba_music.clap import TIMELINE_S, Score, difference
 from simba_music.hub.fetch import Downloading
 from simba_music.pipeline import Clip, Pipeline, Progress
 
+FEWEST_BARS = 2
+TIMELINE_SCALE = (-0.25, 1.0)  # cosines, the same for both sides
 BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
 
 
@@ -44,6 +46,31 @@ def download_card(event: Downloading) -> str:
     )
 
 
+def timeline(score: Score) -> str:
+    """Alignment of every window of a clip as bars on one scale, for eyes and for screen readers."""
+    values = score.timeline
+    if len(values) < FEWEST_BARS:
+        return ""
+    low, high = TIMELINE_SCALE
+    zero = 100 * high / (high - low)
+    bars = []
+    for i, value in enumerate(values):
+        height = 100 * min(high, max(low, value)) / (high - low)
+        top = zero - max(height, 0)
+        span = f"{i * TIMELINE_S:g} to {(i + 1) * TIMELINE_S:g} s: {value:.2f}"
+        bars.append(
+            f'<rect x="{i + 0.05:.2f}" width="0.9" y="{top:.1f}" height="{abs(height):.1f}">'
+            f"<title>{span}</title></rect>"
+        )
+    said = ", ".join(f"{value:.2f}" for value in values)
+    return (
+        f'<svg class="timeline" role="img" viewBox="0 0 {len(values)} 100" '
+        f'preserveAspectRatio="none" aria-label="Alignment every {TIMELINE_S:g} s: {said}">'
+        f'{"".join(bars)}<line x1="0" x2="{len(values)}" y1="{zero:.1f}" y2="{zero:.1f}"/></svg>'
+        f'<div class="note">Alignment every {TIMELINE_S:g} s</div>'
+    )
+
+
 def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     """A finished side: score, seed, speed, checkpoint, licence; and what to know of the last."""
     recipe, score = clip.recipe, clip.score
@@ -56,13 +83,14 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
             f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
             f"{score.null_prompts} mismatched prompts"
         )
+    course = timeline(score) if score else ""
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe["model"]["revision"]
     commit = f" at {revision[:8]}" if revision else ""
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
-        f'<div class="card">{heading}<div class="score">{fit}</div><div class="note">'
+        f'<div class="card">{heading}<div class="score">{fit}</div>{course}<div class="note">'
         f"Seed {recipe['request']['seed']} · {clip.waveform.duration_s:g} s made in "
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
         f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"

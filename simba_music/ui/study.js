@@ -61,6 +61,7 @@ class StudyPage extends BlindTest {
       row.append(button);
     }
     this.panel.replaceChildren(words, row);
+    this.find(".bt").classList.toggle("st-before", !this.pair);
     row.querySelector("button")?.focus();
   }
 
@@ -160,6 +161,7 @@ class StudyPage extends BlindTest {
     this.panel.replaceChildren(pair.practice ? "For practice" : "");
     this.find(".bt-next").disabled = true;
     clearTimeout(this.timer);
+    this.find(".bt").classList.remove("st-before");
     await this.present(pair);
   }
 

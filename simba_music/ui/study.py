@@ -16,12 +16,14 @@ MOUNT_JS = """
 window.studyPage = new StudyPage(element.querySelector(".bt-root"), server);
 """
 STYLE = """
+.st-before .bt-start, .st-before .bt-player { display: none; }
 .st-panel { margin: 10px 0; }
 .st-text { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 70ch; margin-bottom: 10px; }
 """
 KEPT = """
-**What is kept:** that you agreed, the result of the headphone check, your answers, which seconds
-you heard, when, and a random name that your browser keeps. No address, no account.
+**What is kept:** that you agreed, the result of the headphone check, your answers, ratings and
+remarks, which seconds you heard, when, and a random name that your browser keeps. No address, no
+account. Whoever runs this study can read it.
 """
 CHECKS = {"headphones": ("passed", "failed", "skipped"), "volume": ("set",)}
 

@@ -16,7 +16,8 @@ def build(test: ListeningTest, tab: gr.Tab) -> None:
     """Lay out the tab, read anew whenever it is opened."""
 
     def read() -> str:
-        return report(test.database.votes(), test.database.local_listeners())
+        found = report(test.database.votes(), test.database.local_listeners())
+        return f"{found}\n\n{test.mirror.status()}" if test.mirror else found
 
     shown = gr.Markdown(elem_id="votes")
     gr.Markdown(ABOUT)

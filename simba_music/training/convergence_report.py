@@ -1,0 +1,118 @@
+"""Convergence report: what the experiment's figures say of the paper's claims, and their curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from simba_music.training.measures import Row, row_of
+
+Runs = dict[str, list[dict[str, Any]]]  # by architecture, a run a seed: `history`, `clips`
+OURS, THEIRS = "simba-mlp", "transformer"  # what the paper compares, with either conditioning
+MEASURES = {  # key of a run's figures: (what it is, whether more is better)
+    "valid": ("held-out loss (nats a token)", False),
+    "instruments": ("instruments heard", True),
+    "drums": ("drums as asked", True),
+    "alignment": ("alignment (cosine)", True),
+    "kad": ("KAD (our tagger's space)", False),
+}
+
+
+def _value(run: dict[str, Any], key: str, step: int) -> float:
+    """A figure of a run at a step."""
+    if key != "valid":
+        return float(run["clips"][str(step)][key])
+    return float(next(row["valid"] for row in run["history"] if row["step"] == step))
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """Mean with its 95 % interval over seeds (Student's t)."""
+    mean = float(np.mean(values))
+    if np.ptp(values) == 0:
+        return mean, mean, mean
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return mean, float(low), float(high)
+
+
+def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
+    """Mean difference of held-out loss over all validations of two runs with the same batches."""
+    return float(
+        np.mean(
+            [
+                a["valid"] - b["valid"]
+                for a, b in zip(ours["history"], theirs["history"], strict=True)
+            ]
+        )
+    )
+
+
+def verdict(low: float, high: float, more_is_better: bool) -> str:
+    """Whether a difference, ours minus theirs, is in our favour by its interval."""
+    if low <= 0 <= high:
+        return "undecided"
+    return "held" if (low > 0) == more_is_better else "not held"
+
+
+def summary(runs: Runs, measured: Sequence[int]) -> tuple[list[Row], list[str]]:
+    """Report rows of every architecture at every measured step, and a verdict on each claim.
+
+    Intervals are over seeds; differences pair runs of one seed, which saw the same batches.
+    """
+    rows, notes = list[Row](), list[str]()
+    for key, (what, _) in MEASURES.items():
+        for step in measured:
+            for name, own in runs.items():
+                values = [_value(run, key, step) for run in own]
+                rows.append(row_of(f"{what}, step {step}", name, *_interval(values), len(values)))
+    last = measured[-1]
+    for conditioning in ("prefix", "cross"):
+        ours, theirs = runs[f"{OURS}-{conditioning}"], runs[f"{THEIRS}-{conditioning}"]
+        claims = [("converges faster", "valid", "held-out loss, mean over the training")]
+        claims += [("ends closer to the ground truth", key, MEASURES[key][0]) for key in MEASURES]
+        for i, (claim, key, what) in enumerate(claims):
+            pairs = [
+                _gap(a, b) if i == 0 else _value(a, key, last) - _value(b, key, last)
+                for a, b in zip(ours, theirs, strict=True)
+            ]
+            mean, low, high = _interval(pairs)
+            found = verdict(low, high, MEASURES[key][1])
+            notes.append(
+                f"SiMBA {claim} than the Transformer ({conditioning}, by {what}): **{found}**. "
+                f"SiMBA minus Transformer is {mean:+.3g} ({low:+.3g} to {high:+.3g}, "
+                f"{len(pairs)} seeds)."
+            )
+    return rows, notes
+
+
+def draw(runs: Runs, path: Path) -> None:
+    """Held-out loss against steps, FLOPs and, apart, seconds: mean and range over seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    axes_of = {
+        "step": "training step",
+        "flops": "training FLOPs",
+        "seconds": "seconds on this machine (says nothing of other hardware)",
+    }
+    figure, grid = pyplot.subplots(1, 3, figsize=(15, 4.5), dpi=90, sharey=True)
+    for axes, (key, label) in zip(grid, axes_of.items(), strict=True):
+        for name, own in runs.items():
+            across = np.mean([[row[key] for row in run["history"]] for run in own], axis=0)
+            losses = np.array([[row["valid"] for row in run["history"]] for run in own])
+            style = "--" if name.endswith("cross") else "-"
+            (line,) = axes.plot(across, losses.mean(0), style, label=name)
+            axes.fill_between(
+                across, losses.min(0), losses.max(0), alpha=0.2, color=line.get_color()
+            )
+        axes.set(xlabel=label, xscale="log" if key == "flops" else "linear")
+        axes.grid(alpha=0.3)
+    grid[0].set_ylabel("held-out loss (nats a token)")
+    grid[0].legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
