@@ -120,13 +120,37 @@ def pool_report(votes: Sequence[Vote]) -> str:
     return "\n".join([*lines, *_strengths(outcomes), *_ratings(counted), *_health(votes)])
 
 
-def report(votes: Sequence[Vote], local: set[str]) -> str:
-    """All votes as Markdown; those of listeners at the host's own machine are never pooled."""
-    pools = {
+def shares(votes: Sequence[Vote]) -> dict[str, list[tuple[str, Estimate]]]:
+    """Preference and order effect of every two models with decided votes, to be drawn."""
+    outcomes = [outcome_of(vote) for vote in votes if vote.status == "counted"]
+    found = {}
+    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
+        one = compare(outcomes, model, other)
+        if not one.share.n:
+            continue
+        rows = [
+            (f"preferred {model}", one.share),
+            ("order of showing taken out", one.adjusted),
+            ("would choose A if both were alike", one.order),
+        ]
+        strata = by_stratum(outcomes, model, other)
+        rows += [(f"{name} prompts", share) for name, share in strata.items() if share.n]
+        found[f"{model} against {other}"] = rows
+    return found
+
+
+def pools(votes: Sequence[Vote], local: set[str]) -> dict[str, list[Vote]]:
+    """Votes of visitors, and of listeners at the host's own machine; never pooled, none empty."""
+    found = {
         "Votes of visitors": [vote for vote in votes if vote.listener_id not in local],
         "Votes given at this machine, never pooled with others": [
             vote for vote in votes if vote.listener_id in local
         ],
     }
-    parts = [f"### {name}\n\n{pool_report(pool)}" for name, pool in pools.items() if pool]
+    return {name: pool for name, pool in found.items() if pool}
+
+
+def report(votes: Sequence[Vote], local: set[str]) -> str:
+    """All votes as Markdown, pool by pool."""
+    parts = [f"### {name}\n\n{pool_report(pool)}" for name, pool in pools(votes, local).items()]
     return "\n".join(parts) or "No votes yet. The blind test is where they are given."

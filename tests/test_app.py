@@ -103,6 +103,20 @@ def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
     assert compare.file_name(event).endswith("-b-calm-b-seed0.wav")
 
 
+def test_the_alignment_over_time_is_drawn_and_said():
+    from xml.etree import ElementTree
+
+    from simba_music.clap import Score
+    from simba_music.ui.cards import timeline
+
+    score = Score("clap", "1", 0.4, 90.0, timeline=(0.5, -0.1, 2.0))
+    drawn = ElementTree.fromstring(timeline(score).partition("<div")[0])
+    heights = [float(bar.get("height")) for bar in drawn.iter("rect")]
+    assert heights == [40.0, 8.0, 80.0]  # of the scale from -0.25 to 1; beyond it is cut
+    assert drawn.get("aria-label").endswith("every 2.5 s: 0.50, -0.10, 2.00")
+    assert timeline(Score("clap", "1", None, None, "silent")) == ""
+
+
 def test_one_session_stops_only_itself():
     stops = compare.Stops()
     stops.request("a")

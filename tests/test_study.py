@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,10 @@ def test_a_study_file_that_is_wrong_says_where(tmp_path, changes, said):
     path = write(tmp_path / "s.yaml", **changes)
     with pytest.raises(RequestError, match=said):
         read_study(path)
+
+
+def test_the_example_in_docs_is_a_study():
+    assert read_study(Path(__file__).parent.parent / "docs" / "study-example.yaml").length == 8
 
 
 def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys):

@@ -62,3 +62,27 @@ def test_three_models_get_strengths(base):
         vote(base, "A", sides=sides(left, right))
     text = told(base)
     assert "Bradley-Terry" in text and text.count("against") >= 3
+
+
+def test_shares_are_drawn_with_their_intervals_and_said_to_screen_readers(base):
+    from xml.etree import ElementTree
+
+    from simba_music.ui.votes import forest
+    from simba_music.vote_report import pools, shares
+
+    for _ in range(6):
+        vote(base, "A")
+    vote(base, "B")
+    vote(base, "TIE")
+    assert list(pools(base.votes(), set())) == ["Votes of visitors"]
+    ((title, rows),) = shares(base.votes()).items()
+    assert title == "simba aaaaaaaa against transformer bbbbbbbb"
+    assert [label for label, _ in rows][:2] == [
+        "preferred simba aaaaaaaa",
+        "order of showing taken out",
+    ]
+    assert shares([]) == {}
+    drawn = ElementTree.fromstring(forest("<i>" + title, rows))
+    circles = [float(c.get("cx")) for c in drawn.iter("circle")]
+    assert len(circles) == len(rows) and circles[0] > 330 + 200  # right of the middle
+    assert "preferred simba aaaaaaaa: 86% (49% to 97%, n = 7)" in drawn.get("aria-label")

@@ -94,7 +94,7 @@ PRESETS = {
         256,
         4,
         640,
-        steps=1800,
+        steps=1600,
         tokens_per_batch=4_500,
         learning_rate=1.5e-3,
         validate_every=150,

@@ -25,7 +25,7 @@ CSS = """
 .card .note { font-size: 13px; opacity: .75; margin-top: 6px; }
 .card .score { font-size: 15px; margin-top: 6px; }
 .timeline { width: 100%; height: 36px; fill: var(--color-accent); margin-top: 6px; }
-.timeline line { stroke: var(--body-text-color); stroke-width: 1; opacity: .4; }
+.timeline line { vector-effect: non-scaling-stroke; stroke: currentColor; opacity: .4; }
 .source { font-size: 12px; opacity: .75; }
 #results table { font-size: 13px; display: block; overflow-x: auto; }
 #results table { max-width: calc(100vw - 64px); }
@@ -33,7 +33,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
-CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE
+CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each write
