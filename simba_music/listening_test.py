@@ -126,6 +126,16 @@ class ListeningTest:
                     return self.showing(trial, battle)
         return self.show(battle, listener)
 
+    def left_open(self, listener: str) -> dict[str, Any] | None:
+        """The pair that a listener had before them when they left or reloaded the page, if any."""
+        shown = self.database.trials_of(listener)
+        if not shown or shown[-1][1] is not None:
+            return None
+        trial = shown[-1][0]
+        if (now() - trial.created).total_seconds() >= TICKET_LIFE_S:
+            return None
+        return self.showing(trial, trial.battle)
+
     def unheard(self, listener: str) -> list[Battle]:
         """Pairs of the gallery that a listener has not voted on, those shown least first."""
         seen = {trial.battle_id for trial, vote in self.database.trials_of(listener) if vote}

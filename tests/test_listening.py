@@ -59,6 +59,22 @@ def test_the_louder_clip_comes_down_where_the_other_cannot_come_up():
     assert max(float(w.samples.abs().max()) for w in pair) <= 10 ** (-1 / 20) + 1e-4
 
 
+def test_a_reload_finds_the_pair_that_was_there_until_it_is_voted_on(test, clock):
+    listener = test.listener(test.new_listener(local=False))
+    assert test.left_open(listener) is None
+    trial = test.show(battle(test), listener)
+    again = test.left_open(listener)
+    assert {k: v for k, v in again.items() if k != "ticket"} == {
+        k: v for k, v in trial.items() if k != "ticket"
+    }
+    clock(20)
+    test.vote(ballot(again))
+    assert test.left_open(listener) is None
+    test.show(battle(test), listener)
+    clock(listening_test.TICKET_LIFE_S + 1)
+    assert test.left_open(listener) is None
+
+
 def test_what_a_browser_gets_names_no_model(test):
     payload = shown(test)
     assert set(payload) == {"ticket", "prompt", "duration_s", "first", "heard_s", "A", "B"}

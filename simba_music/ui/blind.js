@@ -58,8 +58,15 @@ class BlindTest {
     this.listener = found.listener;
     this.find(".bt-count").textContent = `${found.unheard} pairs you have not voted on`;
     this.find(".bt-next").disabled = found.unheard === 0;
+    if (!this.pair) this.restore();
     // A new server may still be decoding its gallery.
     if (!found.unheard && !this.again) this.again = setTimeout(() => this.hello(), 20000);
+  }
+
+  // After a reload: the pair that was there, unless another has come meanwhile.
+  async restore() {
+    const found = await this.ask("left_open", { listener: this.listener });
+    if (found?.pair && !this.pair) this.present(found.pair);
   }
 
   async next() {
@@ -82,7 +89,7 @@ class BlindTest {
     await this.player.load(pair);
     this.player.toggleLoop([0, this.player.duration]); // so that the second clip is not cut short
     this.heard();
-    this.find(".ab").focus();
+    if (this.root.offsetParent) this.find(".ab").focus(); // not while another tab is open
   }
 
   drawChoices() {

@@ -131,6 +131,9 @@ def answers(test: ListeningTest) -> list[Any]:
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
         return answered(lambda d: welcome(d, is_local(request)), data)
 
+    def left_open(data: Any) -> dict[str, Any]:
+        return answered(lambda d: {"pair": test.left_open(listener_of(d))}, data)
+
     def next_pair(data: Any) -> dict[str, Any]:
         return answered(lambda d: test.next_pair(listener_of(d)), data)
 
@@ -154,7 +157,7 @@ def answers(test: ListeningTest) -> list[Any]:
     def reveal(data: Any) -> dict[str, Any]:
         return answered(lambda d: test.reveal(text_field(d, "ticket")), data)
 
-    return [hello, next_pair, show_pair, vote, undo, reveal]
+    return [hello, left_open, next_pair, show_pair, vote, undo, reveal]
 
 
 def is_local(request: gr.Request) -> bool:
