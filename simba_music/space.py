@@ -126,7 +126,8 @@ def write_space(
         shutil.copyfile(file, out / "checkpoints" / file.name)
     (out / "docs").mkdir()
     for figure in FIGURES:
-        shutil.copyfile(ROOT / "docs" / figure, out / "docs" / figure)
+        if (ROOT / "docs" / figure).exists():  # the app leaves out what was not drawn
+            shutil.copyfile(ROOT / "docs" / figure, out / "docs" / figure)
     head = yaml.safe_dump(
         front_matter(hardware, list(found.values())), sort_keys=False, allow_unicode=True
     )

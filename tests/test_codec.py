@@ -101,10 +101,11 @@ def test_a_stream_is_the_whole(fields, chunks):
 def test_the_bundled_codec_streams_its_first_sound_within_a_second():
     folder = BUNDLED / "codec"
     codec = Codec.load(folder, codec_ref(folder))
-    tokens = torch.randint(0, codec.ref.codebook_size, (1, 1, 150))
-    waves, state = codec.decode_step(tokens[..., :50], codec.decode_init(1))
-    assert 0.8 <= waves[0].duration_s <= 1.0
-    more, state = codec.decode_step(tokens[..., 50:], state)
+    second = codec.ref.frame_rate
+    tokens = torch.randint(0, codec.ref.codebook_size, (1, 1, 3 * second))
+    waves, state = codec.decode_step(tokens[..., :second], codec.decode_init(1))
+    assert 0.5 <= waves[0].duration_s <= 1.0
+    more, state = codec.decode_step(tokens[..., second:], state)
     streamed = [w.samples for w in (*waves, *more, *codec.decode_flush(state))]
     whole = codec.decode(tokens)[0]
     ours, _, _ = audio.normalise(Waveform(torch.cat(streamed, dim=-1), codec.sample_rate))

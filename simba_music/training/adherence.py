@@ -255,6 +255,11 @@ def adherence_rows(
     floors = {name: _floor(asked, heard, labels) for name, heard in systems.items()}
     other = np.array([one.unseen for one in asked])
     rows = list[Row]()
+    audible = {  # a way to a ceiling that is not above its floor leads nowhere
+        fact: mean_row(fact, ceiling, values[~np.isnan(values)])["lo"]
+        > np.nanmean(floors[ceiling][fact])
+        for fact, values in found[ceiling].items()
+    }
     for fact in FACTS:
         for name, values in found.items():
             kept = ~np.isnan(values[fact])
@@ -263,7 +268,7 @@ def adherence_rows(
                 rows.append(mean_row(f"{fact}, unseen words", name, values[fact][kept & other]))
             low = float(np.mean(floors[name][fact][kept]))
             rows.append(row_of(f"{fact}, mismatched prompts", name, low, low, low, int(kept.sum())))
-            if name != ceiling:
+            if name != ceiling and audible[fact]:
                 way = _way(values[fact], floors[name][fact], found[ceiling][fact])
                 rows.append(row_of(f"{fact}, way to the ceiling", name, *way, int(kept.sum())))
     return rows

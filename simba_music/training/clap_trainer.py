@@ -35,7 +35,7 @@ PHRASE = 2  # which of a crop's captions is a phrase
 class ClapPreset:
     """Schedule of the scorer; crops of 4 to 10 s, half of each batch through the codec."""
 
-    steps: int = 400
+    steps: int = 900
     round_trips: int = 600  # pieces that are heard through the codec, the others as they are
     batch: int = 128
     learning_rate: float = 1e-3

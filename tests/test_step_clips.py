@@ -1,0 +1,43 @@
+"""What models wrote as their training went on, kept as tokens."""
+
+from dataclasses import replace
+
+import pytest
+from test_lm_training import TINY, train
+
+from simba_music.checkpoint import WEIGHTS
+from simba_music.errors import RequestError
+from simba_music.files import read_json, sha256
+from simba_music.gallery import unpacked
+from simba_music.training.lm_preset import Architecture
+from simba_music.training.step_clips import write_step_clips
+
+
+@pytest.fixture(scope="module")
+def runs(tokenised, codec_folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    preset = replace(TINY, steps=6, validate_every=3, snapshots=(2, 4))
+    for name in ("simba", "transformer"):
+        train(tokenised, codec_folder, root / name, preset, Architecture(name))
+    return {name: root / name for name in ("simba", "transformer")}
+
+
+def test_every_snapshot_writes_every_prompt(runs, tmp_path):
+    path = tmp_path / "steps.json"
+    write_step_clips(runs, ["calm piano", "fast drums"], 2.0, path)
+    found = read_json(path)
+    assert found["prompts"] == ["calm piano", "fast drums"] and set(found["models"]) == set(runs)
+    for name, stages in found["models"].items():
+        assert [stage["step"] for stage in stages] == [2, 4, 6]
+        assert stages[-1]["sha256"] == sha256(runs[name] / WEIGHTS)
+        clips = [unpacked(text) for stage in stages for text in stage["ids"]]
+        assert len(clips) == 6 and {len(ids) for ids in clips} == {150}
+    write_step_clips(runs, ["calm piano", "fast drums"], 2.0, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
+
+
+def test_runs_of_other_steps_are_not_compared(runs, tokenised, codec_folder, tmp_path):
+    preset = replace(TINY, steps=6, validate_every=3, snapshots=(3,))
+    train(tokenised, codec_folder, tmp_path / "other", preset)
+    with pytest.raises(RequestError, match="other steps"):
+        write_step_clips(runs | {"simba": tmp_path / "other"}, ["x"], 2.0, tmp_path / "s.json")
