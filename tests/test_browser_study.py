@@ -1,5 +1,9 @@
 """A listener's whole study in headless Chromium, by keyboard, with a reload in its middle."""
 
+import csv
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -39,8 +43,14 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(folder):
-    with serving(command=("study", "serve", folder)) as url:
+def data(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def address(folder, data):
+    kept = {"SIMBA_MUSIC_DATA": str(data)}
+    with serving(command=("study", "serve", folder), environment=kept) as url:
         yield url
 
 
@@ -77,7 +87,21 @@ def answered(page, count):
     wait(page, f"return document.querySelector('.bt-count').innerText.startsWith('{count} of 7')")
 
 
-def test_six_trials_by_keyboard_with_a_reload(page):
+def exported(folder, data, out, code):
+    """(prompt, preference) of every vote of the listener with that code, in their order."""
+    command = [sys.executable, "-m", "simba_music", "study", "export", folder, "--out", out]
+    kept = os.environ | {"SIMBA_MUSIC_DATA": str(data)}
+    subprocess.run([str(part) for part in command], check=True, env=kept)
+    listeners = list(csv.DictReader((out / "listeners.csv").read_text().splitlines()))
+    (name,) = [row["listener"] for row in listeners if row["code"] == code]
+    votes = csv.DictReader((out / "votes.csv").read_text().splitlines())
+    own = sorted((row for row in votes if row["listener"] == name), key=lambda r: int(r["place"]))
+    return [(row["prompt"], row["preference"]) for row in own]
+
+
+def test_six_trials_by_keyboard_with_a_reload(page, folder, data, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
     wait(page, "return document.querySelector('.st-panel button')")
     assert "my own will" in panel(page)
     shoot(page, "study-consent")
@@ -89,9 +113,11 @@ def test_six_trials_by_keyboard_with_a_reload(page):
         right = page.execute_script("return window.studyPage.answer")
         press(page, str(right))
     assert "volume" in panel(page)
-    page.execute_script("document.querySelectorAll('.st-panel button')[1].click()")
+    press(page, Keys.TAB)
+    enter(page)
     wait(page, "return document.querySelector('.st-panel').innerText.includes('for practice')")
     enter(page)
+    given = []
     for number in range(7):
         if number == 3:  # in mid-trial
             wait(page, "return !document.querySelector('.ab-play').disabled")
@@ -102,13 +128,17 @@ def test_six_trials_by_keyboard_with_a_reload(page):
             enter(page)
             wait(page, f"return document.querySelector('.bt-prompt').innerText === '{prompt}'")
         trial(page, "t" if number % 2 else "a")
+        prompt = page.execute_script("return document.querySelector('.bt-prompt').innerText")
+        given.append((prompt, "TIE" if number % 2 else "A"))
         answered(page, number + 1)
         if number == 1:
             shoot(page, "study-trial")
-            page.execute_script("document.querySelector('.bt-undo').click()")
+            page.execute_script("document.querySelector('.bt-undo').focus()")
+            enter(page)
             wait(page, "return !document.querySelector('.bt-vote').hidden")
             answered(page, number)
             press(page, "b")
+            given[-1] = (prompt, "B")
             answered(page, number + 1)
         if number < 6:
             page.execute_script("document.querySelector('.bt-next').focus()")
@@ -117,5 +147,6 @@ def test_six_trials_by_keyboard_with_a_reload(page):
     code = wait(page, "return document.querySelector('.st-panel').dataset.code")
     assert len(code) == 10 and code in panel(page)
     shoot(page, "study-thanks")
+    assert exported(folder, data, tmp_path / "out", code) == given
     text = page.execute_script("return document.body.innerText").lower()
     assert "left" not in text and "right" not in text
