@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from simba_music.statistics import mean_of
 from simba_music.training.measures import Row, row_of
 
 Runs = dict[str, list[dict[str, Any]]]  # by architecture, a run a seed: `history`, `clips`
@@ -25,15 +25,6 @@ def _value(run: dict[str, Any], key: str, step: int) -> float:
     if key != "valid":
         return float(run["clips"][str(step)][key])
     return float(next(row["valid"] for row in run["history"] if row["step"] == step))
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean with its 95 % interval over seeds (Student's t)."""
-    mean = float(np.mean(values))
-    if np.ptp(values) == 0:
-        return mean, mean, mean
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    return mean, float(low), float(high)
 
 
 def _gap(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
@@ -65,7 +56,7 @@ def summary(runs: Runs, measured: Sequence[int]) -> tuple[list[Row], list[str]]:
         for step in measured:
             for name, own in runs.items():
                 values = [_value(run, key, step) for run in own]
-                rows.append(row_of(f"{what}, step {step}", name, *_interval(values), len(values)))
+                rows.append(row_of(f"{what}, step {step}", name, *mean_of(values)))
     last = measured[-1]
     for conditioning in ("prefix", "cross"):
         ours, theirs = runs[f"{OURS}-{conditioning}"], runs[f"{THEIRS}-{conditioning}"]
@@ -76,7 +67,7 @@ def summary(runs: Runs, measured: Sequence[int]) -> tuple[list[Row], list[str]]:
                 _gap(a, b) if i == 0 else _value(a, key, last) - _value(b, key, last)
                 for a, b in zip(ours, theirs, strict=True)
             ]
-            mean, low, high = _interval(pairs)
+            mean, low, high, _ = mean_of(pairs)
             found = verdict(low, high, MEASURES[key][1])
             notes.append(
                 f"SiMBA {claim} than the Transformer ({conditioning}, by {what}): **{found}**. "

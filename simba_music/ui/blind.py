@@ -113,6 +113,26 @@ def text_field(data: dict[str, Any], name: str) -> str:
     return value
 
 
+def voting(test: ListeningTest) -> list[Any]:
+    """The questions `vote` and `undo`, which a study's page asks as well."""
+
+    def vote(data: Any) -> dict[str, Any]:
+        def keep(raw: dict[str, Any]) -> dict[str, Any]:
+            test.vote(raw)
+            return {"undo_s": UNDO_S}
+
+        return answered(keep, data)
+
+    def undo(data: Any) -> dict[str, Any]:
+        def take_back(d: dict[str, Any]) -> dict[str, Any]:
+            test.undo(text_field(d, "ticket"))
+            return {"undone": True}
+
+        return answered(take_back, data)
+
+    return [vote, undo]
+
+
 def answers(test: ListeningTest) -> list[Any]:
     """What the page may ask: each takes one dict and answers with one, errors included."""
 
@@ -140,24 +160,10 @@ def answers(test: ListeningTest) -> list[Any]:
     def show_pair(data: Any) -> dict[str, Any]:
         return answered(lambda d: test.show_offered(text_field(d, "battle"), listener_of(d)), data)
 
-    def vote(data: Any) -> dict[str, Any]:
-        def keep(raw: dict[str, Any]) -> dict[str, Any]:
-            test.vote(raw)
-            return {"undo_s": UNDO_S}
-
-        return answered(keep, data)
-
-    def undo(data: Any) -> dict[str, Any]:
-        def take_back(d: dict[str, Any]) -> dict[str, Any]:
-            test.undo(text_field(d, "ticket"))
-            return {"undone": True}
-
-        return answered(take_back, data)
-
     def reveal(data: Any) -> dict[str, Any]:
         return answered(lambda d: test.reveal(text_field(d, "ticket")), data)
 
-    return [hello, left_open, next_pair, show_pair, vote, undo, reveal]
+    return [hello, left_open, next_pair, show_pair, *voting(test), reveal]
 
 
 def is_local(request: gr.Request) -> bool:

@@ -6,10 +6,9 @@ from typing import Any
 import gradio as gr
 
 from simba_music.ballot import VoteError
-from simba_music.listening_test import UNDO_S
 from simba_music.study import Study
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field
+from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field, voting
 
 STUDY_JS = Path(__file__).with_suffix(".js").read_text()
 MOUNT_JS = """
@@ -60,21 +59,7 @@ def answers(study: Study) -> list[Any]:
 
         return answered(show, data)
 
-    def vote(data: Any) -> dict[str, Any]:
-        def keep(raw: dict[str, Any]) -> dict[str, Any]:
-            study.test.vote(raw)
-            return {"undo_s": UNDO_S}
-
-        return answered(keep, data)
-
-    def undo(data: Any) -> dict[str, Any]:
-        def take_back(d: dict[str, Any]) -> dict[str, Any]:
-            study.test.undo(text_field(d, "ticket"))
-            return {"undone": True}
-
-        return answered(take_back, data)
-
-    return [about, progress, join, next_trial, vote, undo]
+    return [about, progress, join, next_trial, *voting(study.test)]
 
 
 def build(study: Study) -> gr.Blocks:
