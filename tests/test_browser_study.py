@@ -11,9 +11,8 @@ import yaml
 from browser import WIDTHS, shoot, visit, wait
 from conftest import serving
 from test_browser_blind import first, press
-from test_listening import tone
+from test_study import tone_pairs
 
-from simba_music import audio
 from simba_music.study_file import render_study
 
 pytestmark = pytest.mark.browser
@@ -32,11 +31,7 @@ STUDY = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("study")
-    pairs = []
-    for i in range(5):
-        for side, pitch in (("left", 220 + 20 * i), ("right", 330 + 20 * i)):
-            audio.write(made / f"{side}{i}.wav", tone(5.0, 0.1, pitch))
-        pairs.append({"prompt": f"Tone {i}", "left": f"left{i}.wav", "right": f"right{i}.wav"})
+    pairs = tone_pairs(made, 5.0)
     (made / "study.yaml").write_text(yaml.safe_dump(STUDY | {"pairs": pairs}))
     render_study(None, made / "study.yaml", made / "out")
     return made / "out"

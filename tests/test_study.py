@@ -35,16 +35,21 @@ FIELDS = {
 def rendered(tmp_path_factory):
     """A study of the host's own pairs: five of them, tones of two pitches."""
     folder = tmp_path_factory.mktemp("study")
+    write(folder / "study.yaml", pairs=tone_pairs(folder, 6.0))
+    assert render_study(None, folder / "study.yaml", folder / "out") == 5
+    return folder
+
+
+def tone_pairs(folder, seconds):
+    """Five pairs of tones of two pitches as sound files in `folder`, as a study file has them."""
     pairs = []
     for i in range(5):
         for side, pitch in (("left", 200 + 20 * i), ("right", 300 + 20 * i)):
             (folder / f"{side}{i}").mkdir()
-            audio.write(folder / f"{side}{i}" / "clip.wav", tone(6.0, 0.1, pitch))
+            audio.write(folder / f"{side}{i}" / "clip.wav", tone(seconds, 0.1, pitch))
         pairs.append({"prompt": f"tone {i}", "left": f"left{i}/clip.wav"})
         pairs[-1]["right"] = f"right{i}/clip.wav"
-    write(folder / "study.yaml", pairs=pairs)
-    assert render_study(None, folder / "study.yaml", folder / "out") == 5
-    return folder
+    return pairs
 
 
 def write(path, **changes):

@@ -50,6 +50,12 @@ def _beside(folder: Path, settings: dict[str, object]) -> dict[str, ClipStore]:
     return {f"{store.folder.name}, {folder.name}": store for store in stores}
 
 
+def embed_clips(scorer: Scorer, clips: Sequence[np.ndarray]) -> torch.Tensor:
+    """Unit vectors `[N, E]` of clips `[T]` at 24 kHz."""
+    waves = (Waveform(torch.from_numpy(clip)[None], SAMPLE_RATE) for clip in clips)
+    return torch.stack([scorer.embed_wave(wave) for wave in waves])
+
+
 def alignment_rows(
     scorer: Scorer, asked: Sequence[Asked], sounds: dict[str, list[np.ndarray]]
 ) -> list[Row]:
@@ -57,8 +63,7 @@ def alignment_rows(
     text = scorer.embed_prompts([one.prompt.text for one in asked])
     own, others = list[Row](), list[Row]()
     for name, clips in sounds.items():
-        waves = [Waveform(torch.from_numpy(clip)[None], SAMPLE_RATE) for clip in clips]
-        audio = torch.stack([scorer.embed_wave(wave) for wave in waves])
+        audio = embed_clips(scorer, clips)
         for rows, metric, vectors in (
             (own, "alignment (cosine)", text),
             (others, "alignment with the next clip's prompt", text.roll(1, 0)),

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from simba_music.audio import Waveform, resample
+from simba_music.audio import resample
 from simba_music.checkpoint import load_language_model
 from simba_music.clap import Scorer
 from simba_music.codec import Codec
@@ -24,6 +24,7 @@ from simba_music.request import GenerationRequest
 from simba_music.scorers import load_scorer
 from simba_music.text_encoder import TextEncoder
 from simba_music.training.adherence import Asked, adherence, listen, make_asked
+from simba_music.training.adherence_evaluation import embed_clips
 from simba_music.training.convergence_report import Runs, summary
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
@@ -126,8 +127,7 @@ def _figures(
     labels = tagger.config.labels
     fits = adherence(asked, listen(clips, tags, labels), labels)
     text = scorer.embed_prompts([one.prompt.text for one in asked])
-    waves = [Waveform(torch.from_numpy(clip)[None], SAMPLE_RATE) for clip in clips]
-    audio = torch.stack([scorer.embed_wave(wave) for wave in waves])
+    audio = embed_clips(scorer, clips)
     return {
         "instruments": float(np.nanmean(fits["instruments"])),
         "drums": float(np.nanmean(fits["drums"])),
