@@ -157,7 +157,7 @@ def _training(commands: Any) -> None:
         "--also", type=Path, action="append", default=[], help="codec: another corpus, pooled"
     )
     train.add_argument(
-        "--start", type=Path, help="codec: begin with the weights of this codec of the same shape"
+        "--start", type=Path, help="codec, lm: begin with the weights of this one of the same shape"
     )
     train.add_argument("--out", type=Path, required=True)
     train.add_argument("--preset", help='default "bundle" for lm, else "cpu"')

@@ -20,7 +20,7 @@ TINY = PRESETS["tiny"]
 CORPUS_CODEC = {"codebook_size": 2048, "frame_rate": 75}
 
 
-def train(corpus, codec, out, preset=TINY, architecture=None, limit=None):
+def train(corpus, codec, out, preset=TINY, architecture=None, limit=None, start=None):
     out.mkdir(parents=True, exist_ok=True)
     lm_trainer.train_lm(
         corpus,
@@ -30,6 +30,7 @@ def train(corpus, codec, out, preset=TINY, architecture=None, limit=None):
         tokens.codec_ref(codec),
         tokens.codebook_of(codec),
         limit_steps=limit,
+        start=start,
     )
     return [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
 
@@ -47,12 +48,14 @@ def test_every_architecture_learns(tokenised, codec_folder, tmp_path, name):
     assert record["architecture"] == name and record["tokens"] == history[-1]["tokens"]
 
 
-@pytest.mark.parametrize("backbone", ["simba", "transformer"])
+@pytest.mark.parametrize(
+    ("backbone", "optimiser"), [("simba", "adamw"), ("simba", "muon"), ("transformer", "muon")]
+)
 def test_training_that_was_killed_ends_as_if_it_had_not_been(
-    tokenised, codec_folder, tmp_path, monkeypatch, backbone
+    tokenised, codec_folder, tmp_path, monkeypatch, backbone, optimiser
 ):
-    architecture = Architecture(backbone)
-    whole = train(tokenised, codec_folder, tmp_path / "whole", architecture=architecture)
+    architecture, preset = Architecture(backbone), replace(TINY, optimiser=optimiser)
+    whole = train(tokenised, codec_folder, tmp_path / "whole", preset, architecture)
     monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
     step = lm_trainer.LMTrainer.step
 
@@ -63,9 +66,9 @@ def test_training_that_was_killed_ends_as_if_it_had_not_been(
 
     monkeypatch.setattr(lm_trainer.LMTrainer, "step", killed)
     with pytest.raises(SystemExit):
-        train(tokenised, codec_folder, tmp_path / "killed", architecture=architecture)
+        train(tokenised, codec_folder, tmp_path / "killed", preset, architecture)
     monkeypatch.setattr(lm_trainer.LMTrainer, "step", step)
-    resumed = train(tokenised, codec_folder, tmp_path / "killed", architecture=architecture)
+    resumed = train(tokenised, codec_folder, tmp_path / "killed", preset, architecture)
     assert [row["valid"] for row in resumed] == [row["valid"] for row in whole]
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "killed")[name])
@@ -133,9 +136,34 @@ def test_a_crop_that_stops_short_is_told_the_time_to_the_end(tokenised):
             assert crop.remaining_s == pytest.approx(crop.duration_s, abs=0.02)
         else:
             assert crop.remaining_s > crop.duration_s
-        tail = lm_batches.collate(data, [lm_batches.Pick(index, 0, tail_s=2.0)])
-        assert tail.total_s.item() == 2 and tail.n_targets == 150
+        tail = lm_batches.collate(data, [lm_batches.Pick(index, 0, frames=slice(-150, None))])
+        assert tail.total_s.item() == pytest.approx(
+            crop.remaining_s - crop.duration_s + 2, abs=0.02
+        )
+        assert tail.n_targets == 150
         assert torch.equal(tail.tokens[0, 0], batch.tokens[0, 0, -150:])
+
+
+def test_windows_give_the_text_more_beginnings(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    counts = {}
+    for share in (0.0, 1.0):
+        parts = lm_batches.batches(data, replace(TINY, window_share=share), 0)
+        found = [next(parts)[0] for _ in range(20)]
+        counts[share] = sum(len(batch.tokens) for batch in found)
+    assert counts[1.0] > 1.5 * counts[0.0]
+    assert all(225 <= batch.tokens.shape[-1] <= 750 for batch in found)
+    assert all((batch.total_s >= batch.tokens.shape[-1] / 75 - 0.02).all() for batch in found)
+
+
+def test_a_training_starts_from_an_exported_checkpoint(tokenised, codec_folder, tmp_path):
+    first = train(tokenised, codec_folder, tmp_path / "first")
+    second = train(tokenised, codec_folder, tmp_path / "second", start=tmp_path / "first")
+    assert second[0]["valid"] < first[0]["valid"]
+    assert read_json(tmp_path / "second" / "training.json")["started_from"]["steps"] == 30
+    with pytest.raises(RequestError, match="another shape"):
+        other = Architecture("transformer")
+        train(tokenised, codec_folder, tmp_path, architecture=other, start=tmp_path / "first")
 
 
 def test_padding_is_no_target(tokenised):

@@ -89,6 +89,7 @@ def train(args: argparse.Namespace) -> None:
             tokens.codebook_of(args.codec),
             args.device,
             args.stop_after,
+            args.start,
         )
     else:
         from simba_music.codec import Codec

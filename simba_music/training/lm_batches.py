@@ -15,15 +15,16 @@ IGNORE = -100
 LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
+WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
 
 class Pick(NamedTuple):
-    """A crop to train on: its index, its caption, no text at all, or only its last seconds."""
+    """A crop to train on: its index, its caption or no text, and which of its frames."""
 
     crop: int
     caption: int
     null: bool = False
-    tail_s: float | None = None
+    frames: slice = slice(None)
 
 
 class Batch(NamedTuple):
@@ -51,19 +52,17 @@ class Batch(NamedTuple):
 def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
     """Crops as one batch, padded on the right.
 
-    `total_s` of a crop that stops short of its piece's end is the time to that end, so that only
-    what ends is said to end.
+    `total_s` of what stops short of its piece's end is the time to that end, so that only what
+    ends is said to end.
     """
     examples, ids, total_s = [], [], []
+    rate = corpus.codec["frame_rate"]
     for pick in picks:
         example = corpus.example(pick.crop, pick.caption)
-        tokens, seconds = example.tokens, corpus.crops[pick.crop].remaining_s
-        if pick.tail_s is not None and pick.tail_s < example.duration_s:
-            frames = round(pick.tail_s * len(tokens) / example.duration_s)
-            tokens, seconds = tokens[-frames:], pick.tail_s
+        first, _, _ = pick.frames.indices(len(example.tokens))
         examples.append(example)
-        ids.append(torch.from_numpy(tokens))
-        total_s.append(seconds)
+        ids.append(torch.from_numpy(example.tokens[pick.frames]))
+        total_s.append(corpus.crops[pick.crop].remaining_s - first / rate)
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
     targets = padded[:, None]
     return Batch(
@@ -78,8 +77,14 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
 def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[Batch]]:
     """The parts of every step from step `start` on.
 
+    A part holds whole crops of about one length, the last seconds of some among them, or, in
+    `window_share` of the parts, windows of one length, half of them from a crop's start. Windows
+    are there for the text: it is learned where the music begins, and there are many more
+    beginnings to as many tokens.
+
     Step n is the same for every architecture, after a resume, and on any number of processes.
     """
+    rate = corpus.codec["frame_rate"]
     lengths = np.array([crop.length for crop in corpus.crops])
     buckets = min(LENGTH_BUCKETS, len(lengths))
     pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
@@ -88,16 +93,23 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
         rng = np.random.default_rng((preset.seed, step))
         parts = []
         for _ in range(preset.accumulate):
-            pool = pools[int(rng.integers(buckets))]
+            pool, window = pools[int(rng.integers(buckets))], None
+            if rng.random() < preset.window_share:
+                window = round(float(rng.choice(WINDOWS_S)) * rate)
             picks: list[Pick] = []
             budget = preset.tokens_per_batch // preset.accumulate
             while budget > 0:
                 crop = int(rng.choice(pool))
+                length, frames = int(lengths[crop]), slice(None)
+                if window is not None:
+                    spare = max(0, length - window)
+                    first = int(rng.integers(spare + 1)) if rng.random() < 0.5 else 0
+                    frames = slice(first, first + window)
+                elif rng.random() < preset.tail_share and corpus.crops[crop].facts["ends"]:
+                    frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
-                tail = float(rng.choice(TAILS_S)) if rng.random() < preset.tail_share else None
-                tail = tail if corpus.crops[crop].facts["ends"] else None
-                picks.append(Pick(crop, caption, bool(rng.random() < preset.drop_text), tail))
-                budget -= lengths[crop]
+                picks.append(Pick(crop, caption, bool(rng.random() < preset.drop_text), frames))
+                budget -= len(range(*frames.indices(length)))
             parts.append(collate(corpus, picks))
         yield parts
         step += 1

@@ -59,12 +59,15 @@ class LMPreset:
     steps: int = 1000
     tokens_per_batch: int = 8_000
     accumulate: int = 1
+    optimiser: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
+    muon_rate: float = 2.0  # Muon's learning rate over AdamW's
     warmup_steps: int = 100
     decay_share: float = 0.2
     weight_decay: float = 0.1
     drop_text: float = 0.1
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
+    window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
     ema_decay: float = 0.995
     validate_every: int = 100
     snapshots: tuple[int, ...] = ()
@@ -96,6 +99,8 @@ PRESETS = {
         640,
         steps=1600,
         tokens_per_batch=4_500,
+        optimiser="muon",
+        window_share=0.7,
         learning_rate=1.5e-3,
         validate_every=150,
         snapshots=(150, 450, 1000),

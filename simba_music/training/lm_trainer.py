@@ -13,13 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from simba_music.checkpoint import save_language_model
+from simba_music.checkpoint import load_language_model, save_language_model
 from simba_music.config import CodecRef
 from simba_music.errors import RequestError
+from simba_music.files import read_json
 from simba_music.lm import MusicLM
 from simba_music.training.codec_trainer import fast_bfloat16
 from simba_music.training.lm_batches import Batch, Pick, batches, collate
 from simba_music.training.lm_loss import VALID_CROPS, forward_flops, total_loss, validate
+from simba_music.training.lm_optimiser import RATE, make_optimisers
 from simba_music.training.lm_preset import Architecture, LMPreset, make_config
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import read_state, write_state
@@ -77,22 +79,29 @@ class LMTrainer:
         start_from_codebook(model, codebook)
         self.average = MusicLM(model.config).requires_grad_(False).to(self.device)
         self.average.load_state_dict(model.state_dict())
-        flat = [p for p in model.parameters() if p.ndim <= 1]
-        deep = [p for p in model.parameters() if p.ndim > 1]
-        optimiser = torch.optim.AdamW(
-            [
-                {"params": deep, "weight_decay": preset.weight_decay},
-                {"params": flat, "weight_decay": 0.0},
-            ],
-            lr=preset.learning_rate,
-            betas=(0.9, 0.95),
-            fused=True,
-        )
         self.raw = model
         prepared = torch.compile(model) if preset.compile else model
-        self.model, self.optimiser = self.accelerator.prepare(prepared, optimiser)
+        self.model, *self.optimisers = self.accelerator.prepare(
+            prepared, *make_optimisers(model, preset)
+        )
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         self.history = list[dict[str, Any]]()
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of an exported checkpoint; the optimiser begins anew.
+
+        Raises:
+            RequestError: If it has another config.
+        """
+        found, _ = load_language_model(str(folder))
+        wanted = self.raw.config.model_dump() | {"codec": self.raw.config.codec.sha256}
+        if found.config.model_dump() | {"codec": found.config.codec.sha256} != wanted:
+            raise RequestError(
+                f"{folder} has another shape or codec than this training; "
+                "choose its preset, --backbone, --mixer, --conditioning and --codec."
+            )
+        for model in (self.raw, self.average):
+            model.load_state_dict(found.state_dict())
 
     def step(self, parts: list[Batch]) -> float:
         """One update on the parts of a step, of which this process takes its share.
@@ -102,8 +111,9 @@ class LMTrainer:
         """
         started, accelerator = time.monotonic(), self.accelerator
         count = sum(part.n_targets for part in parts)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.preset.learning_rate * schedule(self.steps, self.preset)
+        rate = self.preset.learning_rate * schedule(self.steps, self.preset)
+        for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
+            group["lr"] = rate * group[RATE]
         mine = parts[accelerator.process_index :: accelerator.num_processes]
         if len(parts) % accelerator.num_processes:
             raise RequestError(
@@ -119,8 +129,9 @@ class LMTrainer:
                 accelerator.backward(loss * accelerator.num_processes / count)
             summed += loss.detach()
         accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
         self.steps += 1
         self.tokens += count
         self._follow()
@@ -139,7 +150,7 @@ class LMTrainer:
         state = {
             "model": self.raw.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "planned": self.preset.steps,
             "steps": self.steps,
             "tokens": self.tokens,
@@ -152,7 +163,8 @@ class LMTrainer:
         """Go on from what `save` wrote."""
         self.raw.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(found)
         self.steps, self.tokens = state["steps"], state["tokens"]
         self.seconds, self.history = state["seconds"], state["history"]
 
@@ -177,14 +189,17 @@ def train_lm(
     codebook: Tensor,
     device: str = "cpu",
     limit_steps: int | None = None,
+    start: Path | None = None,
 ) -> None:
     """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
+
+    A new training may `start` from the weights of an exported checkpoint of the same config.
 
     Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
     preset's snapshot steps, whole checkpoints under `snapshots/`.
 
     Raises:
-        RequestError: If the corpus was tokenised with another codec.
+        RequestError: If the corpus was tokenised with another codec, or `start` does not fit.
     """
     train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
     if train.codec["sha256"] != codec.sha256:
@@ -192,6 +207,8 @@ def train_lm(
             "The corpus was tokenised with another codec: run `corpus tokens` again."
         )
     trainer = LMTrainer(architecture, preset, codec, codebook, device)
+    if start is not None:
+        trainer.start_from(start)
     state = out / "resume.state"
     _resume(trainer, state)
     sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
@@ -222,7 +239,7 @@ def train_lm(
             saved = time.monotonic()
     bar.close()
     if shown:
-        _export(out, trainer, train, corpus_dir, architecture)
+        _export(out, trainer, train, corpus_dir, architecture, start)
 
 
 def _row(
@@ -246,6 +263,7 @@ def _export(
     train: TokenCorpus,
     corpus_dir: Path,
     architecture: Architecture,
+    start: Path | None,
 ) -> None:
     save_language_model(out, trainer.average)
     lines = (json.dumps(row) + "\n" for row in trainer.history)
@@ -263,5 +281,6 @@ def _export(
         tokens=trainer.tokens,
         tokenised_hours=round(sum(crop.duration_s for crop in train.crops) / 3600, 2),
         processes=trainer.accelerator.num_processes,
+        started_from=read_json(start / "training.json") if start else None,
         held_out_crops=VALID_CROPS,
     )

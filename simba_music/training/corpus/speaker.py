@@ -48,8 +48,8 @@ class Speaker:
         return self.say("mood")
 
     def tempo(self) -> str:
-        """The tempo in words, sometimes in beats a minute."""
-        if self.rng.random() < 0.15:
+        """The tempo in words, or, as prompts do, in beats a minute."""
+        if self.rng.random() < 0.5:
             form = self.rng.choice(("{} bpm", "{} BPM", "around {} beats per minute"))
             return form.format(self.facts["tempo"])
         return self.say("tempo", self.facts["tempo_word"])
