@@ -208,7 +208,7 @@ def _training(commands: Any) -> None:
 
     evaluate = commands.add_parser("evaluate", help="measure checkpoints into REPORT.json")
     evaluate.add_argument("what", choices=("codec", "scorer", "clips", "prompts", "all"))
-    evaluate.add_argument("--corpus", type=Path, help="rendered, with tokens; for clips")
+    evaluate.add_argument("--corpus", type=Path, help="codec: rendered, to teach the mel floor")
     evaluate.add_argument(
         "--prompts",
         type=Path,

@@ -169,8 +169,6 @@ def evaluate(args: argparse.Namespace) -> None:
             args.limit,
         )
         return
-    if args.what in ("clips", "all") and args.corpus is None:
-        raise RequestError(f"evaluate {args.what} needs --corpus DIR.")
     if args.what in ("codec", "all"):
         from simba_music.training.codec_evaluation import evaluate_codec
 
@@ -194,7 +192,7 @@ def evaluate(args: argparse.Namespace) -> None:
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation import evaluate_clips
 
-        evaluate_clips(load_pipeline(args), args.corpus, args.report, args.work)
+        evaluate_clips(load_pipeline(args), args.bench, args.report, args.work)
 
 
 def report(args: argparse.Namespace) -> None:

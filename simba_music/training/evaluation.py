@@ -11,15 +11,10 @@ from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.pipeline import SLOTS, Clip, Pipeline
 from simba_music.training.clap_trainer import PHRASE
+from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
-from simba_music.training.corpus.store import crop_audio, piece_audio
-from simba_music.training.measures import (
-    Row,
-    mean_row,
-    share_row,
-)
+from simba_music.training.measures import Row, mean_row, share_row
 from simba_music.training.report import draw_spectrograms, update_report
-from simba_music.training.tokens import TokenCorpus
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +28,10 @@ SEED = 0
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One held-out crop: its caption, samples `[T]` at 24 kHz, tokens `[S]`."""
+    """One held-out piece: its caption and samples `[T]` at 24 kHz."""
 
     caption: str
     samples: np.ndarray
-    tokens: np.ndarray
 
     @property
     def duration_s(self) -> float:
@@ -45,22 +39,13 @@ class HeldOut:
         return len(self.samples) / SAMPLE_RATE
 
 
-def held_out(corpus: Path, count: int = CLIPS) -> list[HeldOut]:
-    """The first crop of 8 to 16 s of each of `count` test pieces, spread over the split."""
-    data = TokenCorpus(corpus, "test")
-    indices = dict[str, int]()
-    for index, crop in enumerate(data.crops):
-        if LENGTHS_S[0] <= crop.duration_s <= LENGTHS_S[1]:
-            indices.setdefault(crop.piece, index)
-    found = []
-    for row, samples in piece_audio(corpus):
-        if row["id"] in indices:
-            index = indices[row["id"]]
-            sound = list(crop_audio(row, samples, SAMPLE_RATE))[data.crops[index].number]
-            example = data.example(index, PHRASE)
-            found.append(HeldOut(example.caption, sound, example.tokens))
+def held_out(bench: Path, count: int = CLIPS) -> list[HeldOut]:
+    """`count` pieces of 8 to 16 s of the frozen benchmark, spread over it."""
+    low, high = LENGTHS_S
+    found = [item for item in read_bench(bench) if low <= item.duration_s <= high]
     spread = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
-    return [found[i] for i in spread]
+    chosen = [found[i] for i in spread]
+    return [HeldOut(item.captions[PHRASE], item.render(SAMPLE_RATE)) for item in chosen]
 
 
 def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str, list[Clip]]:
@@ -89,7 +74,7 @@ def _sources(
     """The clips of every system that is scored, by name."""
     codec = pipeline.slots["left"].codec
     originals = [Waveform(torch.from_numpy(i.samples)[None], SAMPLE_RATE) for i in items]
-    trips = [codec.decode(torch.from_numpy(i.tokens)[None, None])[0] for i in items]
+    trips = [codec.decode(codec.encode(wave))[0] for wave in originals]
     return {name: [c.waveform for c in made] for name, made in clips.items()} | {
         "codec round trip of the real piece": trips,
         "real piece": originals,
@@ -154,9 +139,9 @@ def write_samples(
     (folder / "README.md").write_text("\n".join(lines) + "\n")
 
 
-def evaluate_clips(pipeline: Pipeline, corpus: Path, report: Path, work: Path) -> None:
+def evaluate_clips(pipeline: Pipeline, bench: Path, report: Path, work: Path) -> None:
     """Fill the report's tables `prompts` and `speed`; draw and keep some of the clips."""
-    items = held_out(corpus)
+    items = held_out(bench)
     clips = generated(pipeline, items, work)
     sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
     tables = {
