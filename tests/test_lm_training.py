@@ -199,9 +199,12 @@ def test_architectures_are_matched_within_2_percent():
         assert low <= lm_preset.count_parameters(config) <= high
 
 
-def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path):
+def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="there are tiny"):
         lm_preset.preset_with("huge")
     with pytest.raises(RequestError, match="another codec"):
         train(tokenised, system / "codec", tmp_path)
+    monkeypatch.delattr(torch.optim, "Muon")  # as in torch 2.8
+    with pytest.raises(RequestError, match="has no Muon; install torch 2.9"):
+        train(tokenised, codec_folder, tmp_path, replace(TINY, optimiser="muon"))
     assert not (Path(tmp_path) / "model.safetensors").exists()
