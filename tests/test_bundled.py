@@ -15,7 +15,7 @@ from simba_music.training.measures import flatness, onsets_per_s
 from simba_music.ui.compare import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-LIMITS_MB = {"codec": 16, "codec-next": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
+LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,14 @@ def test_the_pair_is_matched_and_names_its_codec():
 
 @pytest.mark.parametrize("slot", ["left", "right"])
 def test_clips_are_neither_silence_nor_noise(clips, slot):
-    """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below."""
+    """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below.
+
+    A clip with sharp drums reaches its peak of -1 dBTP at -25 LUFS or so.
+    """
     for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         samples = clip.waveform.samples[0].numpy()
         assert clip.waveform.duration_s == 6.0
-        assert loudness_lufs(samples, clip.waveform.sample_rate) > -24, prompt
+        assert loudness_lufs(samples, clip.waveform.sample_rate) > -30, prompt
         assert flatness(samples) < 0.1, prompt
         loud = np.abs(samples).reshape(-1, 2400).max(1) > 0.01
         assert loud.mean() > 0.5, prompt
@@ -122,3 +125,15 @@ def test_the_reported_speed_is_faster_than_real_time():
     tables = {t["id"]: t["rows"] for t in read_json(CHECKPOINTS / "REPORT.json")["tables"]}
     assert {r["model"] for r in tables["speed"]} == {"simba", "transformer"}
     assert all(r["value"] > 1 for r in tables["speed"])
+
+
+def test_the_training_steps_end_with_the_bundled_pair():
+    path = CHECKPOINTS / "steps.json"
+    found = read_json(path)
+    assert path.stat().st_size < 1e6 and len(found["prompts"]) >= 12
+    assert found["codec_sha256"] == sha256(CHECKPOINTS / "codec" / "model.safetensors")
+    steps = {name: [stage["step"] for stage in stages] for name, stages in found["models"].items()}
+    assert steps["simba"] == steps["transformer"] and len(steps["simba"]) == 4
+    for name, stages in found["models"].items():
+        assert stages[-1]["sha256"] == sha256(CHECKPOINTS / name / "model.safetensors")
+        assert all(len(stage["ids"]) == len(found["prompts"]) for stage in stages)

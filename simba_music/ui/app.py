@@ -41,7 +41,7 @@ it, one EnCodec token at a time, and you compare them.
 """
 ABOUT = """
 The bundled models are small, trained from scratch on music that this project composes itself; they
-know about 45 General MIDI instruments and 18 genres, and no voices. The score comes from a scorer
+know 80 instruments and 28 genres, and no voices. The score comes from a scorer
 trained on our own corpus, not LAION CLAP. [Paper](https://arxiv.org/abs/2507.06674). Licence of the
 bundled weights: Apache-2.0; you may use what they make.
 """
