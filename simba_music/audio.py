@@ -1,4 +1,4 @@
-"""Waveform; read, write, resample, loudness (BS.1770) and true peak."""
+"""Waveform; read, write, resample, loudness (BS.1770), true peak and limiter."""
 
 import io
 import math
@@ -11,11 +11,16 @@ import pyloudnorm
 import soundfile
 import soxr
 import torch
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from simba_music.files import write_atomic
 
 TARGET_LUFS = -16.0
 PEAK_DBTP = -1.0
+LIMIT_DB = 6.0  # the most that a limiter takes off a peak
+_LOOKAHEAD_S = 0.005
+_ROUNDS = 8  # of making louder what the limiter made quieter, until it makes no difference
+_CLOSE_DB = 0.01
 _MIN_LOUDNESS_S = 0.4  # one BS.1770 gating block
 _INT16_SCALE = 32767
 
@@ -54,6 +59,22 @@ def true_peak_dbtp(samples: np.ndarray, sample_rate: int) -> float:
     return 20 * float(np.log10(peak)) if peak > 0 else float("-inf")
 
 
+def limit(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """`samples` `[T, C]` with peaks above -1 dBTP turned down, 5 ms before and after them.
+
+    A look-ahead limiter (Zölzer, DAFX, 2nd ed., 4.2.2): the gain that each sample needs by its
+    true peak, the least of it around every sample, and the mean of those, which is never more
+    than is needed. Channels share it. What lies more than 5 ms from a peak keeps its bits.
+    """
+    over = np.abs(soxr.resample(samples, sample_rate, 4 * sample_rate)).max(-1)
+    over = np.pad(over, (0, max(0, 4 * len(samples) - len(over))))[: 4 * len(samples)]
+    peaks = np.maximum(over.reshape(-1, 4).max(1), np.abs(samples).max(-1))
+    needed = np.minimum(1.0, 10 ** (PEAK_DBTP / 20) / np.maximum(peaks, 1e-9))
+    width = 2 * round(_LOOKAHEAD_S * sample_rate / 2) + 1
+    gain = uniform_filter1d(minimum_filter1d(needed, width), width)
+    return (samples * gain[:, None]).astype(np.float32)
+
+
 def gain_to(samples: np.ndarray, sample_rate: int, target_lufs: float) -> float:
     """Gain in dB that brings `[T]` to `target_lufs`, held back so that it peaks at -1 dBTP.
 
@@ -65,22 +86,34 @@ def gain_to(samples: np.ndarray, sample_rate: int, target_lufs: float) -> float:
     return min(target_lufs - loudness, PEAK_DBTP - true_peak_dbtp(samples, sample_rate))
 
 
-def normalise_array(samples: np.ndarray, sample_rate: int, target_lufs: float) -> np.ndarray:
-    """`samples` `[T]` after `gain_to`, float32."""
-    gain = 10 ** (gain_to(samples, sample_rate, target_lufs) / 20)
-    return (samples * gain).astype(np.float32)
+def _scaled(samples: np.ndarray, gain_db: float) -> np.ndarray:
+    return (samples * 10 ** (gain_db / 20)).astype(np.float32)
 
 
-def normalise(wave: Waveform, target_lufs: float = TARGET_LUFS) -> tuple[Waveform, float, float]:
-    """Bring a waveform to `target_lufs` without passing -1 dBTP.
+def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
+    """Bring a waveform to -16 LUFS without passing -1 dBTP.
+
+    Where peaks are in the way a limiter takes up to 6 dB off them; the waveform stays quieter
+    where that is not enough.
 
     Returns:
-        The waveform, its loudness in LUFS afterwards, and the gain in dB that was applied.
+        The waveform, its loudness in LUFS afterwards, and the gain in dB before the limiter.
     """
-    frames = wave.samples.T.numpy()
-    gain_db = gain_to(frames, wave.sample_rate, target_lufs)
-    louder = Waveform(wave.samples * 10 ** (gain_db / 20), wave.sample_rate)
-    return louder, loudness_lufs(louder.samples.T.numpy(), wave.sample_rate), gain_db
+    frames, rate = wave.samples.T.numpy(), wave.sample_rate
+    loudness, peak = loudness_lufs(frames, rate), true_peak_dbtp(frames, rate)
+    if not np.isfinite(loudness):
+        return wave, loudness, 0.0
+    gain_db, most = 0.0, PEAK_DBTP + LIMIT_DB - peak
+    louder = frames
+    for _ in range(_ROUNDS):
+        gain_db, before = min(gain_db + TARGET_LUFS - loudness, most), gain_db
+        louder = _scaled(frames, gain_db)
+        if gain_db > PEAK_DBTP - peak:
+            louder = limit(louder, rate)
+        loudness = loudness_lufs(louder, rate)
+        if abs(gain_db - before) < _CLOSE_DB or gain_db == most:
+            break
+    return Waveform(torch.from_numpy(louder.T.copy()), rate), loudness, gain_db
 
 
 def fit(wave: Waveform, duration_s: float, fade_s: float = 0.05) -> Waveform:
@@ -109,16 +142,20 @@ def resample(wave: Waveform, sample_rate: int) -> Waveform:
 def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
     """Both clips mono, at one rate, of one length and one loudness.
 
-    The loudness is -16 LUFS, or what both reach at a true peak of -1 dBTP if that is less.
+    The loudness is -16 LUFS, or what both reach at a true peak of -1 dBTP if that is less: clips
+    are limited when they are made, and not again for the other's sake.
     """
     rate = max(left.sample_rate, right.sample_rate)
     waves = [resample(mono(wave), rate) for wave in (left, right)]
     length_s = min(wave.duration_s for wave in waves)
-    waves = [fit(wave, length_s) for wave in waves]
-    reached = [normalise(wave)[1] for wave in waves]
+    frames = [fit(wave, length_s).samples.T.numpy() for wave in waves]
+    levels = [loudness_lufs(each, rate) for each in frames]
+    reached = [
+        level + gain_to(each, rate, TARGET_LUFS) for each, level in zip(frames, levels, strict=True)
+    ]
     target = min(level for level in (*reached, TARGET_LUFS) if math.isfinite(level))
-    first, second = (normalise(wave, target)[0] for wave in waves)
-    return first, second
+    first, second = (_scaled(each, gain_to(each, rate, target)) for each in frames)
+    return Waveform(torch.from_numpy(first.T), rate), Waveform(torch.from_numpy(second.T), rate)
 
 
 def read(path: str | Path) -> Waveform:

@@ -23,12 +23,52 @@ def test_normalise_reaches_the_target():
     assert loudness == pytest.approx(-16, abs=0.05) and gain > 20
 
 
-def test_normalise_never_passes_minus_1_dbtp():
+def clicking(amplitude):
+    """A tone of -20 LUFS with a click of three samples every half second."""
+    wave = tone(amplitude=0.14)
+    for i in range(3):
+        wave.samples[0, 6000 + i :: RATE // 2] = amplitude
+    return wave
+
+
+@pytest.mark.parametrize("amplitude", [0.5, 0.9])
+def test_normalise_never_passes_minus_1_dbtp(amplitude):
+    louder, _, _ = audio.normalise(clicking(amplitude))
+    assert -1.5 < audio.true_peak_dbtp(louder.samples[0].numpy(), RATE) <= -0.99
+
+
+def test_clicks_do_not_keep_a_clip_quiet():
+    wave = clicking(0.9)
+    quiet = audio.loudness_lufs(wave.samples[0].numpy(), RATE)
+    louder, loudness, gain = audio.normalise(wave)
+    assert quiet == pytest.approx(-20, abs=0.5)
+    assert loudness == pytest.approx(-16, abs=0.1)  # -1 dBTP would allow one decibel only
+    assert gain == pytest.approx(-16 - quiet, abs=0.5)
+
+
+def test_the_limiter_touches_only_what_is_near_a_peak():
+    wave = clicking(0.9)
+    louder, _, gain = audio.normalise(wave)
+    at = np.arange(wave.samples.shape[1])
+    far = np.abs((at - 6001 + RATE // 4) % (RATE // 2) - RATE // 4) > 0.006 * RATE
+    np.testing.assert_allclose(
+        louder.samples[0, far], wave.samples[0, far] * 10 ** (gain / 20), rtol=1e-6
+    )
+    assert louder.samples[0, 6001] < 0.6 * 0.9 * 10 ** (gain / 20)
+
+
+def test_the_limiter_takes_6_db_and_no_more():
     wave = tone(amplitude=0.001)
     wave.samples[0, ::RATE] = 0.9
-    louder, loudness, _ = audio.normalise(wave)
-    assert audio.true_peak_dbtp(louder.samples[0].numpy(), RATE) <= -0.99
-    assert loudness < -16
+    peak = audio.true_peak_dbtp(wave.samples[0].numpy(), RATE)
+    _, loudness, gain = audio.normalise(wave)
+    assert peak + gain == pytest.approx(-1 + 6, abs=0.01) and loudness < -24
+
+
+def test_what_peaks_lower_is_not_limited():
+    wave = tone(amplitude=0.01)
+    louder, _, gain = audio.normalise(wave)
+    torch.testing.assert_close(louder.samples, wave.samples * 10 ** (gain / 20))
 
 
 def test_true_peak_sees_between_samples():

@@ -71,12 +71,12 @@ def test_the_pair_is_matched_and_names_its_codec():
 def test_clips_are_neither_silence_nor_noise(clips, slot):
     """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below.
 
-    A clip with sharp drums reaches its peak of -1 dBTP at -25 LUFS or so.
+    The limiter brings most clips to -16 LUFS, and those with the sharpest drums above -24.
     """
     for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         samples = clip.waveform.samples[0].numpy()
         assert clip.waveform.duration_s == 6.0
-        assert loudness_lufs(samples, clip.waveform.sample_rate) > -30, prompt
+        assert loudness_lufs(samples, clip.waveform.sample_rate) > -24, prompt
         assert flatness(samples) < 0.1, prompt
         loud = np.abs(samples).reshape(-1, 2400).max(1) > 0.01
         assert loud.mean() > 0.5, prompt
