@@ -24,6 +24,7 @@ from simba_music.training.measures import (
     Heard,
     comb_db,
     onset_f1,
+    peakiness_db,
     pitch_agreement,
     si_sdr,
 )
@@ -70,6 +71,15 @@ def test_a_comb_at_the_frame_rate_is_found():
     assert abs(comb_db(clean, 50)) < 1
     assert comb_db(clean + comb, 50) > 6
     assert abs(comb_db(clean + comb, 75)) < comb_db(clean + comb, 50) - 2
+
+
+def test_a_click_raises_the_peak_over_the_loudness():
+    calm = tone(997, 5, 0.1)
+    clicking = calm.copy()
+    clicking[24_000:24_003] = 0.8
+    assert peakiness_db(calm) == pytest.approx(3.01, abs=0.1)
+    assert 20 < peakiness_db(clicking) < 23
+    assert np.isnan(peakiness_db(np.zeros(24_000)))
 
 
 def test_frechet_distance_is_zero_for_the_same_and_the_squared_shift_for_a_shift():

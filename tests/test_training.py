@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from simba_music.audio import Waveform
 from simba_music.codec import Codec
@@ -15,7 +16,7 @@ from simba_music.scorer_bundled import ScorerModel
 from simba_music.scorers import load_scorer
 from simba_music.training import clap_trainer, codec_trainer, tokens
 from simba_music.training.codec_layers import ChannelsLast
-from simba_music.training.codec_losses import Balancer, SpectralLoss
+from simba_music.training.codec_losses import Balancer, SpectralLoss, overshoot
 from simba_music.training.codec_model import INPUT_GAIN, CodecShape, build_autoencoder, export
 from simba_music.training.codec_preset import CodecPreset
 from simba_music.training.codec_trainer import CodecTrainer
@@ -82,6 +83,36 @@ def test_training_goes_on_from_an_exported_codec(corpus, tmp_path, lstm):
     other = replace(preset, shape=replace(shape, filters=8))
     with pytest.raises(RequestError, match="num_filters 16, the preset 8"):
         CodecTrainer(other, "cpu", first)
+
+
+def test_a_decoder_is_trained_alone_and_no_token_changes(corpus, tmp_path):
+    shape = CodecShape(codes=256, context=15)
+    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0)
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    codec_trainer.train_codec([corpus], first, preset, first / "resume.state", steps=2)
+    alone = replace(preset, decoder_only=True, peak_weight=0.5, learning_rate=1e-2)
+    with pytest.raises(RequestError, match="--start"):
+        CodecTrainer(alone, "cpu")
+    state = second / "resume.state"
+    codec_trainer.train_codec([corpus], second, alone, state, steps=2, start=first)
+    before, after = (load_file(f / "model.safetensors") for f in (first, second))
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    kept = {name for name in before if not name.startswith("decoder.")}
+    assert kept <= same and len(same) < len(before)
+
+
+def test_only_what_rises_above_the_original_is_overshoot():
+    x = torch.zeros(1, 1000)
+    x[0, 500] = 0.5
+    y = torch.zeros(1, 1000)
+    y[0, 510] = -0.5
+    assert overshoot(x, y, 20) == 0
+    y[0, 530] = 0.2  # nothing of the original is that near
+    assert overshoot(x, y, 20) == pytest.approx(0.2**2 / 1000)
+    y[0, 495] = 0.8
+    assert overshoot(x, y, 20) == pytest.approx((0.2**2 + 0.3**2) / 1000)
 
 
 @pytest.mark.parametrize("frame_rate", [50, 75])

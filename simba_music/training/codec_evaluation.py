@@ -25,6 +25,7 @@ from simba_music.training.measures import (
     comb_db,
     mean_row,
     onset_f1,
+    peakiness_db,
     pitch_agreement,
     row_of,
     si_sdr,
@@ -134,6 +135,7 @@ def measure(name: str, sounds: list[Sound], system: System, tagger: Tagger, rate
         "onset F1 (50 ms)": [],
         "pitch right (share of voiced frames, solos)": [],
         "comb at the frame rate, beside the original (dB)": [],
+        "peak over loudness, beside the original (dB)": [],
     }
     embedded, wanted, probabilities, labels = [], [], [], []
     for sound in sounds:
@@ -145,6 +147,7 @@ def measure(name: str, sounds: list[Sound], system: System, tagger: Tagger, rate
         found += [chroma_cosine(sound.heard, heard), onset_f1(sound.heard, heard)]
         found.append(pitch_agreement(sound.heard, heard) if sound.solo else float("nan"))
         found.append(comb_db(other, rate) - comb_db(original, rate))
+        found.append(peakiness_db(other) - peakiness_db(original))
         for series, value in zip(values.values(), found, strict=True):
             if not np.isnan(value):
                 series.append(value)

@@ -82,6 +82,20 @@ class SpectralLoss(nn.Module):
         return SpectralDistances(*torch.stack(found).mean(0))
 
 
+def overshoot(x: Tensor, y: Tensor, around: int) -> Tensor:
+    """Mean square of what `|y|` rises above the largest `|x|` within `around` samples.
+
+    Distances of magnitudes do not hear phases: to them a click is as good as a snare drum.
+
+    Args:
+        x: originals `[B, T]`.
+        y: round trips `[B, T]`.
+        around: samples to either side.
+    """
+    allowed = F.max_pool1d(x.abs()[:, None], 2 * around + 1, 1, around)[:, 0]
+    return F.relu(y.abs() - allowed).pow(2).mean()
+
+
 class STFTDiscriminator(nn.Module):
     """One resolution of EnCodec's discriminator (Defossez et al. 2022, section 3.4)."""
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 from transformers import EncodecConfig, EncodecModel
 
+from simba_music.checkpoint import WEIGHTS
 from simba_music.errors import RequestError
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
@@ -144,3 +146,10 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
     book.cluster_size.fill_(1)
     book.inited.fill_(1)
     return stock.eval()
+
+
+def keep_tokens(stock: EncodecModel, folder: Path) -> None:
+    """Give back to a float16 codec the encoder and codes of `folder`, bit for bit."""
+    found = load_file(folder / WEIGHTS)
+    kept = {name: value for name, value in found.items() if not name.startswith("decoder.")}
+    assert not stock.load_state_dict(kept, strict=False).unexpected_keys

@@ -18,6 +18,7 @@ class CodecPreset:
     warmup_fraction: float = 0.16  # plain autoencoder before the codebook
     waveform_weight: float = 0.3  # 1 during the warm-up
     spectral_weight: float = 2.0
+    peak_weight: float = 0.0  # of what rises above the original's peaks
     octave_bins: bool = True  # whether the bins of an octave weigh alike, or every bin
     judge_fraction: float = 1.0  # when the discriminator starts to learn; 1 is never
     adversarial_fraction: float = 1.0  # when the codec starts to learn from it
@@ -31,6 +32,7 @@ class CodecPreset:
     dead_below: float = 0.2  # of the mean use of a code
     balance: float = 0.0  # see EMAQuantizer
     settle_fraction: float = 0.85  # from here on codes are chosen as the codec will choose them
+    decoder_only: bool = False  # encoder and codes stay, and with them every token
     seed: int = 0
 
 
@@ -46,6 +48,18 @@ PRESETS = {
         judge_fraction=0.6,
         adversarial_fraction=0.65,
         adversarial_batch=4,
+    ),
+    # After either: what no longer plays like clicks needs no new tokens.
+    "decoder": replace(
+        _FOUND,
+        minutes=16.0,
+        batch=8,
+        learning_rate=3e-4,
+        peak_weight=0.5,
+        judge_fraction=0.05,
+        adversarial_fraction=0.25,
+        adversarial_batch=4,
+        decoder_only=True,
     ),
     "gpu": replace(
         _FOUND,

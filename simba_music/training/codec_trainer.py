@@ -15,11 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.audio import Waveform
+from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.training.codec_crops import random_crops
 from simba_music.training.codec_layers import ChannelsLast
-from simba_music.training.codec_losses import Balancer, Discriminator, SpectralLoss
-from simba_music.training.codec_model import INPUT_GAIN, build_autoencoder, export, reopen
+from simba_music.training.codec_losses import Balancer, Discriminator, SpectralLoss, overshoot
+from simba_music.training.codec_model import (
+    INPUT_GAIN,
+    build_autoencoder,
+    export,
+    keep_tokens,
+    reopen,
+)
 from simba_music.training.codec_preset import CodecPreset
 from simba_music.training.corpus.store import rendered_hours
 from simba_music.training.quantizer import EMAQuantizer
@@ -31,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 HISTORY_EVERY = 50  # steps
 SAVE_EVERY_S = 180.0
+PEAK_S = 0.005  # how near to each other a peak of the original and of the round trip may be
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -42,7 +50,13 @@ class CodecTrainer:
     """Holds the networks and their optimisers; `step` is one batch, `save`/`restore` resume."""
 
     def __init__(self, preset: CodecPreset, device: str, start: Path | None = None):
-        """Start anew, or from the weights of an exported codec: then with its codes at once."""
+        """Start anew, or from the weights of an exported codec: then with its codes at once.
+
+        Raises:
+            RequestError: If the preset trains the decoder only, and there is nothing to start from.
+        """
+        if preset.decoder_only and start is None:
+            raise RequestError("A decoder alone is trained from a codec that exists: add --start.")
         torch.manual_seed(preset.seed)
         self.preset, self.device, shape = preset, device, preset.shape
         model: Any
@@ -59,7 +73,12 @@ class CodecTrainer:
         self.spectral = SpectralLoss(shape.sample_rate).to(device)
         self.discriminator = Discriminator(preset.channels).to(device)
         self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        halves = (self.model.encoder, self.model.decoder)
+        halves = [self.model.decoder]
+        if preset.decoder_only:
+            self.model.encoder.requires_grad_(False)
+            self.quantizer.eval()
+        else:
+            halves.insert(0, self.model.encoder)
         self.parameters = [p for half in halves for p in half.parameters()]
         self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
         self.judge = torch.optim.Adam(
@@ -106,6 +125,8 @@ class CodecTrainer:
             "waveform": F.l1_loss(y, x),
             "spectral": (mel + (octave if preset.octave_bins else linear)) / 2,
         }
+        if preset.peak_weight:
+            losses["peak"] = overshoot(x, y, round(PEAK_S * preset.shape.sample_rate))
         logged = {"mel": float(mel.detach()), "linear": float(linear.detach())}
         if listening:
             heard = slice(preset.adversarial_batch)
@@ -120,9 +141,10 @@ class CodecTrainer:
         for group in self.optimiser.param_groups:
             group["lr"] = preset.learning_rate * cosine
         self.optimiser.zero_grad()
+        committing = self.quantising and not preset.decoder_only
         torch.autograd.backward(
-            [y, preset.commitment * commitment] if self.quantising else [y],
-            [gradient, None] if self.quantising else [gradient],
+            [y, preset.commitment * commitment] if committing else [y],
+            [gradient, None] if committing else [gradient],
         )
         torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimiser.step()
@@ -148,6 +170,7 @@ class CodecTrainer:
         return {
             "waveform": self.preset.waveform_weight if self.quantising else 1.0,
             "spectral": self.preset.spectral_weight,
+            "peak": self.preset.peak_weight,
             "adversarial": self.preset.adversarial_weight,
             "matching": self.preset.matching_weight,
         }
@@ -248,7 +271,10 @@ def train_codec(
     trainer.save(state)
     trainer.draw(shown, out / "spectrogram.png")
     stock = export(trainer.model.cpu(), trainer.quantizer.embed.cpu(), preset.shape)
-    stock.half().save_pretrained(out)
+    stock.half()
+    if preset.decoder_only and start:
+        keep_tokens(stock, start)
+    stock.save_pretrained(out)
     write_training_record(
         out,
         stage="codec",

@@ -45,7 +45,7 @@ COMPARED = (
     "simba-mlp-cross",
     "transformer-cross",
 )
-CLIPS, CLIP_S, BATCH = 128, 5.0, 16
+CLIPS, CLIP_S, BATCH = 128, 5.0, 64
 MEASURED = 3  # snapshots at which clips are made, the last of them the end
 CLIP_FILE, REFERENCE = "clips.json", "reference.npy"
 
@@ -76,6 +76,9 @@ def _train(plan: Plan, name: str, seed: int) -> None:
     torch.set_num_threads(1)
     folder = plan.folder(name, seed)
     folder.mkdir(parents=True, exist_ok=True)
+    done = folder / "training.json"
+    if done.exists() and read_json(done)["steps"] == plan.preset.steps:
+        return
     preset = replace(plan.preset, seed=seed)
     ref, codes = codec_ref(plan.codec), codebook_of(plan.codec)
     train_lm(plan.corpus, folder, ARCHITECTURES[name], preset, ref, codes)

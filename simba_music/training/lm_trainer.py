@@ -207,9 +207,9 @@ def train_lm(
             "The corpus was tokenised with another codec: run `corpus tokens` again."
         )
     trainer = LMTrainer(architecture, preset, codec, codebook, device)
-    if start is not None:
-        trainer.start_from(start)
     state = out / "resume.state"
+    if start is not None and not state.exists():
+        trainer.start_from(start)
     _resume(trainer, state)
     sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward

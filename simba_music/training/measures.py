@@ -9,6 +9,7 @@ import mir_eval
 import numpy as np
 from scipy import signal, stats
 
+from simba_music.audio import loudness_lufs, true_peak_dbtp
 from simba_music.training.corpus.build import SAMPLE_RATE
 
 BOOTSTRAP_SEED = 0
@@ -134,6 +135,14 @@ def comb_db(samples: np.ndarray, frame_rate: int) -> float:
         around = np.median(power[(distance > 2) & (distance <= 10)])
         rises.append(10 * np.log10(power[distance <= 1].mean() / (around + 1e-20) + 1e-12))
     return float(np.mean(rises))
+
+
+def peakiness_db(samples: np.ndarray) -> float:
+    """True peak of `[T]` at 24 kHz over its loudness in dB: what clicks add to; NaN for silence."""
+    loudness = loudness_lufs(samples, SAMPLE_RATE)
+    if not np.isfinite(loudness):
+        return float("nan")
+    return true_peak_dbtp(samples, SAMPLE_RATE) - loudness
 
 
 def chroma_cosine(sound: Heard, other: Heard) -> float:

@@ -12,6 +12,7 @@ from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import RequestError
 from simba_music.files import read_json, write_json
 from simba_music.pipeline import Pipeline
+from simba_music.request import GenerationRequest
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.corpus.store import read_rows
 from simba_music.training.measures import Row
@@ -20,6 +21,7 @@ from simba_music.training.prompt_files import Prompt
 BATCH = 8
 SEED = 0
 VARIED_PROMPTS, SEEDS = 8, 3  # for diversity: so many prompts, each with so many seeds
+SAMPLING = ("temperature", "top_k", "top_p", "guidance")
 CLIPS, SETTINGS = "clips.jsonl", "settings.json"
 
 
@@ -82,13 +84,15 @@ def make_clips(
 
 
 def claim_folder(out: Path, settings: dict[str, Any]) -> None:
-    """Say what the folder's clips are made of; it may be said once.
+    """Say what the folder's clips are made of, sampling included; it may be said once.
 
     Raises:
         RequestError: If it holds clips of something else.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTINGS
+    defaults = GenerationRequest("").as_dict()
+    settings = settings | {"sampling": {name: defaults[name] for name in SAMPLING}}
     if path.exists() and read_json(path) != settings:
         raise RequestError(f"{out} holds clips of other settings. Choose another --out.")
     write_json(path, settings)

@@ -172,13 +172,14 @@ def _of(name: str, step: Downloading) -> bool:
 
 def _advanced() -> list[gr.components.Component]:
     """Sampling settings: temperature, top-k, top-p, guidance, negative prompt."""
+    plain = GenerationRequest("")
     with gr.Accordion("Sampling", open=False), gr.Row():
         return [
-            gr.Slider(0, 2, 1.0, step=0.05, label="Temperature", info="0 takes the likeliest"),
-            gr.Slider(0, 2048, 250, step=1, label="Top-k", info="0 keeps all tokens"),
-            gr.Slider(0.01, 1, 1.0, step=0.01, label="Top-p", info="1 keeps all tokens"),
-            gr.Slider(1, 10, 3.0, step=0.1, label="Guidance", info="1 is none"),
-            gr.Textbox("", label="Negative prompt", info="What to steer away from"),
+            gr.Slider(0, 2, plain.temperature, step=0.05, label="Temperature", info="0 is greedy"),
+            gr.Slider(0, 2048, plain.top_k, step=1, label="Top-k", info="0 keeps all tokens"),
+            gr.Slider(0.01, 1, plain.top_p, step=0.01, label="Top-p", info="1 keeps all tokens"),
+            gr.Slider(1, 10, plain.guidance, step=0.1, label="Guidance", info="1 is none"),
+            gr.Textbox(plain.negative, label="Negative prompt", info="What to steer away from"),
         ]
 
 
