@@ -52,6 +52,7 @@ def test_claims_are_judged_by_paired_seeds(tmp_path):
     assert len(rows) == 5 * len(STEPS) * len(COMPARED) and all(row["n"] == 3 for row in rows)
     draw(made_up(0.3), tmp_path / "docs" / "experiment.png")
     assert (tmp_path / "docs" / "experiment.png").stat().st_size > 10_000
+    assert read_json(tmp_path / "docs" / "experiment.json") == made_up(0.3)
     shown = notes({"rows": rows, "notes": remarks})
     assert shown.count("\n- ") == 11 and "KAD" in table(rows)
 

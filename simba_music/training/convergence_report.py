@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from simba_music.files import write_json
 from simba_music.statistics import mean_of
 from simba_music.training.measures import Row, row_of
 
@@ -78,7 +79,10 @@ def summary(runs: Runs, measured: Sequence[int]) -> tuple[list[Row], list[str]]:
 
 
 def draw(runs: Runs, path: Path) -> None:
-    """Held-out loss against steps, FLOPs and, apart, seconds: mean and range over seeds."""
+    """Held-out loss against steps, FLOPs and, apart, seconds: mean and range over seeds.
+
+    Every run's figures are written beside the PNG, as JSON.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -105,5 +109,6 @@ def draw(runs: Runs, path: Path) -> None:
     grid[0].legend(fontsize=8)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path.with_suffix(".json"), runs)
     figure.savefig(path)
     pyplot.close(figure)
