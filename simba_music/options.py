@@ -202,6 +202,9 @@ def _training(commands: Any) -> None:
     experiment.add_argument("--preset", default="small")
     experiment.add_argument("--steps", type=int, help="instead of the preset's")
     experiment.add_argument("--seeds", type=int, default=3)
+    experiment.add_argument(
+        "--measured", type=int, default=3, choices=(1, 2, 3), help="steps at which clips are made"
+    )
     experiment.add_argument("--scorer", default="clap")
     experiment.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
     experiment.add_argument("--workers", type=int, default=os.cpu_count() or 1)

@@ -43,7 +43,7 @@ def test_a_verdict_needs_an_interval_on_one_side():
 
 def test_claims_are_judged_by_paired_seeds(tmp_path):
     for better, said in ((0.3, "held"), (-0.3, "not held"), (0.0, "undecided")):
-        rows, remarks = summary(made_up(better), STEPS)
+        rows, remarks = summary(made_up(better), STEPS, STEPS)
         faster = [r for r in remarks if "converges faster" in r and "(prefix" in r]
         assert len(faster) == 1 and f"**{said}**" in faster[0], remarks
         closer = [r for r in remarks if "by KAD" in r and "(cross" in r]
@@ -81,4 +81,6 @@ def test_an_experiment_trains_measures_and_goes_on(
     lost = (second / convergence.CLIP_FILE).read_bytes()
     (second / convergence.CLIP_FILE).unlink()
     again, _, _ = run_convergence(plan, 2, 2, str(system / "clap"))
+    less, _, _ = run_convergence(replace(plan, count=1), 2, 2, str(system / "clap"))
+    assert less == [r for r in rows if "held-out" in r["metric"] or "step 12" in r["metric"]]
     assert again == rows and (second / convergence.CLIP_FILE).read_bytes() == lost

@@ -46,7 +46,7 @@ COMPARED = (
     "transformer-cross",
 )
 CLIPS, CLIP_S, BATCH = 128, 5.0, 64
-MEASURED = 3  # snapshots at which clips are made, the last of them the end
+MEASURED = 3  # steps at which clips are made by default, the last of them the end
 CLIP_FILE, REFERENCE = "clips.json", "reference.npy"
 
 
@@ -60,6 +60,7 @@ class Plan:
     bench: Path
     preset: LMPreset
     clips: int = CLIPS
+    count: int = MEASURED
 
     def folder(self, name: str, seed: int) -> Path:
         """Files of a run."""
@@ -67,8 +68,8 @@ class Plan:
 
     @property
     def measured(self) -> tuple[int, ...]:
-        """Steps at which clips are made."""
-        return (*self.preset.snapshots[-(MEASURED - 1) :], self.preset.steps)
+        """Steps at which clips are made, the end and `count - 1` snapshots before it."""
+        return (*self.preset.snapshots, self.preset.steps)[-self.count :]
 
 
 def _train(plan: Plan, name: str, seed: int) -> None:
@@ -111,7 +112,7 @@ def _measure(plan: Plan, name: str, seed: int, scorer_name: str) -> None:
     codec, encoder = Codec.load(plan.codec, codec_ref(plan.codec)), TextEncoder.load(MINILM)
     tagger, scorer = load_tagger(), load_scorer(scorer_name)
     reference = np.load(plan.out / REFERENCE)
-    for step in plan.measured:
+    for step in reversed(plan.measured):
         if str(step) in found:
             continue
         last = step == plan.preset.steps
@@ -181,8 +182,8 @@ def run_convergence(
     """
     if seeds < 2:
         raise RequestError("An interval over seeds needs at least 2 of them; 3 or more are wanted.")
-    if len(plan.measured) < MEASURED:
-        raise RequestError(f"The preset needs {MEASURED - 1} snapshots before its last step.")
+    if len(plan.measured) < plan.count:
+        raise RequestError(f"The preset needs {plan.count - 1} snapshots before its last step.")
     jobs = [(name, seed) for seed in range(seeds) for name in COMPARED]
     plan.out.mkdir(parents=True, exist_ok=True)
     _write_reference(plan)
@@ -195,4 +196,5 @@ def run_convergence(
             for job in tqdm(waiting, desc=what, unit="run", disable=None):
                 job.result()
     runs = read_runs(plan, seeds)
-    return *summary(runs, plan.measured), runs
+    steps = (*plan.preset.snapshots, plan.preset.steps)
+    return *summary(runs, steps, plan.measured), runs

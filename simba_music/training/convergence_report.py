@@ -47,14 +47,17 @@ def verdict(low: float, high: float, more_is_better: bool) -> str:
     return "held" if (low > 0) == more_is_better else "not held"
 
 
-def summary(runs: Runs, measured: Sequence[int]) -> tuple[list[Row], list[str]]:
-    """Report rows of every architecture at every measured step, and a verdict on each claim.
+def summary(
+    runs: Runs, steps: Sequence[int], measured: Sequence[int]
+) -> tuple[list[Row], list[str]]:
+    """Report rows of every architecture at `steps`, and a verdict on each claim.
 
+    Clips were `measured` at some of the steps, the last among them.
     Intervals are over seeds; differences pair runs of one seed, which saw the same batches.
     """
     rows, notes = list[Row](), list[str]()
     for key, (what, _) in MEASURES.items():
-        for step in measured:
+        for step in steps if key == "valid" else measured:
             for name, own in runs.items():
                 values = [_value(run, key, step) for run in own]
                 rows.append(row_of(f"{what}, step {step}", name, *mean_of(values)))
