@@ -168,6 +168,7 @@ def _training(commands: Any) -> None:
     train.add_argument("--conditioning", choices=("prefix", "cross"), default="prefix")
     for option in ("steps", "seed", "accumulate", "tokens-per-batch"):
         train.add_argument(f"--{option}", type=int, help="lm: instead of the preset's")
+    train.add_argument("--learning-rate", type=float, help="lm: instead of the preset's")
     train.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))
     train.add_argument("--device", default="cpu")
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)

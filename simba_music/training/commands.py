@@ -82,6 +82,7 @@ def train(args: argparse.Namespace) -> None:
                 args.preset,
                 steps=args.steps,
                 seed=args.seed,
+                learning_rate=args.learning_rate,
                 accumulate=args.accumulate,
                 tokens_per_batch=args.tokens_per_batch,
             ),
@@ -144,7 +145,9 @@ def experiment(args: argparse.Namespace) -> None:
     from simba_music.training.report import update_report
 
     preset = lm_preset.preset_with(args.preset, steps=args.steps)
-    plan = convergence.Plan(args.corpus, args.codec, args.out, args.bench, preset, count=args.measured)
+    plan = convergence.Plan(
+        args.corpus, args.codec, args.out, args.bench, preset, count=args.measured
+    )
     rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
     update_report(args.report, {"convergence": rows}, remarks=remarks)
     convergence_report.draw(runs, args.report.parent.parent / "docs" / "experiment.png")
