@@ -62,9 +62,9 @@ def true_peak_dbtp(samples: np.ndarray, sample_rate: int) -> float:
 def limit(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """`samples` `[T, C]` with peaks above -1 dBTP turned down, 5 ms before and after them.
 
-    A look-ahead limiter (Zölzer, DAFX, 2nd ed., 4.2.2): the gain that each sample needs by its
+    A look-ahead limiter (Zölzer, DAFX, 2nd ed., 4.2.1): the gain that each sample needs by its
     true peak, the least of it around every sample, and the mean of those, which is never more
-    than is needed. Channels share it. What lies more than 5 ms from a peak keeps its bits.
+    than is needed. Channels share it. What lies more than 5 ms from a peak is left as it is.
     """
     over = np.abs(soxr.resample(samples, sample_rate, 4 * sample_rate)).max(-1)
     over = np.pad(over, (0, max(0, 4 * len(samples) - len(over))))[: 4 * len(samples)]

@@ -16,6 +16,7 @@ from browser import (
 
 from simba_music.checkpoint import BUNDLED
 from simba_music.files import read_json
+from simba_music.results import FIGURES
 
 pytestmark = pytest.mark.browser
 
@@ -64,7 +65,7 @@ def test_stop_keeps_what_was_made(page):
 def test_the_results_are_shown_as_the_report_has_them(page):
     choose_tab(page, "Results")
     wait(page, "return document.querySelectorAll('#results table').length >= 4")
-    wait(page, "return document.querySelectorAll('#results img').length == 2")
+    wait(page, f"return document.querySelectorAll('#results img').length == {len(FIGURES)}")
     tables = read_json(BUNDLED / "REPORT.json")["tables"]
     text = page.execute_script("return document.querySelector('#results').innerText")
     for made in tables:
