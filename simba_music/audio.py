@@ -52,42 +52,38 @@ def loudness_lufs(samples: np.ndarray, sample_rate: int) -> float:
         return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples.astype(np.float64)))
 
 
-def true_peak_dbtp(samples: np.ndarray, sample_rate: int) -> float:
-    """True peak of `[T]` or `[T, C]` in dBTP by four-fold oversampling (BS.1770-4, annex 2)."""
-    over = soxr.resample(samples, sample_rate, 4 * sample_rate)
-    peak = max(float(np.abs(over).max()), float(np.abs(samples).max())) if samples.size else 0.0
+def _peaks(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+    """True peak around every sample of `[T]` or `[T, C]`, of all channels, `[T]`.
+
+    By four-fold oversampling (BS.1770-4, annex 2).
+    """
+    over = np.abs(soxr.resample(samples, sample_rate, 4 * sample_rate))
+    around = over.reshape(len(samples), -1).max(1)
+    found: np.ndarray = np.maximum(around, np.abs(samples).reshape(len(samples), -1).max(1))
+    return found
+
+
+def _dbtp(peaks: np.ndarray) -> float:
+    peak = float(peaks.max())
     return 20 * float(np.log10(peak)) if peak > 0 else float("-inf")
 
 
-def limit(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """`samples` `[T, C]` with peaks above -1 dBTP turned down, 5 ms before and after them.
+def true_peak_dbtp(samples: np.ndarray, sample_rate: int) -> float:
+    """True peak of `[T]` or `[T, C]` in dBTP; -inf for silence."""
+    return _dbtp(_peaks(samples, sample_rate)) if samples.size else float("-inf")
+
+
+def _limiting(peaks: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Gain `[T]` that turns peaks `[T]` above -1 dBTP down, 5 ms before and after them.
 
     A look-ahead limiter (Zölzer, DAFX, 2nd ed., 4.2.1): the gain that each sample needs by its
     true peak, the least of it around every sample, and the mean of those, which is never more
-    than is needed. Channels share it. What lies more than 5 ms from a peak is left as it is.
+    than is needed. What lies more than 5 ms from a peak is left as it is.
     """
-    over = np.abs(soxr.resample(samples, sample_rate, 4 * sample_rate)).max(-1)
-    over = np.pad(over, (0, max(0, 4 * len(samples) - len(over))))[: 4 * len(samples)]
-    peaks = np.maximum(over.reshape(-1, 4).max(1), np.abs(samples).max(-1))
     needed = np.minimum(1.0, 10 ** (PEAK_DBTP / 20) / np.maximum(peaks, 1e-9))
     width = 2 * round(_LOOKAHEAD_S * sample_rate / 2) + 1
-    gain = uniform_filter1d(minimum_filter1d(needed, width), width)
-    return (samples * gain[:, None]).astype(np.float32)
-
-
-def gain_to(samples: np.ndarray, sample_rate: int, target_lufs: float) -> float:
-    """Gain in dB that brings `[T]` to `target_lufs`, held back so that it peaks at -1 dBTP.
-
-    Silence, which has no loudness, gets 0 dB.
-    """
-    loudness = loudness_lufs(samples, sample_rate)
-    if not np.isfinite(loudness):
-        return 0.0
-    return min(target_lufs - loudness, PEAK_DBTP - true_peak_dbtp(samples, sample_rate))
-
-
-def _scaled(samples: np.ndarray, gain_db: float) -> np.ndarray:
-    return (samples * 10 ** (gain_db / 20)).astype(np.float32)
+    gain: np.ndarray = uniform_filter1d(minimum_filter1d(needed, width), width)
+    return gain
 
 
 def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
@@ -100,18 +96,20 @@ def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
         The waveform, its loudness in LUFS afterwards, and the gain in dB before the limiter.
     """
     frames, rate = wave.samples.T.numpy(), wave.sample_rate
-    loudness, peak = loudness_lufs(frames, rate), true_peak_dbtp(frames, rate)
+    loudness = loudness_lufs(frames, rate)
     if not np.isfinite(loudness):
         return wave, loudness, 0.0
-    gain_db, most = 0.0, PEAK_DBTP + LIMIT_DB - peak
-    louder = frames
+    peaks = _peaks(frames, rate)
+    free = PEAK_DBTP - _dbtp(peaks)  # the gain that needs no limiter
+    gain_db, louder = 0.0, frames
     for _ in range(_ROUNDS):
-        gain_db, before = min(gain_db + TARGET_LUFS - loudness, most), gain_db
-        louder = _scaled(frames, gain_db)
-        if gain_db > PEAK_DBTP - peak:
-            louder = limit(louder, rate)
+        gain_db, before = min(gain_db + TARGET_LUFS - loudness, free + LIMIT_DB), gain_db
+        gain = 10 ** (gain_db / 20)
+        louder = frames * np.float32(gain)
+        if gain_db > free:
+            louder = (louder * _limiting(peaks * gain, rate)[:, None]).astype(np.float32)
         loudness = loudness_lufs(louder, rate)
-        if abs(gain_db - before) < _CLOSE_DB or gain_db == most:
+        if abs(gain_db - before) < _CLOSE_DB or gain_db == free + LIMIT_DB:
             break
     return Waveform(torch.from_numpy(louder.T.copy()), rate), loudness, gain_db
 
@@ -148,14 +146,22 @@ def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
     rate = max(left.sample_rate, right.sample_rate)
     waves = [resample(mono(wave), rate) for wave in (left, right)]
     length_s = min(wave.duration_s for wave in waves)
-    frames = [fit(wave, length_s).samples.T.numpy() for wave in waves]
+    waves = [fit(wave, length_s) for wave in waves]
+    frames = [wave.samples.T.numpy() for wave in waves]
     levels = [loudness_lufs(each, rate) for each in frames]
     reached = [
-        level + gain_to(each, rate, TARGET_LUFS) for each, level in zip(frames, levels, strict=True)
+        level + PEAK_DBTP - true_peak_dbtp(each, rate)
+        for each, level in zip(frames, levels, strict=True)
+        if math.isfinite(level)
     ]
-    target = min(level for level in (*reached, TARGET_LUFS) if math.isfinite(level))
-    first, second = (_scaled(each, gain_to(each, rate, target)) for each in frames)
-    return Waveform(torch.from_numpy(first.T), rate), Waveform(torch.from_numpy(second.T), rate)
+    target = min([TARGET_LUFS, *reached])
+    first, second = (
+        Waveform(wave.samples * 10 ** ((target - level) / 20), rate)
+        if math.isfinite(level)
+        else wave
+        for wave, level in zip(waves, levels, strict=True)
+    )
+    return first, second
 
 
 def read(path: str | Path) -> Waveform:

@@ -52,7 +52,8 @@ LIMITS = """
 were all trained on music that this project composes and renders, by the same hands as the models:
 they say how well a clip fits *that* music, and cannot be compared with LAION CLAP or with figures
 of other projects. No figure here says whether anyone likes a clip. Intervals cover the choice of
-pieces, not of training seeds: each model was trained once.
+pieces, not of training seeds, as each model was trained once; only the paper's experiment has
+several seeds, and its intervals cover them.
 """
 
 

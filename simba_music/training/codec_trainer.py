@@ -73,13 +73,11 @@ class CodecTrainer:
         self.spectral = SpectralLoss(shape.sample_rate).to(device)
         self.discriminator = Discriminator(preset.channels).to(device)
         self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        halves = [self.model.decoder]
         if preset.decoder_only:
             self.model.encoder.requires_grad_(False)
             self.quantizer.eval()
-        else:
-            halves.insert(0, self.model.encoder)
-        self.parameters = [p for half in halves for p in half.parameters()]
+        halves = (self.model.encoder, self.model.decoder)
+        self.parameters = [p for half in halves for p in half.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
         self.judge = torch.optim.Adam(
             self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
