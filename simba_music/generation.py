@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from simba_music.beat_clock import BeatClock, named_tempo
 from simba_music.lm import LMState, MusicLM
 from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
@@ -15,23 +16,32 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     """State that has read the prompts.
 
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
-    (or the learned null text where there is none).
+    (or the learned null text where there is none). A tempo that a text names sets its beat clock.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
     total_s = [r.duration_s for r in requests]
+    tempo = [named_tempo(r.prompt) for r in requests]
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
+        tempo += [named_tempo(r.negative) for r in requests]
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
+    clock = BeatClock(torch.tensor(tempo, device=device), torch.zeros(len(tempo), device=device))
     return lm.init_state(
         text,
         torch.tensor(null, device=device),
         torch.tensor(total_s, device=device),
         max(frames_of(lm, r) for r in requests),
+        clock,
     )
+
+
+def heard_tempo(lm: MusicLM, request: GenerationRequest) -> float:
+    """Tempo that a model is told for a request, in beats a minute; 0 if none."""
+    return named_tempo(request.prompt) if lm.config.beat_clock else 0.0
 
 
 def frames_of(lm: MusicLM, request: GenerationRequest) -> int:

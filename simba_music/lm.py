@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simba_music.beat_clock import FEATURES, BeatClock
 from simba_music.config import LMConfig
 from simba_music.cross_attention import TextContext
 from simba_music.simba import Simba
@@ -19,12 +20,14 @@ POSITION_SCALE = 0.02  # as large as the embeddings that the positions are added
 class LMState(NamedTuple):
     """Decoding state: the backbone's, the next frame, and the conditions of all frames.
 
-    `condition` `[B, D]` is added to every frame; `context` is what cross-attention reads.
+    `condition` `[B, D]` is added to every frame, and what the `clock` says; `context` is what
+    cross-attention reads.
     """
 
     backbone: Any
     frame: int
     condition: Tensor
+    clock: BeatClock
     context: TextContext | None
 
 
@@ -48,7 +51,8 @@ class MusicLM(nn.Module):
     The sequence has one position a frame, whose input is the frame before it (`bos` for the first)
     plus the embeddings of elapsed and total time and of the mean text state. The projected text
     stands before the frames (prefix), or every block attends to it (cross). Sinusoidal positions
-    count frames; the states of the text know their order already.
+    count frames; the states of the text know their order already. A model with a beat clock also
+    hears where in the beat each frame lies, if the tempo is known.
     """
 
     def __init__(self, config: LMConfig):
@@ -61,6 +65,8 @@ class MusicLM(nn.Module):
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.text_mean_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
+        if config.beat_clock:  # zeros: a model that had none may go on learning with one
+            self.clock_vectors = nn.Parameter(torch.zeros(FEATURES, width))
         self.backbone: Any = (
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
@@ -101,7 +107,9 @@ class MusicLM(nn.Module):
         words = torch.where(null[:, None], self.null_text, self.text_mean_projection(mean))
         return words + self.total_embedding(self._bin(total_s))
 
-    def _embed_frames(self, previous: Tensor, first: Tensor, condition: Tensor) -> Tensor:
+    def _embed_frames(
+        self, previous: Tensor, first: Tensor, condition: Tensor, clock: BeatClock
+    ) -> Tensor:
         """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
         frames = first[:, None] + torch.arange(previous.shape[-1], device=previous.device)
         elapsed = self._bin(frames / self.config.codec.frame_rate)
@@ -110,12 +118,20 @@ class MusicLM(nn.Module):
             + self.elapsed_embedding(elapsed)
             + condition[:, None]
         )
+        if self.config.beat_clock:
+            x = x + clock.features(frames, self.config.codec.frame_rate) @ self.clock_vectors
         if self.config.positions == "sinusoidal":
             x = x + POSITION_SCALE * sinusoids(frames, x.shape[-1])
         return x
 
     def forward(
-        self, tokens: Tensor, text: TextEmbedding, null: Tensor, total_s: Tensor, first: Tensor
+        self,
+        tokens: Tensor,
+        text: TextEmbedding,
+        null: Tensor,
+        total_s: Tensor,
+        first: Tensor,
+        clock: BeatClock | None = None,
     ) -> Tensor:
         """Logits of every frame given those before it (teacher forcing).
 
@@ -125,13 +141,15 @@ class MusicLM(nn.Module):
             null: rows to treat as having no text `[B]`, bool.
             total_s: length of the whole piece `[B]`, s.
             first: frame of the piece at which the tokens start `[B]`.
+            clock: beats, counted from frame 0; without one no tempo is known.
 
         Returns:
             `[B, K, S, V]`.
         """
+        clock = clock or BeatClock.none(len(tokens), tokens.device)
         states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        frames = self._embed_frames(previous, first, self._condition(text, null, total_s))
+        frames = self._embed_frames(previous, first, self._condition(text, null, total_s), clock)
         if self.config.conditioning == "cross":
             hidden = self.backbone(frames, self.backbone.read(states, mask))
         else:
@@ -142,9 +160,15 @@ class MusicLM(nn.Module):
         return self.head(self.norm(hidden))[:, None]
 
     def init_state(
-        self, text: TextEmbedding, null: Tensor, total_s: Tensor, frames: int
+        self,
+        text: TextEmbedding,
+        null: Tensor,
+        total_s: Tensor,
+        frames: int,
+        clock: BeatClock | None = None,
     ) -> LMState:
         """State that has read the text and has room for `frames` frames."""
+        clock = clock or BeatClock.none(len(text.mask), text.mask.device)
         states, mask = self._embed_text(text, null)
         condition, context, (batch, length) = self._condition(text, null, total_s), None, mask.shape
         if self.config.conditioning == "cross":
@@ -153,7 +177,7 @@ class MusicLM(nn.Module):
         else:
             state = self.backbone.init_state(batch, length + frames, states.device)
             _, state = self.backbone.step(states, state, mask)
-        return LMState(state, 0, condition, context)
+        return LMState(state, 0, condition, clock, context)
 
     def step(self, previous: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Logits of the next S frames (S = 1 when decoding).
@@ -166,7 +190,7 @@ class MusicLM(nn.Module):
             Logits `[B, K, S, V]` and the state after.
         """
         first = torch.full((previous.shape[0],), state.frame, device=previous.device)
-        x = self._embed_frames(previous, first, state.condition)
+        x = self._embed_frames(previous, first, state.condition, state.clock)
         hidden, backbone = self.backbone.step(x, state.backbone, None, state.context)
         after = state._replace(backbone=backbone, frame=state.frame + previous.shape[-1])
         return self.head(self.norm(hidden))[:, None], after

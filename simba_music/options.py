@@ -120,7 +120,12 @@ def _corpus(commands: Any) -> None:
     compose = stages.add_parser("compose", help="write scores (MIDI) and their facts")
     compose.add_argument("--out", dest="dir", type=Path, required=True, metavar="DIR")
     compose.add_argument("--hours", type=float, default=10.0)
-    compose.add_argument("--seed", type=int, default=1)
+    compose.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        help="of the first piece; piece i has seed + i, so ranges that overlap share pieces",
+    )
     render = stage("render", "scores to audio; needs FluidSynth and two soundfonts")
     render.add_argument("--hours", type=float, help="only the first hours")
     render.add_argument("--sample-rate", type=int, choices=(24_000, 32_000), default=24_000)

@@ -159,11 +159,54 @@ def test_windows_give_the_text_more_beginnings(tokenised):
 def test_a_training_starts_from_an_exported_checkpoint(tokenised, codec_folder, tmp_path):
     first = train(tokenised, codec_folder, tmp_path / "first")
     second = train(tokenised, codec_folder, tmp_path / "second", start=tmp_path / "first")
-    assert second[0]["valid"] < first[0]["valid"]
+    assert second[:3] == first
+    assert [row["step"] for row in second] == [10, 20, 30, 30, 40, 50, 60]
+    assert second[3]["valid"] == first[2]["valid"] > second[4]["valid"]
+    assert (
+        second[6]["tokens"]
+        == first[2]["tokens"] + read_json(tmp_path / "second" / "training.json")["tokens"]
+    )
     assert read_json(tmp_path / "second" / "training.json")["started_from"]["steps"] == 30
     with pytest.raises(RequestError, match="another shape"):
         other = Architecture("transformer")
         train(tokenised, codec_folder, tmp_path, architecture=other, start=tmp_path / "first")
+
+
+def test_a_clock_counts_beats_from_the_beginning_of_the_piece(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    index = next(i for i, crop in enumerate(data.crops) if crop.facts["start_s"] > 0)
+    tempo, start_s = (data.crops[index].facts[key] for key in ("tempo", "start_s"))
+    picks = [
+        lm_batches.Pick(index, 0, clock=True),
+        lm_batches.Pick(index, 0, frames=slice(75, 300), clock=True),
+        lm_batches.Pick(index, 0),
+    ]
+    clock = lm_batches.collate(data, picks).clock
+    assert clock.tempo.tolist() == [tempo, tempo, 0]
+    expected = [start_s * tempo / 60, (start_s + 1) * tempo / 60, 0]
+    assert clock.beat.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_text_never_goes_while_the_clock_stays(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    plain = lm_batches.batches(data, TINY, 0)
+    assert not any(next(plain)[0].clock.tempo.any() for _ in range(20))
+    preset = replace(TINY, beat_clock=True, drop_tempo=0.5, drop_text=0.3)
+    stream = lm_batches.batches(data, preset, 0)
+    found = [next(stream)[0] for _ in range(40)]
+    null = torch.cat([batch.null for batch in found])
+    known = torch.cat([batch.clock.tempo for batch in found]) > 0
+    assert null.any() and not (null & known).any()
+    assert 0.3 < known[~null].float().mean() < 0.7
+
+
+def test_a_model_without_a_clock_goes_on_learning_with_one(tokenised, codec_folder, tmp_path):
+    train(tokenised, codec_folder, tmp_path / "deaf")
+    preset = replace(TINY, beat_clock=True, steps=2, validate_every=1)
+    train(tokenised, codec_folder, tmp_path / "hears", preset, start=tmp_path / "deaf")
+    assert weights(tmp_path / "hears")["clock_vectors"].any()
+    with pytest.raises(RequestError, match="another shape"):
+        train(tokenised, codec_folder, tmp_path / "back", start=tmp_path / "hears")
 
 
 def test_padding_is_no_target(tokenised):

@@ -14,7 +14,12 @@ KINDS = [
         ("mamba", "none"),
         ("transformer", "mlp"),
     )
-    for changes in ({}, {"conditioning": "cross"}, {"positions": "sinusoidal"})
+    for changes in (
+        {},
+        {"conditioning": "cross"},
+        {"positions": "sinusoidal"},
+        {"beat_clock": True},
+    )
 ]
 
 

@@ -36,6 +36,25 @@ def test_every_snapshot_writes_every_prompt(runs, tmp_path):
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()
 
 
+def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_folder, tmp_path):
+    path, prompts = tmp_path / "steps.json", ["calm piano", "fast drums"]
+    write_step_clips(runs, prompts, 2.0, path)
+    first = read_json(path)["models"]
+    preset = replace(TINY, steps=3, validate_every=3, snapshots=())
+    longer = {name: tmp_path / name for name in runs}
+    for name, run in runs.items():
+        train(tokenised, codec_folder, longer[name], preset, Architecture(name), start=run)
+    write_step_clips(longer, prompts, 2.0, path)
+    found = read_json(path)["models"]
+    for name, stages in found.items():
+        assert [stage["step"] for stage in stages] == [2, 4, 6, 9]
+        assert stages[:3] == first[name]
+        assert stages[3]["sha256"] == sha256(longer[name] / WEIGHTS)
+    write_step_clips(runs, ["other", "prompts"], 2.0, path)
+    write_step_clips(longer, prompts, 2.0, path)
+    assert [stage["step"] for stage in read_json(path)["models"]["simba"]] == [9]
+
+
 def test_runs_of_other_steps_are_not_compared(runs, tokenised, codec_folder, tmp_path):
     preset = replace(TINY, steps=6, validate_every=3, snapshots=(3,))
     train(tokenised, codec_folder, tmp_path / "other", preset)

@@ -71,6 +71,7 @@ def test_no_module_imports_upwards():
         "einfft",
         "mamba2",
         "cross_attention",
+        "beat_clock",
         "simba",
         "transformer",
         "text_encoder",

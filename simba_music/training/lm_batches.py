@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simba_music.beat_clock import BeatClock
 from simba_music.text_encoder import TextEmbedding
 from simba_music.training.lm_preset import LMPreset
 from simba_music.training.tokens import TokenCorpus, stack_text
@@ -19,12 +20,13 @@ WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
 
 class Pick(NamedTuple):
-    """A crop to train on: its index, its caption or no text, and which of its frames."""
+    """A crop to train on: its index, its caption or no text, its beats, which of its frames."""
 
     crop: int
     caption: int
     null: bool = False
     frames: slice = slice(None)
+    clock: bool = False
 
 
 class Batch(NamedTuple):
@@ -35,6 +37,7 @@ class Batch(NamedTuple):
     text: TextEmbedding
     null: Tensor
     total_s: Tensor
+    clock: BeatClock
 
     @property
     def n_targets(self) -> int:
@@ -44,18 +47,19 @@ class Batch(NamedTuple):
     def to(self, device: str) -> "Batch":
         """The same on another device."""
         text = TextEmbedding(self.text.states.to(device), self.text.mask.to(device))
+        clock = BeatClock(*(t.to(device) for t in self.clock))
         tensors = (t.to(device) for t in (self.tokens, self.targets, self.null, self.total_s))
         tokens, targets, null, total_s = tensors
-        return Batch(tokens, targets, text, null, total_s)
+        return Batch(tokens, targets, text, null, total_s, clock)
 
 
 def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
     """Crops as one batch, padded on the right.
 
     `total_s` of what stops short of its piece's end is the time to that end, so that only what
-    ends is said to end.
+    ends is said to end. Beats are counted from the beginning of the piece.
     """
-    examples, ids, total_s = [], [], []
+    examples, ids, total_s, tempo, beat = [], [], [], [], []
     rate = corpus.codec["frame_rate"]
     for pick in picks:
         example = corpus.example(pick.crop, pick.caption)
@@ -63,6 +67,8 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         examples.append(example)
         ids.append(torch.from_numpy(example.tokens[pick.frames]))
         total_s.append(corpus.crops[pick.crop].remaining_s - first / rate)
+        tempo.append(float(example.facts.get("tempo", 0)) if pick.clock else 0.0)
+        beat.append((example.facts["start_s"] + first / rate) * tempo[-1] / 60)
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
     targets = padded[:, None]
     return Batch(
@@ -71,6 +77,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         stack_text([e.text for e in examples]),
         torch.tensor([pick.null for pick in picks]),
         torch.tensor(total_s),
+        BeatClock(torch.tensor(tempo), torch.tensor(beat)),
     )
 
 
@@ -108,7 +115,9 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 elif rng.random() < preset.tail_share and corpus.crops[crop].facts["ends"]:
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
-                picks.append(Pick(crop, caption, bool(rng.random() < preset.drop_text), frames))
+                null = bool(rng.random() < preset.drop_text)
+                clock = preset.beat_clock and not null and rng.random() >= preset.drop_tempo
+                picks.append(Pick(crop, caption, null, frames, clock))
                 budget -= len(range(*frames.indices(length)))
             parts.append(collate(corpus, picks))
         yield parts

@@ -66,6 +66,8 @@ class LMPreset:
     decay_share: float = 0.2
     weight_decay: float = 0.1
     drop_text: float = 0.1
+    beat_clock: bool = False
+    drop_tempo: float = 0.3  # of the crops with text, which a model with a clock hears without it
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
     ema_decay: float = 0.995
@@ -102,11 +104,12 @@ PRESETS = {
         tokens_per_batch=4_500,
         optimiser="muon",
         window_share=0.7,
+        beat_clock=True,
         learning_rate=1.5e-3,
         validate_every=150,
         snapshots=(150, 450, 1000),
     ),
-    "bundle": LMPreset(384, 8, 768, steps=6000, snapshots=(500, 1500, 3000)),
+    "bundle": LMPreset(384, 8, 768, steps=6000, beat_clock=True, snapshots=(500, 1500, 3000)),
     "gpu": LMPreset(
         640,
         8,
@@ -114,6 +117,7 @@ PRESETS = {
         steps=8000,
         tokens_per_batch=64_000,
         accumulate=2,
+        beat_clock=True,
         warmup_steps=300,
         compile=True,
     ),
@@ -151,6 +155,7 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
             "d_state": None if transformer else preset.d_state,
             "n_heads": inner // preset.head,
             "positions": positions if preset.positions == "default" else preset.positions,
+            "beat_clock": preset.beat_clock,
             "vocab": codec.codebook_size,
             "n_codebooks": 1,
             "special_ids": {"bos": codec.codebook_size},

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from simba_music.checkpoint import load_language_model, save_language_model
+from simba_music.checkpoint import save_language_model
 from simba_music.config import CodecRef
 from simba_music.errors import RequestError
 from simba_music.files import read_json
@@ -23,30 +23,14 @@ from simba_music.training.lm_batches import Batch, Pick, batches, collate
 from simba_music.training.lm_loss import VALID_CROPS, forward_flops, total_loss, validate
 from simba_music.training.lm_optimiser import RATE, make_optimisers
 from simba_music.training.lm_preset import Architecture, LMPreset, make_config
+from simba_music.training.lm_start import exported_start, start_from_codebook
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import read_state, write_state
 from simba_music.training.tokens import TokenCorpus
 
 logger = logging.getLogger(__name__)
 
-EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 SAVE_EVERY_S = 150.0
-
-
-@torch.no_grad()
-def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
-    """Start token embedding and head from the codec's code vectors `[V, C]`, whitened.
-
-    Codes that sound alike then begin alike, which a short run cannot learn from a random start.
-    """
-    centred = (codebook - codebook.mean(0)).float()
-    left, _, _ = torch.linalg.svd(centred, full_matrices=False)
-    white = left * len(codebook) ** 0.5  # every direction has unit variance
-    width, size = model.config.d_model, white.shape[1]
-    square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
-    vectors = white @ square[:size, :width] * (width / size) ** 0.5
-    model.token_embedding.weight[: len(vectors)] = EMBEDDING_SCALE * vectors
-    model.head.weight.copy_(HEAD_SCALE * vectors)
 
 
 def schedule(step: int, preset: LMPreset) -> float:
@@ -86,22 +70,20 @@ class LMTrainer:
         )
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         self.history = list[dict[str, Any]]()
+        self.before = dict[str, Any]()
 
     def start_from(self, folder: Path) -> None:
         """Begin with the weights of an exported checkpoint; the optimiser begins anew.
 
+        Its history goes on in this one's.
+
         Raises:
             RequestError: If it has another config.
         """
-        found, _ = load_language_model(str(folder))
-        wanted = self.raw.config.model_dump() | {"codec": self.raw.config.codec.sha256}
-        if found.config.model_dump() | {"codec": found.config.codec.sha256} != wanted:
-            raise RequestError(
-                f"{folder} has another shape or codec than this training; "
-                "choose its preset, --backbone, --mixer, --conditioning and --codec."
-            )
+        weights, self.history = exported_start(folder, self.raw.config)
         for model in (self.raw, self.average):
-            model.load_state_dict(found.state_dict())
+            model.load_state_dict(model.state_dict() | weights)
+        self.before = self.history[-1] if self.history else {}
 
     def step(self, parts: list[Batch]) -> float:
         """One update on the parts of a step, of which this process takes its share.
@@ -156,6 +138,7 @@ class LMTrainer:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "history": self.history,
+            "before": self.before,
         }
         write_state(path, state)
 
@@ -167,6 +150,7 @@ class LMTrainer:
             optimiser.load_state_dict(found)
         self.steps, self.tokens = state["steps"], state["tokens"]
         self.seconds, self.history = state["seconds"], state["history"]
+        self.before = state["before"]
 
 
 def _resume(trainer: LMTrainer, state: Path) -> None:
@@ -193,7 +177,8 @@ def train_lm(
 ) -> None:
     """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
 
-    A new training may `start` from the weights of an exported checkpoint of the same config.
+    A new training may `start` from the weights of an exported checkpoint of the same config; its
+    history then goes on in the new one, after a row of what it loses on this corpus.
 
     Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
     preset's snapshot steps, whole checkpoints under `snapshots/`.
@@ -213,6 +198,8 @@ def train_lm(
     _resume(trainer, state)
     sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
+    if trainer.before and not trainer.steps:
+        trainer.history.append(_row(trainer, trainer.before["train"], valid, flops, train))
     fall = preset.steps - round(preset.decay_share * preset.steps)
     last = min(preset.steps, limit_steps or preset.steps)
     shown = trainer.accelerator.is_main_process
@@ -245,13 +232,17 @@ def train_lm(
 def _row(
     trainer: LMTrainer, mean: float, valid: TokenCorpus, flops: float, train: TokenCorpus
 ) -> dict[str, Any]:
-    per_epoch = sum(crop.length for crop in train.crops)
+    passes = trainer.tokens / sum(crop.length for crop in train.crops)
+
+    def with_before(key: str, value: float) -> float:
+        return trainer.before.get(key, 0) + value
+
     return {
-        "step": trainer.steps,
-        "tokens": trainer.tokens,
-        "epochs": round(trainer.tokens / per_epoch, 3),
-        "flops": trainer.tokens * flops,
-        "seconds": round(trainer.seconds, 1),
+        "step": with_before("step", trainer.steps),
+        "tokens": with_before("tokens", trainer.tokens),
+        "epochs": round(with_before("epochs", passes), 3),
+        "flops": with_before("flops", trainer.tokens * flops),
+        "seconds": round(with_before("seconds", trainer.seconds), 1),
         "train": round(mean, 4),
         "valid": round(validate(trainer.average, valid, trainer.device), 4),
     }

@@ -18,11 +18,27 @@ SCHEMA = 1
 CHOSEN = 4  # training steps, the last of them the end
 
 
+def steps_before(record: dict[str, Any]) -> int:
+    """Steps that a training's weights had behind them when it began, by its training.json."""
+    earlier = record["started_from"]
+    return int(earlier["steps"]) + steps_before(earlier) if earlier else 0
+
+
 def _stages(run: Path) -> list[tuple[int, Path]]:
-    """(step, checkpoint) of a training run's snapshots and of its end."""
-    end = int(read_json(run / "training.json")["steps"])
+    """(step, checkpoint) of a training run's snapshots and of its end, earlier steps counted."""
+    record = read_json(run / "training.json")
+    before, end = steps_before(record), int(record["steps"])
     found = sorted((int(p.name), p) for p in (run / "snapshots").glob("*") if p.is_dir())
-    return [*found[-(CHOSEN - 1) :], (end, run)]
+    return [(before + step, folder) for step, folder in [*found[-(CHOSEN - 1) :], (end, run)]]
+
+
+def _earlier(path: Path, made: dict[str, Any], name: str, before: int) -> list[dict[str, Any]]:
+    """Stages of the training that another goes on from, if `path` holds them for these prompts."""
+    known = read_json(path) if before and path.exists() else {"models": {}}
+    if any(known.get(key) != value for key, value in made.items()):
+        return []
+    found = [stage for stage in known["models"].get(name, []) if stage["step"] <= before]
+    return found if found and found[-1]["step"] == before else []
 
 
 def write_step_clips(
@@ -31,7 +47,8 @@ def write_step_clips(
     """Let every snapshot of some training runs write every prompt, with seed i for prompt i.
 
     Keeps tokens, not sound: `models[name][k]` has `step`, `sha256` of the weights, and `ids`, a
-    clip a prompt as `gallery.packed` writes it. They belong to the codec `codec_sha256`.
+    clip a prompt as `gallery.packed` writes it. They belong to the codec `codec_sha256`. Of runs
+    that went on from exported weights, the stages before that stay if `path` holds them.
 
     Raises:
         RequestError: If the runs have other steps, or another codec, than each other.
@@ -55,13 +72,13 @@ def write_step_clips(
             models[name].append(entry | {"ids": [packed(row.numpy()) for row in tokens]})
     if len(codecs) != 1:
         raise RequestError("The runs were trained on different codecs.")
-    write_json(
-        path,
-        {
-            "schema": SCHEMA,
-            "codec_sha256": codecs.pop(),
-            "duration_s": duration_s,
-            "prompts": list(prompts),
-            "models": models,
-        },
-    )
+    made = {
+        "schema": SCHEMA,
+        "codec_sha256": codecs.pop(),
+        "duration_s": duration_s,
+        "prompts": list(prompts),
+    }
+    for name, run in runs.items():
+        before = steps_before(read_json(run / "training.json"))
+        models[name] = (_earlier(path, made, name, before) + models[name])[-CHOSEN:]
+    write_json(path, made | {"models": models})

@@ -87,6 +87,7 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe["model"]["revision"]
     commit = f" at {revision[:8]}" if revision else ""
+    beat = f" Played to {recipe['tempo']:g} beats a minute." if recipe["tempo"] else ""
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
@@ -95,7 +96,7 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
         f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"
         f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}{scored}."
-        f"{stopped}</div>{said}</div>"
+        f"{beat}{stopped}</div>{said}</div>"
     )
 
 
@@ -112,7 +113,7 @@ def verdict_card(names: dict[str, str], scores: dict[str, Score | None]) -> str:
         text = f"<b>{escape(better)}</b> fits the prompt better"
     sides = f"{escape(names['left'])} minus {escape(names['right'])}"
     return (
-        f'<div class="card verdict">{text}: {sides} is '
-        f"{found.mean:+.2f} (95 % interval {found.low:+.2f} to {found.high:+.2f}, "
-        f"{found.windows} windows of {TIMELINE_S:g} s).</div>"
+        f'<div class="card verdict">{text}: over {found.windows} windows of {TIMELINE_S:g} s, '
+        f"{sides} is {found.mean:+.2f} on average (95 % interval {found.low:+.2f} to "
+        f"{found.high:+.2f}). The scores above are of whole clips.</div>"
     )

@@ -37,7 +37,7 @@ EXAMPLES = [
     "jazz with saxophone, piano and double bass over drums, medium tempo",
     "chiptune lead, fast, joyful, video game",
     "cheerful folk with flute and acoustic guitar, brisk",
-    "dark techno with synth bass and a drum beat, fast",
+    "dark techno with synth bass and a drum beat, 128 bpm",
 ]
 
 

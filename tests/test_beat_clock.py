@@ -1,0 +1,108 @@
+import pytest
+import torch
+from conftest import CODES, lm_config, random_lm
+from test_models import conditions
+
+from simba_music.beat_clock import CYCLES, FEATURES, BeatClock, named_tempo
+from simba_music.checkpoint import save_language_model
+from simba_music.files import sha256
+from simba_music.generation import generate
+from simba_music.pipeline import Clip, Pipeline
+from simba_music.request import GenerationRequest
+from simba_music.text_encoder import TextEncoder
+from simba_music.ui.cards import result_card
+
+
+@pytest.mark.parametrize(
+    ("prompt", "bpm"),
+    [
+        ("calm solo piano, 72 bpm, sad", 72),
+        ("techno at 128BPM", 128),
+        ("around 92.5 beats per minute", 92.5),
+        ("a waltz of 90 beats a minute", 90),
+        ("house, 124 beats/min", 124),
+        ("tempo: 60, strings", 60),
+        ("Tempo of about 144", 144),
+        ("metronome at 100", 100),
+        ("M.M. = 63", 63),
+        ("♩ = 84, crotchet rest", 84),
+        ("crotchet = 70", 70),
+        ("quarter note = 110 and 140 bpm later", 110),
+        ("90-bpm groove", 90),
+        ("slow and sad", 0),
+        ("a song of the 80s, 808 bass", 0),
+        ("symphony no. 40, tempo rubato", 0),
+        ("999 bpm", 0),
+        ("12 bpm", 0),
+        ("999 bpm, no: 100 bpm", 100),
+        ("tempo 1200", 0),
+        ("1128 bpm", 0),
+        ("", 0),
+    ],
+)
+def test_a_tempo_is_read_where_a_prompt_gives_a_number(prompt, bpm):
+    assert named_tempo(prompt) == bpm
+
+
+def test_features_repeat_with_the_beat_and_are_nothing_without_a_tempo():
+    clock = BeatClock(torch.tensor([120.0, 60.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    frames = torch.arange(400).expand(3, -1)
+    found = clock.features(frames, 50)
+    assert found.shape == (3, 400, FEATURES)
+    assert not found[2].any()
+    every_beat = [CYCLES.index(1.0), len(CYCLES) + CYCLES.index(1.0)]
+    fast = found[0, :, every_beat]
+    torch.testing.assert_close(fast[25:], fast[:-25], atol=1e-4, rtol=0)
+    assert not torch.allclose(fast[12:], fast[:-12], atol=0.5)
+    # the second row is half as fast, and one beat ahead
+    torch.testing.assert_close(found[1, ::2, :-2], found[0, 25:225, :-2], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("backbone", ["simba", "transformer"])
+@pytest.mark.parametrize("conditioning", ["prefix", "cross"])
+def test_steps_keep_to_the_clock_as_the_forward_pass_does(backbone, conditioning):
+    lm = random_lm(lm_config(backbone, conditioning=conditioning, beat_clock=True))
+    text, null, total_s = conditions()
+    tokens, first = torch.randint(0, CODES, (3, 1, 60)), torch.zeros(3, dtype=torch.long)
+    clock = BeatClock(torch.tensor([120.0, 0.0, 93.0]), torch.tensor([0.0, 0.0, 2.5]))
+    together = lm(tokens, text, null, total_s, first, clock)
+    state = lm.init_state(text, null, total_s, 60, clock)
+    begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
+    parts = []
+    for start, end in ((0, 1), (1, 30), (30, 60)):
+        logits, state = lm.step(begun[..., start:end], state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 2), together, atol=1e-4, rtol=0)
+    silent = lm(tokens, text, null, total_s, first)
+    moved = (silent - together).abs().amax((1, 2, 3))
+    assert moved[1] < 1e-5 and moved[0] > 0.1 and moved[2] > 0.1
+
+
+def test_a_tempo_in_the_prompt_sets_the_clock_and_nothing_else_does():
+    lm = random_lm(lm_config("simba", beat_clock=True))
+    encoder = TextEncoder.load(lm.config.text_encoder)
+
+    def written(prompt, **settings):
+        request = GenerationRequest(prompt, duration_s=4, **settings)
+        return torch.stack(list(generate(lm, encoder, [request]))).flatten()
+
+    with_clock = {p: written(p) for p in ("drums, 120 bpm", "drums, fast")}
+    unsaid = written("drums, 120 bpm", negative="piano, 60 bpm")
+    lm.clock_vectors.zero_()
+    assert not torch.equal(written("drums, 120 bpm"), with_clock["drums, 120 bpm"])
+    assert torch.equal(written("drums, fast"), with_clock["drums, fast"])
+    assert not torch.equal(unsaid, written("drums, 120 bpm", negative="piano, 60 bpm"))
+
+
+def test_recipe_and_card_say_which_tempo_a_model_was_told(system, tmp_path):
+    codec = lm_config("simba").codec.model_dump()
+    codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
+    save_language_model(
+        tmp_path / "keen", random_lm(lm_config("simba", beat_clock=True, codec=codec))
+    )
+    pipeline = Pipeline.load(str(tmp_path / "keen"), str(system / "transformer"), None, "cpu")
+    request = pipeline.validate(prompt="drums, 96 bpm", duration_s=2)
+    found = {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
+    assert [found[slot].recipe["tempo"] for slot in ("left", "right")] == [96, None]
+    assert "96 beats a minute" in result_card("", found["left"])
+    assert "beats a minute" not in result_card("", found["right"])
