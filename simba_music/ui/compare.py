@@ -214,7 +214,7 @@ def build(pipeline: Pipeline) -> None:
         lines=2,
         max_lines=4,
         elem_id="prompt",
-        placeholder='For example "calm solo piano, slow, sad"',
+        placeholder='For example "calm solo piano, slow, sad" or "funk with slap bass, 104 bpm"',
     )
     gr.Examples([[text] for text in EXAMPLES], prompt, label="Try one")
     with gr.Row():
