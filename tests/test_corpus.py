@@ -293,6 +293,21 @@ def test_there_are_six_captions_of_six_kinds(rows):
     assert lengths[1] < lengths[2] < lengths[4] and lengths[1] < 6 and lengths[4] > 35
 
 
+def test_what_genre_and_instruments_do_not_tell_is_said(rows):
+    """Or a model hears of it too rarely to learn what it means."""
+    crops = [(seed, crop) for seed, row in rows.items() for crop in row["crops"]]
+    for kind, fact in (("density", "busy"), ("dynamics", "loud"), ("family", "drums")):
+        silent = kind == "family"
+        own = [
+            text
+            for seed, crop in crops
+            if (fact in crop["silent"] if silent else crop[kind] == fact)
+            for text in captions(crop, seed)
+        ]
+        said = [any(word in text for word in words()[kind][fact]) for text in own]
+        assert len(own) > 100 and sum(said) / len(said) > 0.12, (kind, fact)
+
+
 def test_captions_read_well(rows):
     for seed, row in rows.items():
         for i, crop in enumerate(row["crops"]):

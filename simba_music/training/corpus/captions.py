@@ -5,6 +5,18 @@ from collections.abc import Callable
 
 from simba_music.training.corpus.speaker import Facts, Speaker, article, capital, join, words
 
+ASIDE = 0.5  # how often a phrase or a list of tags says one of them
+
+
+def _asides(s: Speaker) -> list[str]:
+    """Facts that people ask for and that genre and instruments do not give away."""
+    facts = s.facts
+    known = [s.key()]
+    known += [s.say("density")] if facts["density"] != "moderate" else []
+    known += [s.say("dynamics")] if facts["dynamics"] != "medium" else []
+    known += [s.say("family", "drums")] if "drums" in facts["silent"] else []
+    return [fact for fact in known if s.rng.random() < ASIDE]
+
 
 def _tags(s: Speaker) -> str:
     facts, rng = s.facts, s.rng
@@ -13,12 +25,14 @@ def _tags(s: Speaker) -> str:
         tags[0] = tags[0] if tags[0].startswith("solo") else f"solo {tags[0]}"
     if facts["drums"]:
         tags.append(s.drums())
-    extra = [s.say("dynamics"), s.say("density"), s.say("register"), s.say("articulation")]
-    extra += [s.say("feature", f) for f in facts["features"]] + [s.say("texture"), s.key()]
+    extra = [s.say("register"), s.say("articulation"), s.say("texture")]
+    extra += [s.say("feature", f) for f in facts["features"]]
     extra += [s.sound(), rng.choice(("instrumental", "instrumental music", "mono"))]
     tags += rng.sample([e.removeprefix("a ") for e in extra if e], rng.randint(0, 3))
     rng.shuffle(tags)
-    return ", ".join(dict.fromkeys(tags[: rng.randint(3, len(tags))]))
+    tags = tags[: rng.randint(3, len(tags))] + _asides(s)
+    rng.shuffle(tags)
+    return ", ".join(dict.fromkeys(tags))
 
 
 def _short(s: Speaker) -> str:
@@ -43,8 +57,9 @@ def _short(s: Speaker) -> str:
 def _phrase(s: Speaker) -> str:
     facts, rng = s.facts, s.rng
     voices = list(s.voices.values())
-    tail = rng.choice(("", f", {s.say('dynamics')}", f", in a {s.key()}", f", {s.sound()}"))
-    tail = tail.replace("in a " + facts["key"], "in " + facts["key"])
+    asides = [*_asides(s), *([s.sound()] if rng.random() < 0.25 else [])]
+    rng.shuffle(asides)
+    tail = "".join(f", {aside}" for aside in asides)
     if facts["texture"] == "solo" and voices:
         name = voices[0].removeprefix("solo ")
         return f"{s.mood()} solo {name}, {s.music()}, {s.tempo()}{tail}"
@@ -146,7 +161,7 @@ def _request(s: Speaker) -> str:
         f"background music {s.use()}, {s.mood()}",
         f"{s.mood()} music, {s.pace()}, {s.say('dynamics')}",
         f"{article(rng.choice(voices))} in {article(s.genre())} track, {s.mood()} mood",
-        f"{s.music()}, {s.key()}, {s.facts['tempo']} bpm",
+        ", ".join([s.music(), *_asides(s), f"{s.facts['tempo']} bpm"]),
         f"something {s.mood()} and {s.mood()} with {article(rng.choice(voices))}",
     ]
     denied = s.denial()
