@@ -214,7 +214,11 @@ def draw_spectrograms(
 
 
 def draw_convergence(checkpoints: Path, path: Path) -> None:
-    """Held-out loss of both language models against training step, from `history.jsonl`."""
+    """Held-out loss of both language models against training step, from `history.jsonl`.
+
+    A step that stands there twice is where training went on with another corpus, held-out crops
+    included: the line breaks there.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -224,7 +228,17 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
     for name in ("simba", "transformer"):
         history = (checkpoints / name / "history.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in history]
-        axes.plot([r["step"] for r in rows], [r["valid"] for r in rows], marker=".", label=name)
+        steps, losses = np.array([[row["step"], row["valid"]] for row in rows]).T
+        (again,) = np.nonzero(np.diff(steps) == 0)
+        axes.plot(
+            np.insert(steps, again + 1, np.nan),
+            np.insert(losses, again + 1, np.nan),
+            marker=".",
+            label=name,
+        )
+    for step in steps[again]:
+        axes.axvline(step, color="grey", linestyle=":")
+        axes.text(step, axes.get_ylim()[1], " new corpus", color="grey", va="top")
     axes.set(
         xlabel="training step",
         ylabel="held-out loss (nats a token)",
