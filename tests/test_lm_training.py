@@ -187,7 +187,7 @@ def test_a_clock_counts_beats_from_the_beginning_of_the_piece(tokenised):
     assert clock.beat.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_text_never_goes_while_the_clock_stays(tokenised):
+def test_text_and_clock_are_left_out_each_for_itself(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     plain = lm_batches.batches(data, TINY, 0)
     assert not any(next(plain)[0].clock.tempo.any() for _ in range(20))
@@ -196,8 +196,9 @@ def test_text_never_goes_while_the_clock_stays(tokenised):
     found = [next(stream)[0] for _ in range(40)]
     null = torch.cat([batch.null for batch in found])
     known = torch.cat([batch.clock.tempo for batch in found]) > 0
-    assert null.any() and not (null & known).any()
-    assert 0.3 < known[~null].float().mean() < 0.7
+    assert 0.2 < null.float().mean() < 0.4
+    for rows in (known[null], known[~null]):
+        assert 0.3 < rows.float().mean() < 0.7
 
 
 def test_a_model_without_a_clock_goes_on_learning_with_one(tokenised, codec_folder, tmp_path):

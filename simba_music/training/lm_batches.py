@@ -116,7 +116,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
                 null = bool(rng.random() < preset.drop_text)
-                clock = preset.beat_clock and not null and rng.random() >= preset.drop_tempo
+                clock = preset.beat_clock and rng.random() >= preset.drop_tempo
                 picks.append(Pick(crop, caption, null, frames, clock))
                 budget -= len(range(*frames.indices(length)))
             parts.append(collate(corpus, picks))

@@ -67,7 +67,7 @@ class LMPreset:
     weight_decay: float = 0.1
     drop_text: float = 0.1
     beat_clock: bool = False
-    drop_tempo: float = 0.3  # of the crops with text, which a model with a clock hears without it
+    drop_tempo: float = 0.3  # of the crops, which a model with a clock hears without it
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
     ema_decay: float = 0.995
