@@ -67,6 +67,7 @@ class LMConfig(StrictModel):
     d_ff: int = Field(ge=0, le=32_768)
     positions: Literal["none", "rope", "sinusoidal"]
     beat_clock: bool = False
+    end_clock: bool = False
     vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]
     special_ids: SpecialIds

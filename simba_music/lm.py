@@ -14,19 +14,21 @@ from simba_music.text_encoder import TextEmbedding
 from simba_music.transformer import Transformer
 
 TIME_GRID_S = 0.5  # resolution of the total and elapsed time conditions
+END_GRID_S, END_BINS = 0.25, 16  # the last four seconds, as an end clock counts them down
 POSITION_SCALE = 0.02  # as large as the embeddings that the positions are added to
 
 
 class LMState(NamedTuple):
     """Decoding state: the backbone's, the next frame, and the conditions of all frames.
 
-    `condition` `[B, D]` is added to every frame, and what the `clock` says; `context` is what
-    cross-attention reads.
+    `condition` `[B, D]` is added to every frame, and what the `clock` and the time left of
+    `total_s` `[B]` say; `context` is what cross-attention reads.
     """
 
     backbone: Any
     frame: int
     condition: Tensor
+    total_s: Tensor
     clock: BeatClock
     context: TextContext | None
 
@@ -52,7 +54,8 @@ class MusicLM(nn.Module):
     plus the embeddings of elapsed and total time and of the mean text state. The projected text
     stands before the frames (prefix), or every block attends to it (cross). Sinusoidal positions
     count frames; the states of the text know their order already. A model with a beat clock also
-    hears where in the beat each frame lies, if the tempo is known.
+    hears where in the beat each frame lies, if the tempo is known; one with an end clock hears the
+    last seconds counted down, since the sum of two embeddings hardly tells their difference.
     """
 
     def __init__(self, config: LMConfig):
@@ -65,8 +68,11 @@ class MusicLM(nn.Module):
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.text_mean_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
-        if config.beat_clock:  # zeros: a model that had none may go on learning with one
+        # Zeros: a model that had no such clock may go on learning with one.
+        if config.beat_clock:
             self.clock_vectors = nn.Parameter(torch.zeros(FEATURES, width))
+        if config.end_clock:
+            self.end_vectors = nn.Parameter(torch.zeros(END_BINS, width))
         self.backbone: Any = (
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
@@ -108,7 +114,12 @@ class MusicLM(nn.Module):
         return words + self.total_embedding(self._bin(total_s))
 
     def _embed_frames(
-        self, previous: Tensor, first: Tensor, condition: Tensor, clock: BeatClock
+        self,
+        previous: Tensor,
+        first: Tensor,
+        condition: Tensor,
+        total_s: Tensor,
+        clock: BeatClock,
     ) -> Tensor:
         """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
         frames = first[:, None] + torch.arange(previous.shape[-1], device=previous.device)
@@ -120,6 +131,10 @@ class MusicLM(nn.Module):
         )
         if self.config.beat_clock:
             x = x + clock.features(frames, self.config.codec.frame_rate) @ self.clock_vectors
+        if self.config.end_clock:
+            left_s = total_s[:, None] - frames / self.config.codec.frame_rate
+            bins = (left_s / END_GRID_S).long().clamp(0, END_BINS)
+            x = x + F.pad(self.end_vectors, (0, 0, 0, 1))[bins]
         if self.config.positions == "sinusoidal":
             x = x + POSITION_SCALE * sinusoids(frames, x.shape[-1])
         return x
@@ -149,7 +164,8 @@ class MusicLM(nn.Module):
         clock = clock or BeatClock.none(len(tokens), tokens.device)
         states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        frames = self._embed_frames(previous, first, self._condition(text, null, total_s), clock)
+        condition = self._condition(text, null, total_s)
+        frames = self._embed_frames(previous, first, condition, total_s, clock)
         if self.config.conditioning == "cross":
             hidden = self.backbone(frames, self.backbone.read(states, mask))
         else:
@@ -177,7 +193,7 @@ class MusicLM(nn.Module):
         else:
             state = self.backbone.init_state(batch, length + frames, states.device)
             _, state = self.backbone.step(states, state, mask)
-        return LMState(state, 0, condition, clock, context)
+        return LMState(state, 0, condition, total_s, clock, context)
 
     def step(self, previous: Tensor, state: LMState) -> tuple[Tensor, LMState]:
         """Logits of the next S frames (S = 1 when decoding).
@@ -190,7 +206,7 @@ class MusicLM(nn.Module):
             Logits `[B, K, S, V]` and the state after.
         """
         first = torch.full((previous.shape[0],), state.frame, device=previous.device)
-        x = self._embed_frames(previous, first, state.condition, state.clock)
+        x = self._embed_frames(previous, first, state.condition, state.total_s, state.clock)
         hidden, backbone = self.backbone.step(x, state.backbone, None, state.context)
         after = state._replace(backbone=backbone, frame=state.frame + previous.shape[-1])
         return self.head(self.norm(hidden))[:, None], after

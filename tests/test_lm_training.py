@@ -201,11 +201,12 @@ def test_text_and_clock_are_left_out_each_for_itself(tokenised):
         assert 0.3 < rows.float().mean() < 0.7
 
 
-def test_a_model_without_a_clock_goes_on_learning_with_one(tokenised, codec_folder, tmp_path):
+def test_a_model_without_clocks_goes_on_learning_with_them(tokenised, codec_folder, tmp_path):
     train(tokenised, codec_folder, tmp_path / "deaf")
-    preset = replace(TINY, beat_clock=True, steps=2, validate_every=1)
+    preset = replace(TINY, beat_clock=True, end_clock=True, steps=2, validate_every=1)
     train(tokenised, codec_folder, tmp_path / "hears", preset, start=tmp_path / "deaf")
-    assert weights(tmp_path / "hears")["clock_vectors"].any()
+    found = weights(tmp_path / "hears")
+    assert found["clock_vectors"].any() and found["end_vectors"].any()
     with pytest.raises(RequestError, match="another shape"):
         train(tokenised, codec_folder, tmp_path / "back", start=tmp_path / "hears")
 

@@ -19,6 +19,7 @@ KINDS = [
         {"conditioning": "cross"},
         {"positions": "sinusoidal"},
         {"beat_clock": True},
+        {"end_clock": True},
     )
 ]
 

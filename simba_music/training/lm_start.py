@@ -36,15 +36,14 @@ def exported_start(
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Weights and history of an exported checkpoint, to go on from.
 
-    A model that had no beat clock may get one: then the weights lack its vectors.
+    A model that had no beat or end clock may get one: then the weights lack its vectors.
 
     Raises:
         RequestError: If it has another config.
     """
     found, _ = load_language_model(str(folder))
     own, other = (c.model_dump() | {"codec": c.codec.sha256} for c in (config, found.config))
-    if own["beat_clock"]:
-        other["beat_clock"] = True
+    other |= {clock: True for clock in ("beat_clock", "end_clock") if own[clock]}
     if own != other:
         raise RequestError(
             f"{folder} has another shape or codec than this training; "
