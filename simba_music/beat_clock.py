@@ -1,7 +1,8 @@
 """Beat clock: the tempo that a prompt names, and its beats as features of every frame.
 
 A text encoder cannot tell 92 from 120 beats a minute, so the number is read from the prompt and
-given to the models as what musicians play to: a click. Beat-synchronous conditions of this kind are
+given to the models as what musicians play to: a click. Where there is no number, a tempo word says
+roughly which. Beat-synchronous conditions of this kind are
 those of MusiConGen (Lan et al. 2024, arXiv 2407.15060).
 """
 
@@ -15,6 +16,7 @@ from torch import Tensor
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
 CYCLES = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)  # a beat: four beats, two, one, halves, triplets, quarters
 FEATURES = 2 * len(CYCLES) + 2
+ALIKE = 1.5  # tempos whose ratio is larger contradict each other
 _REFERENCE_BPM = 110.0
 
 _NUMBER = r"(?P<bpm>\d{2,3}(?:\.\d+)?)"
@@ -27,19 +29,46 @@ _FORMS = tuple(
         rf"(?:\b(?:crotchet|quarter(?:[\s-]note)?)|[♩𝅘𝅥])\s*(?:=|at|of)\s*{_NUMBER}(?![\d.]*\d)",
     )
 )
+# Italian terms at the middle of their usual range on a metronome; the others at the median of the
+# composed pieces that are called so.
+_WORDS = {
+    r"largo|lento": 52,
+    r"slow(?!\s+(?:build|attack|fade|release|decay|swell))|slow-paced|unhurried": 62,
+    r"adagio": 68,
+    r"andante": 84,
+    r"mid-?tempo|(?:medium|moderate)(?:\s|-)tempo|moderately\s+paced": 90,
+    r"moderato": 108,
+    r"upbeat|lively|brisk": 122,
+    r"allegro": 132,
+    r"fast(?!\s+(?:attack|fade|release|decay))|fast-paced|quick": 155,
+    r"vivace": 160,
+    r"presto": 180,
+}
+_TEMPO_WORDS = {
+    re.compile(rf"(?<!\bnot\s)(?<!\btoo\s)\b(?:{words})\b", re.IGNORECASE): float(bpm)
+    for words, bpm in _WORDS.items()
+}
 
 
 def named_tempo(prompt: str) -> float:
-    """The first tempo that a prompt gives as a number, in beats a minute; 0 if there is none.
+    """The tempo that a prompt names, in beats a minute; 0 if it names none.
 
-    Understands "96 bpm", "around 96 beats per minute", "tempo 96", "♩ = 96", "metronome at 96".
+    The first number counts: "96 bpm", "around 96 beats per minute", "tempo 96", "♩ = 96",
+    "metronome at 96". Without a number the first word does, such as "slow" or "allegro", unless
+    another contradicts it.
     """
     found = [match for form in _FORMS for match in form.finditer(prompt)]
     for match in sorted(found, key=lambda match: match.start()):
         bpm = float(match["bpm"])
         if SLOWEST_BPM <= bpm <= FASTEST_BPM:
             return bpm
-    return 0.0
+    said = sorted(
+        (match.start(), bpm)
+        for words, bpm in _TEMPO_WORDS.items()
+        for match in words.finditer(prompt)
+    )
+    tempos = [bpm for _, bpm in said]
+    return tempos[0] if tempos and max(tempos) <= ALIKE * min(tempos) else 0.0
 
 
 class BeatClock(NamedTuple):
