@@ -41,7 +41,7 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
     write_step_clips(runs, prompts, 2.0, path)
     first = read_json(path)["models"]
     preset = replace(TINY, steps=3, validate_every=3, snapshots=())
-    longer = {name: tmp_path / name for name in runs}
+    longer, longest = ({name: tmp_path / end / name for name in runs} for end in ("9", "20"))
     for name, run in runs.items():
         train(tokenised, codec_folder, longer[name], preset, Architecture(name), start=run)
     write_step_clips(longer, prompts, 2.0, path)
@@ -50,6 +50,12 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
         assert [stage["step"] for stage in stages] == [2, 4, 6, 9]
         assert stages[:3] == first[name]
         assert stages[3]["sha256"] == sha256(longer[name] / WEIGHTS)
+    preset = replace(TINY, steps=11, validate_every=5, snapshots=(1,))
+    for name, run in longer.items():
+        train(tokenised, codec_folder, longest[name], preset, Architecture(name), start=run)
+    write_step_clips(longest, prompts, 2.0, path)
+    for stages in read_json(path)["models"].values():
+        assert [stage["step"] for stage in stages] == [2, 4, 9, 20]
     write_step_clips(runs, ["other", "prompts"], 2.0, path)
     write_step_clips(longer, prompts, 2.0, path)
     assert [stage["step"] for stage in read_json(path)["models"]["simba"]] == [9]
