@@ -11,7 +11,7 @@ import numpy as np
 
 from simba_music.training.corpus.bench import BenchItem
 from simba_music.training.corpus.build import SAMPLE_RATE
-from simba_music.training.corpus.check import MAJOR, MINOR, heard_tempo, same_tempo
+from simba_music.training.corpus.check import heard_tempo, same_tempo
 from simba_music.training.corpus.speaker import Speaker, article, join, words
 from simba_music.training.corpus.tables import read_table
 from simba_music.training.measures import BOOTSTRAP_SEED, Row, mean_row, onsets_per_s, row_of
@@ -23,6 +23,11 @@ MOST_INSTRUMENTS = 2
 ROLES = ("melody", "chords", "arpeggio", "counter", "pad", "bass")  # the most audible first
 UNSEEN_EVERY = 3  # so many prompts, one says its facts in words that no training caption has
 TEMPO_TOLERANCE = 0.08
+COMPRESSION = 100.0
+# Temperley (2001), The Cognition of Basic Musical Structures, chapter 7: fit of the twelve pitch
+# classes to a key.
+MAJOR = (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0)
+MINOR = (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0)
 SHUFFLES, RESAMPLES = 20, 1000
 DRUMS = "drum kit"
 OPPOSITES = {"drums": (True, False), "mode": ("major", "minor"), "density": ("busy", "sparse"),
@@ -141,11 +146,16 @@ def make_asked(items: Sequence[BenchItem]) -> list[Asked]:
 def majorness(samples: np.ndarray) -> float:
     """How much better the chroma of `[T]` fits a major key than a minor one, in [-2, 2].
 
-    Profiles of Krumhansl and Kessler (1982).
+    The chroma is that of a log-compressed spectrum (Müller 2015, Fundamentals of Music Processing,
+    3.1.2.1).
     """
     if not np.any(samples):
         return 0.0
-    chroma = librosa.feature.chroma_stft(y=samples, sr=SAMPLE_RATE, n_fft=8192, tuning=0.0).mean(1)
+    spectrum = np.abs(librosa.stft(samples, n_fft=8192))
+    compressed = np.log1p(COMPRESSION * spectrum / spectrum.max())
+    chroma = librosa.feature.chroma_stft(
+        S=compressed, sr=SAMPLE_RATE, n_fft=8192, tuning=0.0, norm=None
+    ).mean(1)
     fits = [
         max(np.corrcoef(chroma, np.roll(profile, tonic))[0, 1] for tonic in range(12))
         for profile in (MAJOR, MINOR)
