@@ -74,26 +74,27 @@ def named_tempo(prompt: str) -> float:
 class BeatClock(NamedTuple):
     """Beats of every row of a batch: `tempo` `[B]` in beats a minute, 0 where it is not known.
 
-    `beat` `[B]` is where in the music the first frame lies, in beats from its beginning.
+    `beat` `[B]` is where in the music the first frame lies, in beats from its beginning. `level`
+    `[B]` is how loud the clock is heard, 1 in training.
     """
 
     tempo: Tensor
     beat: Tensor
+    level: Tensor
 
     @classmethod
-    def none(cls, batch: int, device: torch.device) -> "BeatClock":
-        """A clock that says nothing."""
-        zeros = torch.zeros(batch, device=device)
-        return cls(zeros, zeros)
+    def of(cls, tempo: Tensor, beat: Tensor | None = None) -> "BeatClock":
+        """A clock at full level; the music begins with the first frame unless `beat` says else."""
+        return cls(tempo, torch.zeros_like(tempo) if beat is None else beat, torch.ones_like(tempo))
 
     def features(self, frames: Tensor, frame_rate: float) -> Tensor:
         """`[B, S, FEATURES]` at frames `[B, S]` after the first; all 0 where no tempo is known."""
         beats = self.beat[:, None] + frames / frame_rate * self.tempo[:, None] / 60
         angle = 2 * math.pi * beats[..., None] * beats.new_tensor(CYCLES)
         known = self.tempo > 0
-        level = torch.log2(torch.where(known, self.tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
-        constant = torch.stack([torch.ones_like(level), level], -1)[:, None]
+        pace = torch.log2(torch.where(known, self.tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
+        constant = torch.stack([torch.ones_like(pace), pace], -1)[:, None]
         found = torch.cat(
             [angle.sin(), angle.cos(), constant.expand(-1, frames.shape[1], -1)], dim=-1
         )
-        return found * known[:, None, None]
+        return found * (known * self.level)[:, None, None]

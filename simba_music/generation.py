@@ -11,12 +11,16 @@ from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
+UNGUIDED_BEAT = 0.5  # level of the beat clock for the half without the prompt
+
 
 def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]) -> LMState:
     """State that has read the prompts.
 
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
-    (or the learned null text where there is none). A tempo that a text names sets its beat clock.
+    (or the learned null text where there is none). Both play to the tempo that the prompt names,
+    unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
+    silent there, guidance would let the beat drown the words; at full level, hardly follow it.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
@@ -26,10 +30,11 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
-        tempo += [named_tempo(r.negative) for r in requests]
+        tempo += [named_tempo(r.negative) or named_tempo(r.prompt) for r in requests]
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
-    clock = BeatClock(torch.tensor(tempo, device=device), torch.zeros(len(tempo), device=device))
+    clock = BeatClock.of(torch.tensor(tempo, device=device))
+    clock.level[len(requests) :] = UNGUIDED_BEAT
     return lm.init_state(
         text,
         torch.tensor(null, device=device),

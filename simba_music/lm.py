@@ -161,7 +161,7 @@ class MusicLM(nn.Module):
         Returns:
             `[B, K, S, V]`.
         """
-        clock = clock or BeatClock.none(len(tokens), tokens.device)
+        clock = clock or BeatClock.of(torch.zeros(len(tokens), device=tokens.device))
         states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
         condition = self._condition(text, null, total_s)
@@ -184,7 +184,7 @@ class MusicLM(nn.Module):
         clock: BeatClock | None = None,
     ) -> LMState:
         """State that has read the text and has room for `frames` frames."""
-        clock = clock or BeatClock.none(len(text.mask), text.mask.device)
+        clock = clock or BeatClock.of(torch.zeros(len(text.mask), device=text.mask.device))
         states, mask = self._embed_text(text, null)
         condition, context, (batch, length) = self._condition(text, null, total_s), None, mask.shape
         if self.config.conditioning == "cross":

@@ -25,10 +25,10 @@ class GenerationRequest:
     duration_s: float = 10.0
     seed: int = 0
     takes: int = 1
-    temperature: float = 1.1
+    temperature: float = 1.0
     top_k: int = 100
     top_p: float = 1.0
-    guidance: float = 5.0
+    guidance: float = 4.0
     negative: str = ""
 
     def as_dict(self) -> dict[str, Any]:

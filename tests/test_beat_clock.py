@@ -6,7 +6,7 @@ from test_models import conditions
 from simba_music.beat_clock import CYCLES, FEATURES, BeatClock, named_tempo
 from simba_music.checkpoint import save_language_model
 from simba_music.files import sha256
-from simba_music.generation import generate
+from simba_music.generation import UNGUIDED_BEAT, generate, prefill
 from simba_music.pipeline import Clip, Pipeline
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
@@ -56,11 +56,14 @@ def test_a_tempo_is_read_where_a_prompt_names_one(prompt, bpm):
 
 
 def test_features_repeat_with_the_beat_and_are_nothing_without_a_tempo():
-    clock = BeatClock(torch.tensor([120.0, 60.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
+    clock = BeatClock.of(torch.tensor([120.0, 60.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
     frames = torch.arange(400).expand(3, -1)
     found = clock.features(frames, 50)
     assert found.shape == (3, 400, FEATURES)
     assert not found[2].any()
+    torch.testing.assert_close(
+        clock._replace(level=clock.level / 4).features(frames, 50), found / 4
+    )
     every_beat = [CYCLES.index(1.0), len(CYCLES) + CYCLES.index(1.0)]
     fast = found[0, :, every_beat]
     torch.testing.assert_close(fast[25:], fast[:-25], atol=1e-4, rtol=0)
@@ -75,7 +78,7 @@ def test_steps_keep_to_the_clock_as_the_forward_pass_does(backbone, conditioning
     lm = random_lm(lm_config(backbone, conditioning=conditioning, beat_clock=True))
     text, null, total_s = conditions()
     tokens, first = torch.randint(0, CODES, (3, 1, 60)), torch.zeros(3, dtype=torch.long)
-    clock = BeatClock(torch.tensor([120.0, 0.0, 93.0]), torch.tensor([0.0, 0.0, 2.5]))
+    clock = BeatClock.of(torch.tensor([120.0, 0.0, 93.0]), torch.tensor([0.0, 0.0, 2.5]))
     together = lm(tokens, text, null, total_s, first, clock)
     state = lm.init_state(text, null, total_s, 60, clock)
     begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
@@ -97,6 +100,10 @@ def test_a_tempo_in_the_prompt_sets_the_clock_and_nothing_else_does():
         request = GenerationRequest(prompt, duration_s=4, **settings)
         return torch.stack(list(generate(lm, encoder, [request]))).flatten()
 
+    for negative, beats in (("", [120, 120]), ("piano", [120, 120]), ("piano, 60 bpm", [120, 60])):
+        request = GenerationRequest("drums, 120 bpm", negative=negative)
+        clock = prefill(lm, encoder, [request]).clock
+        assert clock.tempo.tolist() == beats and clock.level.tolist() == [1, UNGUIDED_BEAT]
     with_clock = {p: written(p) for p in ("drums, 120 bpm", "drums, loud")}
     unsaid = written("drums, 120 bpm", negative="piano, 60 bpm")
     lm.clock_vectors.zero_()

@@ -87,10 +87,10 @@ def test_the_recipe_says_what_made_the_clip(pipeline):
         "duration_s": 2.5,
         "seed": 7,
         "takes": 1,
-        "temperature": 1.1,
+        "temperature": 1.0,
         "top_k": 100,
         "top_p": 1.0,
-        "guidance": 5.0,
+        "guidance": 4.0,
         "negative": "",
     }
     assert len(recipe["model"]["sha256"]) == 64 and recipe["licence"] == "Apache-2.0"

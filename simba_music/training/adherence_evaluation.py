@@ -168,9 +168,9 @@ def evaluate_adherence(
     fitting = adherence_rows(asked, listened, TRIP, labels)
     if pipeline.scorer is not None:
         fitting += alignment_rows(pipeline.scorer, asked, sounds)
-    healthy = list[Row]()
+    healthy, ended = list[Row](), {TRIP: trips, REAL: held.sounds}  # excerpts of these do not end
     for name, clips in sounds.items():
-        healthy += sound_rows(name, held.sounds if name == REAL else clips)
+        healthy += sound_rows(name, ended.get(name, clips))
         if name != REAL:
             healthy += distance_rows(name, tagged[name], tagged[REAL])
     for slot in SLOTS:

@@ -77,7 +77,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         stack_text([e.text for e in examples]),
         torch.tensor([pick.null for pick in picks]),
         torch.tensor(total_s),
-        BeatClock(torch.tensor(tempo), torch.tensor(beat)),
+        BeatClock.of(torch.tensor(tempo), torch.tensor(beat)),
     )
 
 

@@ -216,8 +216,8 @@ def draw_spectrograms(
 def draw_convergence(checkpoints: Path, path: Path) -> None:
     """Held-out loss of both language models against training step, from `history.jsonl`.
 
-    A step that stands there twice is where training went on with another corpus, held-out crops
-    included: the line breaks there.
+    A step that stands there twice is where a training went on from the weights of another, maybe
+    on another corpus, held-out crops included: the line breaks there.
     """
     import matplotlib
 
@@ -238,7 +238,7 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
         )
     for step in steps[again]:
         axes.axvline(step, color="grey", linestyle=":")
-        axes.text(step, axes.get_ylim()[1], " new corpus", color="grey", va="top")
+        axes.text(step, axes.get_ylim()[1], " went on", color="grey", va="top")
     axes.set(
         xlabel="training step",
         ylabel="held-out loss (nats a token)",
