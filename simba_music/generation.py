@@ -12,6 +12,7 @@ from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
 UNGUIDED_BEAT = 0.5  # level of the beat clock for the half without the prompt
+NEVER_S = 1e6  # an end that no end clock counts down to
 
 
 def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]) -> LMState:
@@ -20,11 +21,13 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
     (or the learned null text where there is none). Both play to the tempo that the prompt names,
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
-    silent there, guidance would let the beat drown the words; at full level, hardly follow it.
+    silent there, guidance would let the beat drown the words; at full level, hardly follow it. It
+    hears of no end, so that guidance leads to one. Models are told an end that lies the silence
+    later with which their training pieces end.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
-    total_s = [r.duration_s for r in requests]
+    total_s = [r.duration_s + lm.config.tail_s for r in requests]
     tempo = [named_tempo(r.prompt) for r in requests]
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
@@ -35,13 +38,15 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
     clock.level[len(requests) :] = UNGUIDED_BEAT
-    return lm.init_state(
+    state = lm.init_state(
         text,
         torch.tensor(null, device=device),
         torch.tensor(total_s, device=device),
         max(frames_of(lm, r) for r in requests),
         clock,
     )
+    state.end_s[len(requests) :] = NEVER_S
+    return state
 
 
 def heard_tempo(lm: MusicLM, request: GenerationRequest) -> float:

@@ -21,14 +21,14 @@ POSITION_SCALE = 0.02  # as large as the embeddings that the positions are added
 class LMState(NamedTuple):
     """Decoding state: the backbone's, the next frame, and the conditions of all frames.
 
-    `condition` `[B, D]` is added to every frame, and what the `clock` and the time left of
-    `total_s` `[B]` say; `context` is what cross-attention reads.
+    `condition` `[B, D]` is added to every frame, and what the `clock` says and the time left until
+    `end_s` `[B]`; `context` is what cross-attention reads.
     """
 
     backbone: Any
     frame: int
     condition: Tensor
-    total_s: Tensor
+    end_s: Tensor
     clock: BeatClock
     context: TextContext | None
 
@@ -118,7 +118,7 @@ class MusicLM(nn.Module):
         previous: Tensor,
         first: Tensor,
         condition: Tensor,
-        total_s: Tensor,
+        end_s: Tensor,
         clock: BeatClock,
     ) -> Tensor:
         """Inputs `[B, S, D]` from the frames before `[B, K, S]`; the first is `first` `[B]`."""
@@ -132,7 +132,7 @@ class MusicLM(nn.Module):
         if self.config.beat_clock:
             x = x + clock.features(frames, self.config.codec.frame_rate) @ self.clock_vectors
         if self.config.end_clock:
-            left_s = total_s[:, None] - frames / self.config.codec.frame_rate
+            left_s = end_s[:, None] - frames / self.config.codec.frame_rate
             bins = (left_s / END_GRID_S).long().clamp(0, END_BINS)
             x = x + F.pad(self.end_vectors, (0, 0, 0, 1))[bins]
         if self.config.positions == "sinusoidal":
@@ -206,7 +206,7 @@ class MusicLM(nn.Module):
             Logits `[B, K, S, V]` and the state after.
         """
         first = torch.full((previous.shape[0],), state.frame, device=previous.device)
-        x = self._embed_frames(previous, first, state.condition, state.total_s, state.clock)
+        x = self._embed_frames(previous, first, state.condition, state.end_s, state.clock)
         hidden, backbone = self.backbone.step(x, state.backbone, None, state.context)
         after = state._replace(backbone=backbone, frame=state.frame + previous.shape[-1])
         return self.head(self.norm(hidden))[:, None], after

@@ -211,6 +211,12 @@ def _training(commands: Any) -> None:
     experiment.add_argument(
         "--measured", type=int, default=3, choices=(1, 2, 3), help="steps at which clips are made"
     )
+    experiment.add_argument(
+        "--known",
+        type=Path,
+        metavar="FILE",
+        help="figures of an earlier run (docs/experiment.json), which are not made again",
+    )
     experiment.add_argument("--scorer", default="clap")
     experiment.add_argument("--report", type=Path, default=Path("checkpoints/REPORT.json"))
     experiment.add_argument("--workers", type=int, default=os.cpu_count() or 1)

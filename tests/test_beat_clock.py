@@ -6,7 +6,7 @@ from test_models import conditions
 from simba_music.beat_clock import CYCLES, FEATURES, BeatClock, named_tempo
 from simba_music.checkpoint import save_language_model
 from simba_music.files import sha256
-from simba_music.generation import UNGUIDED_BEAT, generate, prefill
+from simba_music.generation import NEVER_S, UNGUIDED_BEAT, generate, prefill
 from simba_music.pipeline import Clip, Pipeline
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
@@ -124,3 +124,17 @@ def test_recipe_and_card_say_which_tempo_a_model_was_told(system, tmp_path):
     assert [found[slot].recipe["tempo"] for slot in ("left", "right")] == [96, None]
     assert "96 beats a minute" in result_card("", found["left"])
     assert "beats a minute" not in result_card("", found["right"])
+
+
+def test_models_with_an_end_clock_are_told_an_end_and_the_unguided_half_is_not():
+    lm = random_lm(lm_config("simba", end_clock=True, tail_s=1.5))
+    encoder = TextEncoder.load(lm.config.text_encoder)
+    requests = [GenerationRequest("drums", duration_s=s, seed=0) for s in (4, 6)]
+    assert prefill(lm, encoder, requests).end_s.tolist() == [5.5, 7.5, NEVER_S, NEVER_S]
+    logits = []
+    for seconds in (4, 6, NEVER_S):
+        state = prefill(lm, encoder, requests)._replace(end_s=torch.full((4,), float(seconds)))
+        previous = torch.zeros(4, 1, 50, dtype=torch.long)
+        logits.append(lm.step(previous, state)[0])
+    assert not torch.equal(logits[0], logits[1])  # the last four seconds begin at once
+    torch.testing.assert_close(logits[1], logits[2])

@@ -6,7 +6,7 @@ import pytest
 from test_adherence import BENCH
 
 from simba_music.errors import RequestError
-from simba_music.files import read_json
+from simba_music.files import read_json, write_json
 from simba_music.results import notes, table
 from simba_music.training import convergence
 from simba_music.training.convergence import COMPARED, Plan, run_convergence
@@ -84,3 +84,21 @@ def test_an_experiment_trains_measures_and_goes_on(
     less, _, _ = run_convergence(replace(plan, count=1), 2, 2, str(system / "clap"))
     assert less == [r for r in rows if "held-out" in r["metric"] or "step 12" in r["metric"]]
     assert again == rows and (second / convergence.CLIP_FILE).read_bytes() == lost
+    known = tmp_path / "docs" / "experiment.json"
+    draw(runs, known.with_suffix(".png"))
+    elsewhere = replace(plan, out=tmp_path / "elsewhere", known=known)
+    assert run_convergence(elsewhere, 2, 2, str(system / "clap")) == (rows, remarks, runs)
+    folder = elsewhere.folder(names[0], 1)
+    assert not (folder / "training.json").exists()
+    told = read_json(known)
+    del told[names[0]][1]["clips"]["8"]
+    write_json(known, told)
+    (folder / convergence.CLIP_FILE).unlink()
+    made, _, _ = run_convergence(elsewhere, 2, 2, str(system / "clap"))
+    assert [row["value"] for row in made] == pytest.approx([row["value"] for row in rows], rel=1e-4)
+    assert read_json(folder / "training.json")["steps"] == 8
+    told[names[0]][0]["history"][0]["valid"] += 1
+    del told[names[0]][0]["clips"]["4"]
+    write_json(known, told)
+    with pytest.raises(RequestError, match="another training"):
+        run_convergence(replace(elsewhere, out=tmp_path / "third"), 2, 2, str(system / "clap"))

@@ -146,7 +146,13 @@ def experiment(args: argparse.Namespace) -> None:
 
     preset = lm_preset.preset_with(args.preset, steps=args.steps)
     plan = convergence.Plan(
-        args.corpus, args.codec, args.out, args.bench, preset, count=args.measured
+        args.corpus,
+        args.codec,
+        args.out,
+        args.bench,
+        preset,
+        count=args.measured,
+        known=args.known,
     )
     rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
     update_report(args.report, {"convergence": rows}, remarks=remarks)

@@ -46,13 +46,19 @@ COMPARED = (
     "transformer-cross",
 )
 CLIPS, CLIP_S, BATCH = 128, 5.0, 64
+# Of every run, whatever the app's become.
+SAMPLING: dict[str, Any] = {"guidance": 5.0, "temperature": 1.1, "top_k": 100}
 MEASURED = 3  # steps at which clips are made by default, the last of them the end
 CLIP_FILE, REFERENCE = "clips.json", "reference.npy"
+SAME_LOSS = 0.05  # nats: further apart, two trainings of a run are not the same
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every run of an experiment shares, and where its files lie."""
+    """What every run of an experiment shares, and where its files lie.
+
+    `known` are the figures of an earlier run of it, as `convergence_report.draw` wrote them.
+    """
 
     corpus: Path
     codec: Path
@@ -61,6 +67,7 @@ class Plan:
     preset: LMPreset
     clips: int = CLIPS
     count: int = MEASURED
+    known: Path | None = None
 
     def folder(self, name: str, seed: int) -> Path:
         """Files of a run."""
@@ -71,18 +78,44 @@ class Plan:
         """Steps at which clips are made, the end and `count - 1` snapshots before it."""
         return (*self.preset.snapshots, self.preset.steps)[-self.count :]
 
+    def known_run(self, name: str, seed: int) -> dict[str, Any] | None:
+        """History and clips' figures of a run that was made before, None if it was not."""
+        runs = read_json(self.known).get(name, []) if self.known else []
+        return runs[seed] if seed < len(runs) else None
+
 
 def _train(plan: Plan, name: str, seed: int) -> None:
-    """One training, in a process of its own, on one thread; goes on where it was stopped."""
+    """One training, in a process of its own, on one thread; goes on where it was stopped.
+
+    A known one is trained again as far as its clips are to be measured, and not at all if they
+    have been.
+
+    Raises:
+        RequestError: If its losses are not those that are known.
+    """
     torch.set_num_threads(1)
-    folder = plan.folder(name, seed)
+    folder, known = plan.folder(name, seed), plan.known_run(name, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    done = folder / "training.json"
-    if done.exists() and read_json(done)["steps"] == plan.preset.steps:
+    last, done = plan.preset.steps, folder / "training.json"
+    if known:
+        if not (folder / CLIP_FILE).exists():
+            write_json(folder / CLIP_FILE, known["clips"])
+        found = read_json(folder / CLIP_FILE)
+        last = max((step for step in plan.measured if str(step) not in found), default=0)
+    if last == 0 or (done.exists() and read_json(done)["steps"] >= last):
         return
     preset = replace(plan.preset, seed=seed)
     ref, codes = codec_ref(plan.codec), codebook_of(plan.codec)
-    train_lm(plan.corpus, folder, ARCHITECTURES[name], preset, ref, codes)
+    train_lm(plan.corpus, folder, ARCHITECTURES[name], preset, ref, codes, limit_steps=last)
+    expected = {row["step"]: row["valid"] for row in known["history"]} if known else {}
+    for row in _history(folder):
+        loss = expected.get(row["step"], row["valid"])
+        if abs(loss - row["valid"]) > SAME_LOSS:
+            raise RequestError(
+                f"{folder} is another training than the one in {plan.known}: at step "
+                f"{row['step']} it loses {row['valid']}, that one {loss}. Use its corpus, codec "
+                "and preset, or leave out --known."
+            )
 
 
 def _make_clips(
@@ -91,7 +124,8 @@ def _make_clips(
     """A clip `[T]` at 24 kHz for every prompt; clip i has seed i in every run."""
     model, _ = load_language_model(str(folder))
     requests = [
-        GenerationRequest(one.prompt.text, duration_s=CLIP_S, seed=i) for i, one in enumerate(asked)
+        GenerationRequest(one.prompt.text, duration_s=CLIP_S, seed=i, **SAMPLING)
+        for i, one in enumerate(asked)
     ]
     made = []
     for start in range(0, len(requests), BATCH):
@@ -159,13 +193,13 @@ def _history(folder: Path) -> list[dict[str, Any]]:
 
 def read_runs(plan: Plan, seeds: int) -> Runs:
     """For every architecture, what each seed gave: `history`, and figures by measured step."""
-    found = {}
+    found: Runs = {}
     for name in COMPARED:
-        folders = [plan.folder(name, seed) for seed in range(seeds)]
-        found[name] = [
-            {"history": _history(folder), "clips": read_json(folder / CLIP_FILE)}
-            for folder in folders
-        ]
+        found[name] = []
+        for seed in range(seeds):
+            folder, known = plan.folder(name, seed), plan.known_run(name, seed)
+            history = known["history"] if known else _history(folder)
+            found[name].append({"history": history, "clips": read_json(folder / CLIP_FILE)})
     return found
 
 

@@ -68,6 +68,7 @@ class LMPreset:
     drop_text: float = 0.1
     beat_clock: bool = False
     end_clock: bool = False
+    tail_s: float = 0.0  # of silence that most pieces of the corpus end with
     drop_tempo: float = 0.3  # of the crops, which a model with a clock hears without it
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
@@ -107,12 +108,20 @@ PRESETS = {
         window_share=0.7,
         beat_clock=True,
         end_clock=True,
+        tail_s=1.5,
         learning_rate=1.5e-3,
         validate_every=150,
         snapshots=(150, 450, 1000),
     ),
     "bundle": LMPreset(
-        384, 8, 768, steps=6000, beat_clock=True, end_clock=True, snapshots=(500, 1500, 3000)
+        384,
+        8,
+        768,
+        steps=6000,
+        beat_clock=True,
+        end_clock=True,
+        tail_s=1.5,
+        snapshots=(500, 1500, 3000),
     ),
     "gpu": LMPreset(
         640,
@@ -123,6 +132,7 @@ PRESETS = {
         accumulate=2,
         beat_clock=True,
         end_clock=True,
+        tail_s=1.5,
         warmup_steps=300,
         compile=True,
     ),
@@ -162,6 +172,7 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
             "positions": positions if preset.positions == "default" else preset.positions,
             "beat_clock": preset.beat_clock,
             "end_clock": preset.end_clock,
+            "tail_s": preset.tail_s,
             "vocab": codec.codebook_size,
             "n_codebooks": 1,
             "special_ids": {"bos": codec.codebook_size},

@@ -44,6 +44,7 @@ def exported_start(
     found, _ = load_language_model(str(folder))
     own, other = (c.model_dump() | {"codec": c.codec.sha256} for c in (config, found.config))
     other |= {clock: True for clock in ("beat_clock", "end_clock") if own[clock]}
+    other["tail_s"] = own["tail_s"]  # says nothing of the weights
     if own != other:
         raise RequestError(
             f"{folder} has another shape or codec than this training; "
