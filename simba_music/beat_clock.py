@@ -2,8 +2,8 @@
 
 A text encoder cannot tell 92 from 120 beats a minute, so the number is read from the prompt and
 given to the models as what musicians play to: a click. Where there is no number, a tempo word says
-roughly which. Beat-synchronous conditions of this kind are
-those of MusiConGen (Lan et al. 2024, arXiv 2407.15060).
+roughly which. Beat-synchronous conditions of this kind are those of MusiConGen (Lan et al. 2024,
+arXiv 2407.15060).
 """
 
 import math

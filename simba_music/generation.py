@@ -33,7 +33,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
-        tempo += [named_tempo(r.negative) or named_tempo(r.prompt) for r in requests]
+        tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
