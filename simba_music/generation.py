@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 
 from simba_music.beat_clock import BeatClock, named_tempo
+from simba_music.key_signature import Key, key_features, named_key
 from simba_music.lm import LMState, MusicLM
 from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
 UNGUIDED_BEAT = 0.5  # level of the beat clock for the half without the prompt
+UNGUIDED_KEY = 0.0  # and of the key signature
 NEVER_S = 1e6  # an end that no end clock counts down to
 
 
@@ -29,11 +31,13 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     null = [False] * len(requests)
     total_s = [r.duration_s + lm.config.tail_s for r in requests]
     tempo = [named_tempo(r.prompt) for r in requests]
+    key = key_features([named_key(r.prompt, r.seed) for r in requests])
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
         tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
+        key = torch.cat([key, UNGUIDED_KEY * key])
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
@@ -44,6 +48,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         torch.tensor(total_s, device=device),
         max(frames_of(lm, r) for r in requests),
         clock,
+        key.to(device),
     )
     state.end_s[len(requests) :] = NEVER_S
     return state
@@ -52,6 +57,11 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
 def heard_tempo(lm: MusicLM, request: GenerationRequest) -> float:
     """Tempo that a model is told for a request, in beats a minute; 0 if none."""
     return named_tempo(request.prompt) if lm.config.beat_clock else 0.0
+
+
+def heard_key(lm: MusicLM, request: GenerationRequest) -> Key | None:
+    """Key that a model is told for a request; None if none."""
+    return named_key(request.prompt, request.seed) if lm.config.key_signature else None
 
 
 def frames_of(lm: MusicLM, request: GenerationRequest) -> int:

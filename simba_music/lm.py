@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from simba_music.beat_clock import FEATURES, BeatClock
 from simba_music.config import LMConfig
 from simba_music.cross_attention import TextContext
+from simba_music.key_signature import FEATURES as KEY_FEATURES
 from simba_music.simba import Simba
 from simba_music.text_encoder import TextEmbedding
 from simba_music.transformer import Transformer
@@ -55,7 +56,8 @@ class MusicLM(nn.Module):
     stands before the frames (prefix), or every block attends to it (cross). Sinusoidal positions
     count frames; the states of the text know their order already. A model with a beat clock also
     hears where in the beat each frame lies, if the tempo is known; one with an end clock hears the
-    last seconds counted down, since the sum of two embeddings hardly tells their difference.
+    last seconds counted down, since the sum of two embeddings hardly tells their difference; one
+    with a key signature hears tonic and scale, if they are known.
     """
 
     def __init__(self, config: LMConfig):
@@ -68,11 +70,13 @@ class MusicLM(nn.Module):
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.text_mean_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
-        # Zeros: a model that had no such clock may go on learning with one.
+        # Zeros: a model that had none of these may go on learning with them.
         if config.beat_clock:
             self.clock_vectors = nn.Parameter(torch.zeros(FEATURES, width))
         if config.end_clock:
             self.end_vectors = nn.Parameter(torch.zeros(END_BINS, width))
+        if config.key_signature:
+            self.key_vectors = nn.Parameter(torch.zeros(KEY_FEATURES, width))
         self.backbone: Any = (
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
@@ -106,12 +110,17 @@ class MusicLM(nn.Module):
         states = torch.where(null[:, None, None], self.null_text, states)
         return states, torch.where(null[:, None], last, mask)
 
-    def _condition(self, text: TextEmbedding, null: Tensor, total_s: Tensor) -> Tensor:
-        """What the text and the length `[B]` add to every frame, `[B, D]`."""
+    def _condition(
+        self, text: TextEmbedding, null: Tensor, total_s: Tensor, key: Tensor | None
+    ) -> Tensor:
+        """What text, length `[B]` and key `[B, KEY_FEATURES]` add to every frame, `[B, D]`."""
         count = text.mask.sum(1, keepdim=True).clamp(min=1)
         mean = (text.states * text.mask[..., None]).sum(1) / count
         words = torch.where(null[:, None], self.null_text, self.text_mean_projection(mean))
-        return words + self.total_embedding(self._bin(total_s))
+        condition = words + self.total_embedding(self._bin(total_s))
+        if key is not None and self.config.key_signature:
+            condition = condition + key @ self.key_vectors
+        return condition
 
     def _embed_frames(
         self,
@@ -147,6 +156,7 @@ class MusicLM(nn.Module):
         total_s: Tensor,
         first: Tensor,
         clock: BeatClock | None = None,
+        key: Tensor | None = None,
     ) -> Tensor:
         """Logits of every frame given those before it (teacher forcing).
 
@@ -157,6 +167,7 @@ class MusicLM(nn.Module):
             total_s: length of the whole piece `[B]`, s.
             first: frame of the piece at which the tokens start `[B]`.
             clock: beats, counted from frame 0; without one no tempo is known.
+            key: `key_features` `[B, KEY_FEATURES]`; without them no key is known.
 
         Returns:
             `[B, K, S, V]`.
@@ -164,7 +175,7 @@ class MusicLM(nn.Module):
         clock = clock or BeatClock.of(torch.zeros(len(tokens), device=tokens.device))
         states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        condition = self._condition(text, null, total_s)
+        condition = self._condition(text, null, total_s, key)
         frames = self._embed_frames(previous, first, condition, total_s, clock)
         if self.config.conditioning == "cross":
             hidden = self.backbone(frames, self.backbone.read(states, mask))
@@ -182,11 +193,13 @@ class MusicLM(nn.Module):
         total_s: Tensor,
         frames: int,
         clock: BeatClock | None = None,
+        key: Tensor | None = None,
     ) -> LMState:
         """State that has read the text and has room for `frames` frames."""
         clock = clock or BeatClock.of(torch.zeros(len(text.mask), device=text.mask.device))
         states, mask = self._embed_text(text, null)
-        condition, context, (batch, length) = self._condition(text, null, total_s), None, mask.shape
+        condition = self._condition(text, null, total_s, key)
+        context, (batch, length) = None, mask.shape
         if self.config.conditioning == "cross":
             state = self.backbone.init_state(batch, frames, states.device)
             context = self.backbone.read(states, mask)

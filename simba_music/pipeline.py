@@ -12,7 +12,7 @@ from simba_music import __version__, audio
 from simba_music.audio import Waveform
 from simba_music.clap import Score, Scorer
 from simba_music.errors import RequestError
-from simba_music.generation import frames_of, generate, heard_tempo
+from simba_music.generation import frames_of, generate, heard_key, heard_tempo
 from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.loading import Slot, SlotCache, in_steps
 from simba_music.request import MAX_SEED, GenerationRequest, Limits, validate_request
@@ -239,10 +239,12 @@ class Pipeline:
         gain_db: float,
     ) -> dict[str, Any]:
         config, origin = loaded.lm.config, loaded.origin
+        key = heard_key(loaded.lm, request)
         return {
             "schema": RECIPE_SCHEMA,
             "request": request.as_dict(),
             "tempo": heard_tempo(loaded.lm, request) or None,
+            "key": str(key) if key else None,
             "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
             "codec": {
                 "id": config.codec.id,

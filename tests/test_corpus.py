@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simba_music.key_signature import SCALES
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.build import CAPTION_SEEDS, compose_piece
 from simba_music.training.corpus.captions import FORMS, captions
@@ -16,7 +17,7 @@ from simba_music.training.corpus.facts import EARLY_S, LONGEST_S, crop_facts, en
 from simba_music.training.corpus.plan import METRES, held_out_pair, split_of
 from simba_music.training.corpus.speaker import words
 from simba_music.training.corpus.tables import genres, instruments, patterns, progressions
-from simba_music.training.corpus.theory import MODES, chord, pitches, scale_over, voicing
+from simba_music.training.corpus.theory import chord, pitches, scale_over, voicing
 
 BENCH = Path(__file__).parent / "data" / "bench_v1"
 
@@ -57,7 +58,7 @@ def test_the_tables_agree_with_each_other():
         for role in ("melody", "counter", "chords", "arpeggio", "pad", "bass"):
             assert set(style.players(role)) <= set(instruments()), name
         for mode in style.modes:
-            assert mode in MODES and progressions()[style.harmony][mode], (name, mode)
+            assert mode in SCALES and progressions()[style.harmony][mode], (name, mode)
         assert set(style.metres) <= set(METRES)
         assert set(style.comping) <= set(patterns()["comping"]), name
         assert set(style.bass_lines) <= {*patterns()["bass"], "walking"}, name
@@ -105,7 +106,7 @@ def test_an_unknown_chord_is_refused():
 
 def test_the_scale_over_a_dominant_in_minor_has_the_leading_tone():
     assert scale_over(chord("V7"), "minor") == (0, 2, 3, 5, 7, 8, 11)
-    assert scale_over(chord("i"), "minor") == MODES["minor"]
+    assert scale_over(chord("i"), "minor") == SCALES["minor"]
     assert scale_over(chord("bVII"), "major") == (0, 2, 4, 5, 7, 9, 10)
     assert scale_over(chord("VI7"), "major") == (1, 2, 4, 5, 7, 9, 11)
 
@@ -183,7 +184,7 @@ def test_the_corpus_is_varied(composed):
     assert {p.genre for p in more} == set(genres())
     assert len({i for p in more for i in p.lineup.values()}) >= 70
     assert {p.metre for p in plans + more} == set(METRES)
-    assert {p.mode for p in plans + more} == set(MODES)
+    assert {p.mode for p in plans + more} == set(SCALES)
     assert {p.key for p in plans} == set(range(12))
     assert {len(p.lineup) for p in plans} >= {1, 2, 3, 4, 5, 6}
 

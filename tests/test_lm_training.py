@@ -1,5 +1,6 @@
 """Language-model training on minutes of sine tones: what is compared is equal."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import torch
 from simba_music.checkpoint import load_language_model
 from simba_music.errors import RequestError
 from simba_music.files import read_json
+from simba_music.key_signature import NOTES, Key, key_features
 from simba_music.training import lm_batches, lm_preset, lm_trainer, tokens
 from simba_music.training.lm_preset import ARCHITECTURES, PRESETS, Architecture
 
@@ -187,26 +189,38 @@ def test_a_clock_counts_beats_from_the_beginning_of_the_piece(tokenised):
     assert clock.beat.tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_text_and_clock_are_left_out_each_for_itself(tokenised):
+def test_the_key_of_a_crop_is_told_where_its_pick_says_so(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    facts = data.crops[3].facts
+    picks = [lm_batches.Pick(3, 0, key=True), lm_batches.Pick(3, 0)]
+    key = Key(NOTES.index(facts["key"]), facts["mode"])
+    assert torch.equal(lm_batches.collate(data, picks).key, key_features([key, None]))
+
+
+def test_text_clock_and_key_are_left_out_each_for_itself(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     plain = lm_batches.batches(data, TINY, 0)
-    assert not any(next(plain)[0].clock.tempo.any() for _ in range(20))
-    preset = replace(TINY, beat_clock=True, drop_tempo=0.5, drop_text=0.3)
+    for batch, *_ in itertools.islice(plain, 20):
+        assert not batch.clock.tempo.any() and not batch.key.any()
+    heard = {"beat_clock": True, "drop_tempo": 0.5, "key_signature": True, "drop_key": 0.5}
+    preset = replace(TINY, **heard, drop_text=0.3)
     stream = lm_batches.batches(data, preset, 0)
     found = [next(stream)[0] for _ in range(40)]
     null = torch.cat([batch.null for batch in found])
     known = torch.cat([batch.clock.tempo for batch in found]) > 0
     assert 0.2 < null.float().mean() < 0.4
-    for rows in (known[null], known[~null]):
+    keyed = torch.cat([batch.key for batch in found]).any(1)
+    for rows in (known[null], known[~null], keyed[null], keyed[known], keyed[~known]):
         assert 0.3 < rows.float().mean() < 0.7
 
 
-def test_a_model_without_clocks_goes_on_learning_with_them(tokenised, codec_folder, tmp_path):
+def test_a_model_without_clocks_or_key_learns_on_with_them(tokenised, codec_folder, tmp_path):
     train(tokenised, codec_folder, tmp_path / "deaf")
-    preset = replace(TINY, beat_clock=True, end_clock=True, steps=2, validate_every=1)
+    heard = {"beat_clock": True, "end_clock": True, "key_signature": True}
+    preset = replace(TINY, **heard, steps=2, validate_every=1)
     train(tokenised, codec_folder, tmp_path / "hears", preset, start=tmp_path / "deaf")
     found = weights(tmp_path / "hears")
-    assert found["clock_vectors"].any() and found["end_vectors"].any()
+    assert all(found[f"{name}_vectors"].any() for name in ("clock", "end", "key"))
     with pytest.raises(RequestError, match="another shape"):
         train(tokenised, codec_folder, tmp_path / "back", start=tmp_path / "hears")
 

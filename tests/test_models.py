@@ -20,6 +20,7 @@ KINDS = [
         {"positions": "sinusoidal"},
         {"beat_clock": True},
         {"end_clock": True},
+        {"key_signature": True},
     )
 ]
 

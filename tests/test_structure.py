@@ -72,6 +72,7 @@ def test_no_module_imports_upwards():
         "mamba2",
         "cross_attention",
         "beat_clock",
+        "key_signature",
         "simba",
         "transformer",
         "text_encoder",

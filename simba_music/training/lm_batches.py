@@ -1,13 +1,14 @@
 """Batches for language models: the same crops in the same order for every architecture."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simba_music.beat_clock import BeatClock
+from simba_music.key_signature import NOTES, Key, key_features
 from simba_music.text_encoder import TextEmbedding
 from simba_music.training.lm_preset import LMPreset
 from simba_music.training.tokens import TokenCorpus, stack_text
@@ -20,13 +21,14 @@ WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
 
 class Pick(NamedTuple):
-    """A crop to train on: its index, its caption or no text, its beats, which of its frames."""
+    """A crop to train on: its index, its caption or no text, its frames; are beats and key told."""
 
     crop: int
     caption: int
     null: bool = False
     frames: slice = slice(None)
     clock: bool = False
+    key: bool = False
 
 
 class Batch(NamedTuple):
@@ -38,6 +40,7 @@ class Batch(NamedTuple):
     null: Tensor
     total_s: Tensor
     clock: BeatClock
+    key: Tensor
 
     @property
     def n_targets(self) -> int:
@@ -48,9 +51,13 @@ class Batch(NamedTuple):
         """The same on another device."""
         text = TextEmbedding(self.text.states.to(device), self.text.mask.to(device))
         clock = BeatClock(*(t.to(device) for t in self.clock))
-        tensors = (t.to(device) for t in (self.tokens, self.targets, self.null, self.total_s))
-        tokens, targets, null, total_s = tensors
-        return Batch(tokens, targets, text, null, total_s, clock)
+        moved = {name: t.to(device) for name, t in self._asdict().items() if torch.is_tensor(t)}
+        return self._replace(text=text, clock=clock, **moved)
+
+
+def key_of(facts: Mapping[str, Any]) -> Key:
+    """The key of a crop."""
+    return Key(NOTES.index(facts["key"]), facts["mode"])
 
 
 def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
@@ -60,6 +67,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
     ends is said to end. Beats are counted from the beginning of the piece.
     """
     examples, ids, total_s, tempo, beat = [], [], [], [], []
+    keys = list[Key | None]()
     rate = corpus.codec["frame_rate"]
     for pick in picks:
         example = corpus.example(pick.crop, pick.caption)
@@ -68,6 +76,8 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         ids.append(torch.from_numpy(example.tokens[pick.frames]))
         total_s.append(corpus.crops[pick.crop].remaining_s - first / rate)
         tempo.append(float(example.facts.get("tempo", 0)) if pick.clock else 0.0)
+        known = pick.key and "key" in example.facts
+        keys.append(key_of(example.facts) if known else None)
         beat.append((example.facts["start_s"] + first / rate) * tempo[-1] / 60)
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
     targets = padded[:, None]
@@ -78,6 +88,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         torch.tensor([pick.null for pick in picks]),
         torch.tensor(total_s),
         BeatClock.of(torch.tensor(tempo), torch.tensor(beat)),
+        key_features(keys),
     )
 
 
@@ -117,7 +128,8 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 caption = int(rng.integers(CAPTION_DRAWS))
                 null = bool(rng.random() < preset.drop_text)
                 clock = preset.beat_clock and rng.random() >= preset.drop_tempo
-                picks.append(Pick(crop, caption, null, frames, clock))
+                key = preset.key_signature and rng.random() >= preset.drop_key
+                picks.append(Pick(crop, caption, null, frames, clock, key))
                 budget -= len(range(*frames.indices(length)))
             parts.append(collate(corpus, picks))
         yield parts

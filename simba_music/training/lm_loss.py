@@ -18,7 +18,8 @@ VALID_CROPS = 32
 def total_loss(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats, summed over all targets."""
     first = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
-    logits = model(batch.tokens, batch.text, batch.null, batch.total_s, first, batch.clock)
+    told = (batch.text, batch.null, batch.total_s, first, batch.clock, batch.key)
+    logits = model(batch.tokens, *told)
     targets = batch.targets.flatten()
     return F.cross_entropy(
         logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"

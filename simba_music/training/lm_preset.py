@@ -68,8 +68,10 @@ class LMPreset:
     drop_text: float = 0.1
     beat_clock: bool = False
     end_clock: bool = False
+    key_signature: bool = False
     tail_s: float = 0.0  # of silence that most pieces of the corpus end with
     drop_tempo: float = 0.3  # of the crops, which a model with a clock hears without it
+    drop_key: float = 0.3  # and one with a key signature
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
     ema_decay: float = 0.995
@@ -108,6 +110,7 @@ PRESETS = {
         window_share=0.7,
         beat_clock=True,
         end_clock=True,
+        key_signature=True,
         tail_s=1.5,
         learning_rate=1.5e-3,
         validate_every=150,
@@ -120,6 +123,7 @@ PRESETS = {
         steps=6000,
         beat_clock=True,
         end_clock=True,
+        key_signature=True,
         tail_s=1.5,
         snapshots=(500, 1500, 3000),
     ),
@@ -132,6 +136,7 @@ PRESETS = {
         accumulate=2,
         beat_clock=True,
         end_clock=True,
+        key_signature=True,
         tail_s=1.5,
         warmup_steps=300,
         compile=True,
@@ -172,6 +177,7 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
             "positions": positions if preset.positions == "default" else preset.positions,
             "beat_clock": preset.beat_clock,
             "end_clock": preset.end_clock,
+            "key_signature": preset.key_signature,
             "tail_s": preset.tail_s,
             "vocab": codec.codebook_size,
             "n_codebooks": 1,

@@ -87,7 +87,9 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe["model"]["revision"]
     commit = f" at {revision[:8]}" if revision else ""
-    beat = f" Played to {recipe['tempo']:g} beats a minute." if recipe["tempo"] else ""
+    told = [f"in {recipe['key']}"] if recipe["key"] else []
+    told += [f"to {recipe['tempo']:g} beats a minute"] if recipe["tempo"] else []
+    played = f" Played {', '.join(told)}." if told else ""
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
@@ -96,7 +98,7 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
         f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"
         f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}{scored}."
-        f"{beat}{stopped}</div>{said}</div>"
+        f"{played}{stopped}</div>{said}</div>"
     )
 
 

@@ -13,12 +13,13 @@ from tqdm import tqdm
 
 from simba_music.errors import RequestError
 from simba_music.files import write_json
+from simba_music.key_signature import NOTES
 from simba_music.training.corpus.build import SAMPLE_RATE, renderer
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.mix import balance, master
 from simba_music.training.corpus.production import produce
 from simba_music.training.corpus.store import MANIFEST, Row, read_rows
-from simba_music.training.corpus.theory import BRIGHT, KEYS
+from simba_music.training.corpus.theory import BRIGHT
 from simba_music.training.record import machine
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def check_piece(row: Row) -> dict[str, Any]:
             if role in crop["roles"]:
                 levels.append((_db(stem[span], dry[span]), f"{role}: {crop['roles'][role]}"))
     tonic, kind = krumhansl_key(score)
-    distance = (tonic - KEYS.index(row["key"])) % 12
+    distance = (tonic - NOTES.index(row["key"])) % 12
     return {
         "tempo": same_tempo(heard_tempo(sound), row["tempo"]) if "drums" in row["lineup"] else None,
         "key": (distance, kind) in RELATIVES[row["mode"]],

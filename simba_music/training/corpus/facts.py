@@ -6,12 +6,13 @@ from typing import Any
 
 import pretty_midi
 
+from simba_music.key_signature import NOTES
 from simba_music.training.corpus.draft import Draft
 from simba_music.training.corpus.drums import KEYS as DRUM_KEYS
 from simba_music.training.corpus.plan import Plan
 from simba_music.training.corpus.production import produce
 from simba_music.training.corpus.tables import instruments
-from simba_music.training.corpus.theory import BRIGHT, KEYS
+from simba_music.training.corpus.theory import BRIGHT
 
 GRID_S = 0.5  # crops are a multiple of this long
 LONGEST_S, SHORTEST_S = 30.0, 10.0
@@ -101,7 +102,7 @@ def piece_facts(score: pretty_midi.PrettyMIDI, draft: Draft) -> dict[str, Any]:
         "genre": plan.genre,
         "tempo": plan.tempo,
         "metre": plan.metre,
-        "key": KEYS[plan.key],
+        "key": NOTES[plan.key],
         "mode": plan.mode,
         "lineup": plan.lineup,
         "form": form,
@@ -159,7 +160,7 @@ def crop_facts(
         "tempo": plan.tempo,
         "tempo_word": tempo_word(plan.tempo if plan.metre != "6/8" else plan.tempo * 1.5),
         "metre": plan.metre,
-        "key": KEYS[plan.key],
+        "key": NOTES[plan.key],
         "mode": plan.mode,
         "mood": mood(plan.mode, arousal),
         "energy": arousal,

@@ -4,17 +4,9 @@ import itertools
 import re
 from dataclasses import dataclass
 
-MODES = {
-    "major": (0, 2, 4, 5, 7, 9, 11),
-    "minor": (0, 2, 3, 5, 7, 8, 10),
-    "dorian": (0, 2, 3, 5, 7, 9, 10),
-    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
-    "phrygian": (0, 1, 3, 5, 7, 8, 10),
-    "pentatonic": (0, 2, 4, 7, 9),
-    "minor pentatonic": (0, 3, 5, 7, 10),
-}
+from simba_music.key_signature import SCALES
+
 BRIGHT = ("major", "mixolydian", "pentatonic")  # modes with a major third
-KEYS = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 _NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 _SHAPES = {
@@ -85,7 +77,7 @@ def scale_over(harmony: Chord, mode: str) -> tuple[int, ...]:
     A major third or a fifth that the mode lacks raises the tone below it, others lower the tone
     above: over V in minor the seventh is raised, over bVII in major it is lowered.
     """
-    scale = set(MODES[mode])
+    scale = set(SCALES[mode])
     for interval in harmony.shape:
         tone = (harmony.root + interval) % 12
         if tone not in scale:

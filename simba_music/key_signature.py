@@ -1,0 +1,107 @@
+"""Key signature: the key that a prompt names, as features that every frame hears.
+
+A text encoder hardly tells "minor" from "major", and a mode without its tonic says next to nothing
+about the next token: in a corpus of all keys, no pitch class is likelier in minor. So key and mode
+are read from the prompt and given to the models as tonic and scale. Where a prompt names a mode
+alone, the seed draws the tonic. Conditions on harmony of this kind are those of MusiConGen (Lan et
+al. 2024, arXiv 2407.15060).
+"""
+
+import random
+import re
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+NOTES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+SCALES = {
+    "major": (0, 2, 4, 5, 7, 9, 11),
+    "minor": (0, 2, 3, 5, 7, 8, 10),
+    "dorian": (0, 2, 3, 5, 7, 9, 10),
+    "mixolydian": (0, 2, 4, 5, 7, 9, 10),
+    "phrygian": (0, 1, 3, 5, 7, 8, 10),
+    "pentatonic": (0, 2, 4, 7, 9),
+    "minor pentatonic": (0, 3, 5, 7, 10),
+}
+FEATURES = 2 * len(NOTES)
+
+_SHARP = {"Db": "C#", "Ab": "G#"}  # how those tonics are spelled below a minor third
+
+_SAME = {"ionian": "major", "aeolian": "minor", "major pentatonic": "pentatonic"}
+_LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_ACCIDENTALS = {"#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_TONIC = (
+    r"(?<![\w#♯♭'])(?P<letter>[A-Ga-g])"
+    r"(?:\s?(?P<sign>[#♯♭]|b(?=m?\b))|[\s-]?(?P<word>(?i:sharp|flat)))?"
+)
+_MODE = (
+    r"(?i:(?:natural|harmonic|melodic)\s+)?"
+    r"(?P<mode>(?i:(?:major|minor)\s+pentatonic|major|minor|pentatonic|dorian|mixolydian|phrygian"
+    r"|ionian|aeolian))\b"
+)
+_NO_INTERVAL = r"(?!\s*-?(?i:seconds?|thirds?|sixths?|sevenths?|ninths?|\d))"
+_NAMED = re.compile(rf"{_TONIC}[\s-]+{_MODE}{_NO_INTERVAL}")
+_SHORT = re.compile(
+    rf"\b(?i:in|key\s+of|key\s*[:=])\s+(?:the\s+key\s+of\s+)?{_TONIC}"
+    r"(?P<minor>m|min)?(?=\s*(?:[,.;:!?)]|$))"
+)
+_KIND = re.compile(r"\s*-?(?:keys?|modes?|scales?|tonality|mood)\b", re.IGNORECASE)
+_ALONE = re.compile(rf"(?<!\bnot\s)(?<!\bno\s)(?<!\bwithout\s)\b{_MODE}{_NO_INTERVAL}")
+
+
+class Key(NamedTuple):
+    """A tonic as pitch class 0-11, and the name of a scale in `SCALES`."""
+
+    tonic: int
+    scale: str
+
+    def __str__(self) -> str:
+        note = NOTES[self.tonic]
+        return f"{_SHARP.get(note, note) if 3 in SCALES[self.scale] else note} {self.scale}"
+
+
+def _tonic(match: re.Match[str]) -> int:
+    shift = _ACCIDENTALS.get((match["sign"] or match["word"] or "").lower(), 0)
+    return (_LETTERS[match["letter"].upper()] + shift) % 12
+
+
+def _is_article(match: re.Match[str]) -> bool:
+    """Whether "a minor" is one of many: "a minor blues", "A minor key"; "A minor" is a key."""
+    if match["letter"] not in "Aa" or match["sign"] or match["word"]:
+        return False
+    return match["letter"] == "a" or bool(_KIND.match(match.string, match.end()))
+
+
+def _scale(match: re.Match[str]) -> str:
+    said = " ".join(match["mode"].lower().split())
+    return _SAME.get(said, said)
+
+
+def named_key(prompt: str, seed: int) -> Key | None:
+    """The key that a prompt names; `seed` draws the tonic if it names a mode alone.
+
+    The first key counts: "A minor", "f# dorian", "in E flat major", "key of G", "in Bbm". Without
+    one a mode does, such as "minor key" or "major", unless it names several. None if there is
+    neither.
+    """
+    for match in _NAMED.finditer(prompt):
+        if not _is_article(match):
+            return Key(_tonic(match), _scale(match))
+    for match in _SHORT.finditer(prompt):
+        if match["letter"].isupper():
+            return Key(_tonic(match), "minor" if match["minor"] else "major")
+    modes = {_scale(match) for match in _ALONE.finditer(prompt)}
+    if len(modes) != 1:
+        return None
+    return Key(random.Random(seed).randrange(len(NOTES)), modes.pop())
+
+
+def key_features(keys: list[Key | None]) -> Tensor:
+    """`[B, FEATURES]`: tonic, and pitch classes of the scale; all 0 where no key is known."""
+    found = torch.zeros(len(keys), FEATURES)
+    for row, key in zip(found, keys, strict=True):
+        if key is not None:
+            row[key.tonic] = 1
+            row[[len(NOTES) + (key.tonic + step) % 12 for step in SCALES[key.scale]]] = 1
+    return found

@@ -1,0 +1,133 @@
+import pytest
+import torch
+from conftest import CODES, lm_config, random_lm
+from test_models import conditions
+
+from simba_music.checkpoint import save_language_model
+from simba_music.files import sha256
+from simba_music.generation import UNGUIDED_KEY, generate, prefill
+from simba_music.key_signature import FEATURES, NOTES, Key, key_features, named_key
+from simba_music.pipeline import Clip, Pipeline
+from simba_music.request import GenerationRequest
+from simba_music.text_encoder import TextEncoder
+from simba_music.ui.cards import result_card
+
+
+@pytest.mark.parametrize(
+    ("prompt", "key"),
+    [
+        ("slow piano in A minor", "A minor"),
+        ("A minor, sad", "A minor"),
+        ("c minor", "C minor"),
+        ("f# dorian groove", "F# dorian"),
+        ("in E flat major", "Eb major"),
+        ("a flat major waltz", "Ab major"),
+        ("E♭ Major", "Eb major"),
+        ("bb minor", "Bb minor"),
+        ("C-sharp minor sonata", "C# minor"),
+        ("an A harmonic minor run", "A minor"),
+        ("G aeolian", "G minor"),
+        ("A minor pentatonic", "A minor pentatonic"),
+        ("C major pentatonic", "C pentatonic"),
+        ("D minor, then F major", "D minor"),
+        ("in the key of G", "G major"),
+        ("Key: F#m", "F# minor"),
+        ("techno in Bbm, 130 bpm", "Bb minor"),
+        ("canon in D", "D major"),
+        ("key of A.", "A major"),
+        ("Am I dreaming", None),
+        ("a minor third, minor 7th chords", None),
+        ("not minor", None),
+        ("from major to minor", None),
+        ("in G7 sus, plan b", None),
+        ("calm solo piano", None),
+        ("", None),
+    ],
+)
+def test_a_key_is_read_where_a_prompt_names_one(prompt, key):
+    found = named_key(prompt, 0)
+    assert (str(found) if found else None) == key
+
+
+@pytest.mark.parametrize(
+    ("prompt", "scale"),
+    [
+        ("in a minor key", "minor"),
+        ("A minor key piece", "minor"),
+        ("a minor blues", "minor"),
+        ("sad strings, minor", "minor"),
+        ("jolly, in a major tonality", "major"),
+        ("a folk tune in dorian mode", "dorian"),
+    ],
+)
+def test_the_seed_draws_the_tonic_of_a_mode_alone(prompt, scale):
+    found = [named_key(prompt, seed) for seed in range(200)]
+    assert {key.scale for key in found} == {scale}
+    assert {key.tonic for key in found} == set(range(12))
+    assert found == [named_key(prompt, seed) for seed in range(200)]
+
+
+def test_features_are_tonic_and_scale():
+    found = key_features([Key(9, "minor"), Key(0, "major"), None])
+    assert found.shape == (3, FEATURES)
+    assert not found[2].any()
+    # relative keys share their pitch classes, and differ in the tonic
+    assert torch.equal(found[0, 12:], found[1, 12:])
+    assert [NOTES[i] for i in found[0, 12:].nonzero().flatten()] == list("CDEFGAB")
+    assert found[:2, :12].argmax(1).tolist() == [9, 0] and found[:2, :12].sum() == 2
+
+
+@pytest.mark.parametrize("backbone", ["simba", "transformer"])
+@pytest.mark.parametrize("conditioning", ["prefix", "cross"])
+def test_steps_hear_the_key_as_the_forward_pass_does(backbone, conditioning):
+    lm = random_lm(lm_config(backbone, conditioning=conditioning, key_signature=True))
+    text, null, total_s = conditions()
+    tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
+    key = key_features([Key(2, "minor"), None, Key(5, "major")])
+    together = lm(tokens, text, null, total_s, first, None, key)
+    state = lm.init_state(text, null, total_s, 30, None, key)
+    begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
+    parts = []
+    for start, end in ((0, 1), (1, 30)):
+        logits, state = lm.step(begun[..., start:end], state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 2), together, atol=1e-4, rtol=0)
+    silent = lm(tokens, text, null, total_s, first)
+    moved = (silent - together).abs().amax((1, 2, 3))
+    assert moved[1] < 1e-5 and moved[0] > 0.1 and moved[2] > 0.1
+
+
+def test_a_key_in_the_prompt_is_told_and_nothing_else_is():
+    lm = random_lm(lm_config("simba", key_signature=True))
+    encoder = TextEncoder.load(lm.config.text_encoder)
+
+    def told(prompt, **settings):
+        request = GenerationRequest(prompt, duration_s=2, **settings)
+        before = prefill(lm, encoder, [request]).condition
+        vectors, tokens = lm.key_vectors.clone(), torch.stack([*generate(lm, encoder, [request])])
+        lm.key_vectors.zero_()
+        moved = before - prefill(lm, encoder, [request]).condition
+        lm.key_vectors.copy_(vectors)
+        return moved, tokens
+
+    expected = key_features([Key(2, "minor")]) @ lm.key_vectors
+    moved, tokens = told("drums, D minor")
+    assert moved.abs().amax() > 0.1
+    torch.testing.assert_close(moved, torch.cat([expected, UNGUIDED_KEY * expected]))
+    assert not told("drums, loud")[0].any()
+    # a mode alone is told with the tonic of the seed, so that each take has its own
+    moved, _ = told("drums, minor", seed=4, guidance=1)
+    torch.testing.assert_close(moved, key_features([named_key("minor", 4)]) @ lm.key_vectors)
+
+
+def test_recipe_and_card_say_which_key_a_model_was_told(system, tmp_path):
+    codec = lm_config("simba").codec.model_dump()
+    codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
+    config = lm_config("simba", key_signature=True, beat_clock=True, codec=codec)
+    save_language_model(tmp_path / "keen", random_lm(config))
+    pipeline = Pipeline.load(str(tmp_path / "keen"), str(system / "transformer"), None, "cpu")
+    request = pipeline.validate(prompt="drums, 96 bpm, C# minor", duration_s=2)
+    found = {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
+    assert [found[slot].recipe["key"] for slot in ("left", "right")] == ["C# minor", None]
+    assert "Played in C# minor, to 96 beats a minute." in result_card("", found["left"])
+    assert "Played" not in result_card("", found["right"])
