@@ -82,6 +82,14 @@ class LMPreset:
     seed: int = 0
 
 
+# What models that are bundled, or could be, are told of beat, end and key.
+TOLD: dict[str, Any] = {
+    "beat_clock": True,
+    "end_clock": True,
+    "key_signature": True,
+    "tail_s": 1.5,
+}
+
 PRESETS = {
     "tiny": LMPreset(
         32, 2, 48, 8, 16, steps=30, tokens_per_batch=800, validate_every=10, precision="float32"
@@ -108,10 +116,7 @@ PRESETS = {
         tokens_per_batch=4_500,
         optimiser="muon",
         window_share=0.7,
-        beat_clock=True,
-        end_clock=True,
-        key_signature=True,
-        tail_s=1.5,
+        **TOLD,
         learning_rate=1.5e-3,
         validate_every=150,
         snapshots=(150, 450, 1000),
@@ -121,10 +126,7 @@ PRESETS = {
         8,
         768,
         steps=6000,
-        beat_clock=True,
-        end_clock=True,
-        key_signature=True,
-        tail_s=1.5,
+        **TOLD,
         snapshots=(500, 1500, 3000),
     ),
     "gpu": LMPreset(
@@ -134,10 +136,7 @@ PRESETS = {
         steps=8000,
         tokens_per_batch=64_000,
         accumulate=2,
-        beat_clock=True,
-        end_clock=True,
-        key_signature=True,
-        tail_s=1.5,
+        **TOLD,
         warmup_steps=300,
         compile=True,
     ),
