@@ -13,7 +13,6 @@ from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
 UNGUIDED_BEAT = 0.5  # level of the beat clock for the half without the prompt
-UNGUIDED_KEY = 0.0  # and of the key signature
 NEVER_S = 1e6  # an end that no end clock counts down to
 
 
@@ -24,20 +23,20 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     (or the learned null text where there is none). Both play to the tempo that the prompt names,
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
     silent there, guidance would let the beat drown the words; at full level, hardly follow it. It
-    hears of no end, so that guidance leads to one. Models are told an end that lies the silence
-    later with which their training pieces end.
+    hears of no key and no end, so that guidance leads to them. Models are told an end that lies the
+    silence later with which their training pieces end.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
     total_s = [r.duration_s + lm.config.tail_s for r in requests]
     tempo = [named_tempo(r.prompt) for r in requests]
-    key = key_features([named_key(r.prompt, r.seed) for r in requests])
+    keys = [named_key(r.prompt, r.seed) for r in requests]
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
         tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
-        key = torch.cat([key, UNGUIDED_KEY * key])
+        keys += [None] * len(requests)
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
@@ -48,7 +47,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         torch.tensor(total_s, device=device),
         max(frames_of(lm, r) for r in requests),
         clock,
-        key.to(device),
+        key_features(keys).to(device),
     )
     state.end_s[len(requests) :] = NEVER_S
     return state
