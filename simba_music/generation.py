@@ -29,8 +29,8 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
     total_s = [r.duration_s + lm.config.tail_s for r in requests]
-    tempo = [named_tempo(r.prompt) for r in requests]
-    keys = [named_key(r.prompt, r.seed) for r in requests]
+    tempo = [heard_tempo(lm, r) for r in requests]
+    keys = [heard_key(lm, r) for r in requests]
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]

@@ -26,7 +26,7 @@ from simba_music.checkpoint import save_language_model, save_module
 from simba_music.config import LMConfig
 from simba_music.files import sha256, write_json
 from simba_music.lm import MusicLM
-from simba_music.pipeline import Pipeline
+from simba_music.pipeline import Clip, Pipeline
 from simba_music.scorer_bundled import ScorerConfig, ScorerModel, save_null_prompts
 
 MINILM = {
@@ -126,6 +126,16 @@ def system(tmp_path_factory) -> Path:
     write_json(root / "clap" / "config.json", scorer.model_dump(by_alias=True))
     save_null_prompts(root / "clap", ["loud drums", "quiet flute", "slow piano", "fast techno"])
     return root
+
+
+def play_beside_plain(system: Path, folder: Path, prompt: str, **told) -> dict[str, Clip]:
+    """Clips of a model that is `told` something, on the left, and of one that is told nothing."""
+    codec = lm_config("simba").codec.model_dump()
+    codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
+    save_language_model(folder / "keen", random_lm(lm_config("simba", codec=codec, **told)))
+    pipeline = Pipeline.load(str(folder / "keen"), str(system / "transformer"), None, "cpu")
+    request = pipeline.validate(prompt=prompt, duration_s=2)
+    return {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
 
 
 @pytest.fixture(scope="session")

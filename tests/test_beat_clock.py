@@ -1,13 +1,10 @@
 import pytest
 import torch
-from conftest import CODES, lm_config, random_lm
-from test_models import conditions
+from conftest import lm_config, play_beside_plain, random_lm
+from test_models import assert_steps_hear
 
 from simba_music.beat_clock import CYCLES, FEATURES, BeatClock, named_tempo
-from simba_music.checkpoint import save_language_model
-from simba_music.files import sha256
 from simba_music.generation import NEVER_S, UNGUIDED_BEAT, generate, prefill
-from simba_music.pipeline import Clip, Pipeline
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
@@ -76,20 +73,8 @@ def test_features_repeat_with_the_beat_and_are_nothing_without_a_tempo():
 @pytest.mark.parametrize("conditioning", ["prefix", "cross"])
 def test_steps_keep_to_the_clock_as_the_forward_pass_does(backbone, conditioning):
     lm = random_lm(lm_config(backbone, conditioning=conditioning, beat_clock=True))
-    text, null, total_s = conditions()
-    tokens, first = torch.randint(0, CODES, (3, 1, 60)), torch.zeros(3, dtype=torch.long)
     clock = BeatClock.of(torch.tensor([120.0, 0.0, 93.0]), torch.tensor([0.0, 0.0, 2.5]))
-    together = lm(tokens, text, null, total_s, first, clock)
-    state = lm.init_state(text, null, total_s, 60, clock)
-    begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
-    parts = []
-    for start, end in ((0, 1), (1, 30), (30, 60)):
-        logits, state = lm.step(begun[..., start:end], state)
-        parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, 2), together, atol=1e-4, rtol=0)
-    silent = lm(tokens, text, null, total_s, first)
-    moved = (silent - together).abs().amax((1, 2, 3))
-    assert moved[1] < 1e-5 and moved[0] > 0.1 and moved[2] > 0.1
+    assert_steps_hear(lm, 60, (1, 30), clock=clock)
 
 
 def test_a_tempo_in_the_prompt_sets_the_clock_and_nothing_else_does():
@@ -113,14 +98,7 @@ def test_a_tempo_in_the_prompt_sets_the_clock_and_nothing_else_does():
 
 
 def test_recipe_and_card_say_which_tempo_a_model_was_told(system, tmp_path):
-    codec = lm_config("simba").codec.model_dump()
-    codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
-    save_language_model(
-        tmp_path / "keen", random_lm(lm_config("simba", beat_clock=True, codec=codec))
-    )
-    pipeline = Pipeline.load(str(tmp_path / "keen"), str(system / "transformer"), None, "cpu")
-    request = pipeline.validate(prompt="drums, 96 bpm", duration_s=2)
-    found = {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
+    found = play_beside_plain(system, tmp_path, "drums, 96 bpm", beat_clock=True)
     assert [found[slot].recipe["tempo"] for slot in ("left", "right")] == [96, None]
     assert "96 beats a minute" in result_card("", found["left"])
     assert "beats a minute" not in result_card("", found["right"])

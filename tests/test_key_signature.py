@@ -1,13 +1,10 @@
 import pytest
 import torch
-from conftest import CODES, lm_config, random_lm
-from test_models import conditions
+from conftest import lm_config, play_beside_plain, random_lm
+from test_models import assert_steps_hear
 
-from simba_music.checkpoint import save_language_model
-from simba_music.files import sha256
 from simba_music.generation import prefill
 from simba_music.key_signature import FEATURES, NOTES, Key, key_features, named_key
-from simba_music.pipeline import Clip, Pipeline
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
@@ -81,20 +78,8 @@ def test_features_are_tonic_and_scale():
 @pytest.mark.parametrize("conditioning", ["prefix", "cross"])
 def test_steps_hear_the_key_as_the_forward_pass_does(backbone, conditioning):
     lm = random_lm(lm_config(backbone, conditioning=conditioning, key_signature=True))
-    text, null, total_s = conditions()
-    tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
     key = key_features([Key(2, "minor"), None, Key(5, "major")])
-    together = lm(tokens, text, null, total_s, first, None, key)
-    state = lm.init_state(text, null, total_s, 30, None, key)
-    begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
-    parts = []
-    for start, end in ((0, 1), (1, 30)):
-        logits, state = lm.step(begun[..., start:end], state)
-        parts.append(logits)
-    torch.testing.assert_close(torch.cat(parts, 2), together, atol=1e-4, rtol=0)
-    silent = lm(tokens, text, null, total_s, first)
-    moved = (silent - together).abs().amax((1, 2, 3))
-    assert moved[1] < 1e-5 and moved[0] > 0.1 and moved[2] > 0.1
+    assert_steps_hear(lm, 30, (1,), key=key)
 
 
 def test_a_key_in_the_prompt_is_told_to_the_guided_half_and_nothing_else_is():
@@ -120,13 +105,8 @@ def test_a_key_in_the_prompt_is_told_to_the_guided_half_and_nothing_else_is():
 
 
 def test_recipe_and_card_say_which_key_a_model_was_told(system, tmp_path):
-    codec = lm_config("simba").codec.model_dump()
-    codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
-    config = lm_config("simba", key_signature=True, beat_clock=True, codec=codec)
-    save_language_model(tmp_path / "keen", random_lm(config))
-    pipeline = Pipeline.load(str(tmp_path / "keen"), str(system / "transformer"), None, "cpu")
-    request = pipeline.validate(prompt="drums, 96 bpm, C# minor", duration_s=2)
-    found = {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
+    told = {"key_signature": True, "beat_clock": True}
+    found = play_beside_plain(system, tmp_path, "drums, 96 bpm, C# minor", **told)
     assert [found[slot].recipe["key"] for slot in ("left", "right")] == ["C# minor", None]
     assert "Played in C# minor, to 96 beats a minute." in result_card("", found["left"])
     assert "Played" not in result_card("", found["right"])

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from conftest import CODES, lm_config, random_lm
@@ -33,6 +35,23 @@ def conditions(batch=3, length=6):
     null = torch.tensor([False, False, True])[:batch]
     total_s = torch.tensor([10.0, 20.0, 3.0])[:batch]
     return TextEmbedding(text, mask), null, total_s
+
+
+def assert_steps_hear(lm, length, cuts, **told):
+    """Steps from cut to cut hear what is `told` as the forward pass does, which row 1 is not."""
+    text, null, total_s = conditions()
+    tokens, first = torch.randint(0, CODES, (3, 1, length)), torch.zeros(3, dtype=torch.long)
+    together = lm(tokens, text, null, total_s, first, **told)
+    state = lm.init_state(text, null, total_s, length, **told)
+    begun = torch.nn.functional.pad(tokens[..., :-1], (1, 0), value=CODES)
+    parts = []
+    for start, end in itertools.pairwise((0, *cuts, length)):
+        logits, state = lm.step(begun[..., start:end], state)
+        parts.append(logits)
+    torch.testing.assert_close(torch.cat(parts, 2), together, atol=1e-4, rtol=0)
+    silent = lm(tokens, text, null, total_s, first)
+    moved = (silent - together).abs().amax((1, 2, 3))
+    assert moved[1] < 1e-5 and moved[0] > 0.1 and moved[2] > 0.1
 
 
 @pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)

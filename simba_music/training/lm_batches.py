@@ -1,7 +1,7 @@
 """Batches for language models: the same crops in the same order for every architecture."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,19 +55,13 @@ class Batch(NamedTuple):
         return self._replace(text=text, clock=clock, **moved)
 
 
-def key_of(facts: Mapping[str, Any]) -> Key:
-    """The key of a crop."""
-    return Key(NOTES.index(facts["key"]), facts["mode"])
-
-
 def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
     """Crops as one batch, padded on the right.
 
     `total_s` of what stops short of its piece's end is the time to that end, so that only what
     ends is said to end. Beats are counted from the beginning of the piece.
     """
-    examples, ids, total_s, tempo, beat = [], [], [], [], []
-    keys = list[Key | None]()
+    examples, ids, total_s, tempo, beat, keys = [], [], [], [], [], list[Key | None]()
     rate = corpus.codec["frame_rate"]
     for pick in picks:
         example = corpus.example(pick.crop, pick.caption)
@@ -76,9 +70,9 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         ids.append(torch.from_numpy(example.tokens[pick.frames]))
         total_s.append(corpus.crops[pick.crop].remaining_s - first / rate)
         tempo.append(float(example.facts.get("tempo", 0)) if pick.clock else 0.0)
-        known = pick.key and "key" in example.facts
-        keys.append(key_of(example.facts) if known else None)
         beat.append((example.facts["start_s"] + first / rate) * tempo[-1] / 60)
+        keyed, facts = pick.key and "key" in example.facts, example.facts
+        keys.append(Key(NOTES.index(facts["key"]), facts["mode"]) if keyed else None)
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
     targets = padded[:, None]
     return Batch(

@@ -121,14 +121,7 @@ PRESETS = {
         validate_every=150,
         snapshots=(150, 450, 1000),
     ),
-    "bundle": LMPreset(
-        384,
-        8,
-        768,
-        steps=6000,
-        **TOLD,
-        snapshots=(500, 1500, 3000),
-    ),
+    "bundle": LMPreset(384, 8, 768, steps=6000, **TOLD, snapshots=(500, 1500, 3000)),
     "gpu": LMPreset(
         640,
         8,
