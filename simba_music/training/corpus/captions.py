@@ -186,4 +186,4 @@ def captions(facts: Facts, seed: int) -> list[str]:
     The same seed gives the same words.
     """
     rng = random.Random(seed)
-    return [form(Speaker(facts, rng)) for form in FORMS]
+    return [form(Speaker(facts, rng, wide=True)) for form in FORMS]

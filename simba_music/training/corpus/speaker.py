@@ -18,11 +18,18 @@ def words() -> dict[str, dict[str, Any]]:
 
 
 class Speaker:
-    """Says facts of one crop, each time in other words; every word is true of the crop."""
+    """Says facts of one crop, each time in other words; every word is true of the crop.
 
-    def __init__(self, facts: Facts, rng: random.Random):
+    `wide` takes all names of an instrument; the benchmark's prompts keep to those that they were
+    frozen with.
+    """
+
+    def __init__(self, facts: Facts, rng: random.Random, wide: bool = False):
         self.facts, self.rng = facts, rng
-        self.voices = {v: rng.choice(instruments()[v].names) for v in facts["instruments"]}
+        known = {v: instruments()[v] for v in facts["instruments"]}
+        self.voices = {
+            v: rng.choice(i.names + i.also if wide else i.names) for v, i in known.items()
+        }
 
     def say(self, kind: str, fact: str | None = None) -> str:
         """A word for a fact of a kind; empty if there is none."""

@@ -20,6 +20,7 @@ class Instrument(StrictModel):
     family: str
     kind: Literal["struck", "plucked", "sustained"]
     names: tuple[str, ...]
+    also: tuple[str, ...]
     patch: str | None = None
     near: tuple[str, ...] = ()
 
