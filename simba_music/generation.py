@@ -12,7 +12,8 @@ from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
-UNGUIDED_BEAT = 0.5  # level of the beat clock for the half without the prompt
+UNGUIDED_BEAT = 0.65  # level of the beat clock for the half without the prompt
+GUIDED_KEY, UNGUIDED_KEY = 2.0, 0.5  # levels of the key for both halves; models learn with 1
 NEVER_S = 1e6  # an end that no end clock counts down to
 
 
@@ -22,21 +23,22 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
     (or the learned null text where there is none). Both play to the tempo that the prompt names,
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
-    silent there, guidance would let the beat drown the words; at full level, hardly follow it. It
-    hears of no key and no end, so that guidance leads to them. Models are told an end that lies the
-    silence later with which their training pieces end.
+    silent there, guidance would let the beat drown the words; at full level, hardly follow it. The
+    first half hears the key at `GUIDED_KEY`, since at the level of training a mode is hardly
+    followed, the second at `UNGUIDED_KEY`, and of no end, so that guidance leads to it. Models are
+    told an end that lies the silence later with which their training pieces end.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
     total_s = [r.duration_s + lm.config.tail_s for r in requests]
     tempo = [heard_tempo(lm, r) for r in requests]
-    keys = [heard_key(lm, r) for r in requests]
+    key = key_features([heard_key(lm, r) for r in requests])
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
         tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
-        keys += [None] * len(requests)
+        key = torch.cat([GUIDED_KEY * key, UNGUIDED_KEY * key])
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
@@ -47,7 +49,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         torch.tensor(total_s, device=device),
         max(frames_of(lm, r) for r in requests),
         clock,
-        key_features(keys).to(device),
+        key.to(device),
     )
     state.end_s[len(requests) :] = NEVER_S
     return state

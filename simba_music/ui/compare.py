@@ -36,7 +36,7 @@ EXAMPLES = [
     "energetic rock with distorted guitar, bass guitar and drums, fast",
     "jazz with saxophone, piano and double bass over drums, medium tempo",
     "chiptune lead, fast, joyful, video game",
-    "cheerful folk with flute and acoustic guitar, brisk",
+    "cheerful folk with flute and acoustic guitar, brisk, D major",
     "dark techno with synth bass and a drum beat, 128 bpm",
 ]
 
@@ -214,7 +214,7 @@ def build(pipeline: Pipeline) -> None:
         lines=2,
         max_lines=4,
         elem_id="prompt",
-        placeholder='For example "calm solo piano, slow, sad" or "funk with slap bass, 104 bpm"',
+        placeholder='Say "calm solo piano, slow, sad" or "funk, slap bass, 104 bpm, E minor"',
     )
     gr.Examples([[text] for text in EXAMPLES], prompt, label="Try one")
     with gr.Row():
