@@ -25,8 +25,8 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
     silent there, guidance would let the beat drown the words; at full level, hardly follow it. The
     first half hears the key at `GUIDED_KEY`, since at the level of training a mode is hardly
-    followed, the second at `UNGUIDED_KEY`, and of no end, so that guidance leads to it. Models are
-    told an end that lies the silence later with which their training pieces end.
+    followed, the second at `UNGUIDED_KEY`. The second hears of no end, so that guidance leads to
+    it. Models are told an end that lies the silence later with which their training pieces end.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
