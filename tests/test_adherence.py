@@ -54,12 +54,14 @@ def test_two_hundred_prompts_a_third_of_them_in_words_no_caption_has(items, aske
     assert len(asked) == 200 and sum(one.unseen for one in asked) >= 66
     assert len({one.prompt.text for one in asked}) == len(asked)
     assert [one.prompt for one in make_asked(items)] == [one.prompt for one in asked]
-    spoken = phrases(words()) + [name for i in instruments().values() for name in i.names + i.also]
+    spoken = phrases(words()) + [name for i in instruments().values() for name in i.every_name]
     spoken += [name for g in genres().values() for name in g.names]
     known = {text.lower() for text in spoken}
     other = {text.lower() for text in phrases(unseen())}
     assert not other & known
-    captions = " ".join(c.lower() for item in items for c in item.captions)
+    captions = "; ".join(
+        c.lower() for c in [*spoken, *(c for item in items for c in item.captions)]
+    )
     for text in other:
         form = re.escape(text).replace(re.escape("{}"), r"\d+")
         assert not re.search(rf"\b{form}(?!\w)", captions), text

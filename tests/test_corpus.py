@@ -256,21 +256,17 @@ def test_the_key_of_the_facts_is_heard_in_the_notes(composed):
 COMMON_WORDS = ("whistle", "strings", "brass", "organ", "guitar")  # also said of no instrument
 
 
-def names_of(voice):
-    return instruments()[voice].names + instruments()[voice].also
-
-
 def test_every_instrument_has_names_enough_and_no_name_twice():
-    for voice in instruments():
-        assert 3 <= len(names_of(voice)) == len(set(names_of(voice))), voice
+    for voice, i in instruments().items():
+        assert 3 <= len(i.every_name) == len(set(i.every_name)), voice
 
 
 def test_captions_never_name_an_instrument_that_does_not_sound(rows):
     """Whatever name of an instrument stands in a caption belongs to one of the crop's voices."""
-    claims = {word for voice in instruments() for word in names_of(voice)}
+    claims = {word for i in instruments().values() for word in i.every_name}
     for seed, row in rows.items():
         for i, crop in enumerate(row["crops"]):
-            spoken = {w.lower() for v in crop["instruments"] for w in names_of(v)}
+            spoken = {w.lower() for v in crop["instruments"] for w in instruments()[v].every_name}
             spoken |= {w.lower() for w in genres()[crop["genre"]].names}
             for text in captions(crop, seed * CAPTION_SEEDS + i):
                 text = re.sub(r"\b(no|without) [\w ]+", "", text.lower())

@@ -163,8 +163,8 @@ def test_a_training_starts_from_an_exported_checkpoint(tokenised, codec_folder, 
     second = train(tokenised, codec_folder, tmp_path / "second", start=tmp_path / "first")
     assert second[:3] == first
     assert [row["step"] for row in second] == [10, 20, 30, 30, 40, 50, 60]
-    # exported weights are float16
-    assert second[3]["valid"] == pytest.approx(first[2]["valid"], abs=1e-3)
+    # exported weights are float16, which may move the last digit that is written
+    assert abs(second[3]["valid"] - first[2]["valid"]) < 1.5e-4
     assert second[3]["valid"] > second[4]["valid"]
     assert (
         second[6]["tokens"]

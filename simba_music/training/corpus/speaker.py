@@ -26,9 +26,10 @@ class Speaker:
 
     def __init__(self, facts: Facts, rng: random.Random, wide: bool = False):
         self.facts, self.rng = facts, rng
-        known = {v: instruments()[v] for v in facts["instruments"]}
+        table = instruments()
         self.voices = {
-            v: rng.choice(i.names + i.also if wide else i.names) for v, i in known.items()
+            v: rng.choice(table[v].every_name if wide else table[v].names)
+            for v in facts["instruments"]
         }
 
     def say(self, kind: str, fact: str | None = None) -> str:

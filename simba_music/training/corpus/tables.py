@@ -25,6 +25,11 @@ class Instrument(StrictModel):
     near: tuple[str, ...] = ()
 
     @property
+    def every_name(self) -> tuple[str, ...]:
+        """`names` and `also`."""
+        return self.names + self.also
+
+    @property
     def low(self) -> int:
         """Lowest comfortable MIDI pitch."""
         return self.range[0]
