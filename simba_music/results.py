@@ -10,6 +10,7 @@ REPORT = BUNDLED / "REPORT.json"
 FIGURES = {  # file in docs/: what it shows
     "convergence.png": "Held-out loss of both models against training step",
     "experiment.png": "Held-out loss of every architecture against steps, FLOPs and, apart, time",
+    "experiment-clips.png": "What the clips of every architecture are like, at three steps",
     "spectrograms.png": "Real pieces, codec round trips, and both models on the same captions",
 }
 HEADINGS = {

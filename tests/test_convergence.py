@@ -50,8 +50,9 @@ def test_claims_are_judged_by_paired_seeds(tmp_path):
         assert len(closer) == 1 and "**undecided**" in closer[0]
     assert {row["model"] for row in rows} == set(COMPARED) and len(remarks) == 12
     assert len(rows) == 5 * len(STEPS) * len(COMPARED) and all(row["n"] == 3 for row in rows)
-    draw(made_up(0.3), tmp_path / "docs" / "experiment.png")
-    assert (tmp_path / "docs" / "experiment.png").stat().st_size > 10_000
+    draw(made_up(0.3), STEPS, tmp_path / "docs" / "experiment.png")
+    for name in ("experiment.png", "experiment-clips.png"):
+        assert (tmp_path / "docs" / name).stat().st_size > 10_000
     assert read_json(tmp_path / "docs" / "experiment.json") == made_up(0.3)
     shown = notes({"rows": rows, "notes": remarks})
     assert shown.count("\n- ") == 11 and "KAD" in table(rows)
@@ -85,13 +86,13 @@ def test_an_experiment_trains_measures_and_goes_on(
     assert less == [r for r in rows if "held-out" in r["metric"] or "step 12" in r["metric"]]
     assert again == rows and (second / convergence.CLIP_FILE).read_bytes() == lost
     known = tmp_path / "docs" / "experiment.json"
-    draw(runs, known.with_suffix(".png"))
+    draw(runs, plan.measured, known.with_suffix(".png"))
     elsewhere = replace(plan, out=tmp_path / "elsewhere", known=known)
     assert run_convergence(elsewhere, 2, 2, str(system / "clap")) == (rows, remarks, runs)
     folder = elsewhere.folder(names[0], 1)
     assert not (folder / "training.json").exists()
     told = read_json(known)
-    del told[names[0]][1]["clips"]["8"]
+    told[names[0]][1]["clips"]["8"]["tagger"] = "another"
     write_json(known, told)
     (folder / convergence.CLIP_FILE).unlink()
     made, _, _ = run_convergence(elsewhere, 2, 2, str(system / "clap"))

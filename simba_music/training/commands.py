@@ -156,7 +156,8 @@ def experiment(args: argparse.Namespace) -> None:
     )
     rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
     update_report(args.report, {"convergence": rows}, remarks=remarks)
-    convergence_report.draw(runs, args.report.parent.parent / "docs" / "experiment.png")
+    figure = args.report.parent.parent / "docs" / "experiment.png"
+    convergence_report.draw(runs, plan.measured, figure)
     print("\n".join(remarks))
 
 

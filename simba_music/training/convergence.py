@@ -14,11 +14,11 @@ import torch
 from tqdm import tqdm
 
 from simba_music.audio import resample
-from simba_music.checkpoint import load_language_model
+from simba_music.checkpoint import BUNDLED, WEIGHTS, load_language_model
 from simba_music.clap import Scorer
 from simba_music.codec import Codec
 from simba_music.errors import RequestError
-from simba_music.files import read_json, write_json
+from simba_music.files import read_json, sha256, write_json
 from simba_music.generation import generate
 from simba_music.request import GenerationRequest
 from simba_music.scorers import load_scorer
@@ -49,7 +49,7 @@ CLIPS, CLIP_S, BATCH = 128, 5.0, 64
 # Of every run, whatever the app's become.
 SAMPLING: dict[str, Any] = {"guidance": 5.0, "temperature": 1.1, "top_k": 100}
 MEASURED = 3  # steps at which clips are made by default, the last of them the end
-CLIP_FILE, REFERENCE = "clips.json", "reference.npy"
+CLIP_FILE = "clips.json"
 SAME_LOSS = 0.05  # nats: further apart, two trainings of a run are not the same
 
 
@@ -84,6 +84,16 @@ class Plan:
         return runs[seed] if seed < len(runs) else None
 
 
+def _tagger_digest() -> str:
+    return sha256(BUNDLED / "tagger" / WEIGHTS)[:8]
+
+
+def _unmeasured(plan: Plan, found: dict[str, Any]) -> list[int]:
+    """Steps that lack clips' figures by the tagger that is bundled, the last first."""
+    tagger = _tagger_digest()
+    return [s for s in reversed(plan.measured) if found.get(str(s), {}).get("tagger") != tagger]
+
+
 def _train(plan: Plan, name: str, seed: int) -> None:
     """One training, in a process of its own, on one thread; goes on where it was stopped.
 
@@ -101,7 +111,7 @@ def _train(plan: Plan, name: str, seed: int) -> None:
         if not (folder / CLIP_FILE).exists():
             write_json(folder / CLIP_FILE, known["clips"])
         found = read_json(folder / CLIP_FILE)
-        last = max((step for step in plan.measured if str(step) not in found), default=0)
+        last = max(_unmeasured(plan, found), default=0)
     if last == 0 or (done.exists() and read_json(done)["steps"] >= last):
         return
     preset = replace(plan.preset, seed=seed)
@@ -145,10 +155,8 @@ def _measure(plan: Plan, name: str, seed: int, scorer_name: str) -> None:
     asked = make_asked(list(read_bench(plan.bench)))[: plan.clips]
     codec, encoder = Codec.load(plan.codec, codec_ref(plan.codec)), TextEncoder.load(MINILM)
     tagger, scorer = load_tagger(), load_scorer(scorer_name)
-    reference = np.load(plan.out / REFERENCE)
-    for step in reversed(plan.measured):
-        if str(step) in found:
-            continue
+    reference = np.load(_reference(plan))
+    for step in _unmeasured(plan, found):
         last = step == plan.preset.steps
         clips = _make_clips(
             folder if last else folder / "snapshots" / str(step), codec, encoder, asked
@@ -159,7 +167,7 @@ def _measure(plan: Plan, name: str, seed: int, scorer_name: str) -> None:
 
 def _figures(
     asked: Sequence[Asked], clips: list[np.ndarray], tagger: Any, scorer: Scorer, real: np.ndarray
-) -> dict[str, float]:
+) -> dict[str, Any]:
     heard = [tagger.listen(clip) for clip in clips]
     tags = np.stack([found.mean(0) for _, found in heard])
     labels = tagger.config.labels
@@ -171,12 +179,17 @@ def _figures(
         "drums": float(np.nanmean(fits["drums"])),
         "alignment": float((audio * text).sum(-1).mean()),
         "kad": kernel_distance(np.concatenate([vectors for vectors, _ in heard]), real),
+        "tagger": _tagger_digest(),
     }
+
+
+def _reference(plan: Plan) -> Path:
+    return plan.out / f"reference-{_tagger_digest()}.npy"
 
 
 def _write_reference(plan: Plan) -> None:
     """Embeddings `[W, E]` of the middles of the benchmark's pieces, which KAD compares with."""
-    if (plan.out / REFERENCE).exists():
+    if _reference(plan).exists():
         return
     pieces, tagger = {item.id: item for item in read_bench(plan.bench)}, load_tagger()
     vectors = []
@@ -184,7 +197,7 @@ def _write_reference(plan: Plan) -> None:
         start = round(one.start_s * SAMPLE_RATE)
         sound = pieces[one.piece_id].render(SAMPLE_RATE)[start : start + 10 * SAMPLE_RATE]
         vectors.append(tagger.listen(sound)[0])
-    np.save(plan.out / REFERENCE, np.concatenate(vectors))
+    np.save(_reference(plan), np.concatenate(vectors))
 
 
 def _history(folder: Path) -> list[dict[str, Any]]:

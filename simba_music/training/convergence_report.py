@@ -19,6 +19,11 @@ MEASURES = {  # key of a run's figures: (what it is, whether more is better)
     "alignment": ("alignment (cosine)", True),
     "kad": ("KAD (our tagger's space)", False),
 }
+ACROSS = {  # key of a history's row: what it is
+    "step": "training step",
+    "flops": "training FLOPs",
+    "seconds": "seconds on this machine (says nothing of other hardware)",
+}
 
 
 def _value(run: dict[str, Any], key: str, step: int) -> float:
@@ -81,37 +86,47 @@ def summary(
     return rows, notes
 
 
-def draw(runs: Runs, path: Path) -> None:
-    """Held-out loss against steps, FLOPs and, apart, seconds: mean and range over seeds.
+def _plot(axes: Any, runs: Runs, key: str, measure: str, steps: Sequence[int]) -> None:
+    """A measure at `steps` against a key of the history: mean and range over seeds."""
+    for name, own in runs.items():
+        rows = [[row for row in run["history"] if row["step"] in steps] for run in own]
+        across = np.mean([[row[key] for row in history] for history in rows], axis=0)
+        values = np.array([[_value(run, measure, step) for step in steps] for run in own])
+        style = "--" if name.endswith("cross") else "-"
+        (line,) = axes.plot(across, values.mean(0), style, label=name)
+        axes.fill_between(across, values.min(0), values.max(0), alpha=0.2, color=line.get_color())
+    axes.set(xlabel=ACROSS[key], xscale="log" if key == "flops" else "linear")
+    axes.grid(alpha=0.3)
 
-    Every run's figures are written beside the PNG, as JSON.
+
+def draw(runs: Runs, measured: Sequence[int], path: Path) -> None:
+    """Draw held-out loss against steps, FLOPs and, apart, seconds, as a PNG.
+
+    Beside it, `-clips` in its name, are the figures of clips at the `measured` steps against
+    steps and FLOPs, and every run's figures, as JSON.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    axes_of = {
-        "step": "training step",
-        "flops": "training FLOPs",
-        "seconds": "seconds on this machine (says nothing of other hardware)",
-    }
-    figure, grid = pyplot.subplots(1, 3, figsize=(15, 4.5), dpi=90, sharey=True)
-    for axes, (key, label) in zip(grid, axes_of.items(), strict=True):
-        for name, own in runs.items():
-            across = np.mean([[row[key] for row in run["history"]] for run in own], axis=0)
-            losses = np.array([[row["valid"] for row in run["history"]] for run in own])
-            style = "--" if name.endswith("cross") else "-"
-            (line,) = axes.plot(across, losses.mean(0), style, label=name)
-            axes.fill_between(
-                across, losses.min(0), losses.max(0), alpha=0.2, color=line.get_color()
-            )
-        axes.set(xlabel=label, xscale="log" if key == "flops" else "linear")
-        axes.grid(alpha=0.3)
-    grid[0].set_ylabel("held-out loss (nats a token)")
-    grid[0].legend(fontsize=8)
-    figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path.with_suffix(".json"), runs)
+    validated = [row["step"] for row in next(iter(runs.values()))[0]["history"]]
+    figure, grid = pyplot.subplots(1, 3, figsize=(15, 4.5), dpi=90, sharey=True)
+    for axes, key in zip(grid, ACROSS, strict=True):
+        _plot(axes, runs, key, "valid", validated)
+    grid[0].set_ylabel(MEASURES["valid"][0])
+    grid[0].legend(fontsize=8)
+    figure.tight_layout()
     figure.savefig(path)
-    pyplot.close(figure)
+    heard = [measure for measure in MEASURES if measure != "valid"]
+    figure, grid = pyplot.subplots(2, len(heard), figsize=(15, 7.5), dpi=90, sharey="col")
+    for line, key in zip(grid, ("step", "flops"), strict=True):
+        for axes, measure in zip(line, heard, strict=True):
+            _plot(axes, runs, key, measure, measured)
+            axes.set_title(MEASURES[measure][0], fontsize=10)
+    grid[0][0].legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path.with_stem(f"{path.stem}-clips"))
+    pyplot.close("all")
