@@ -69,6 +69,7 @@ class LMConfig(StrictModel):
     beat_clock: bool = False
     end_clock: bool = False
     key_signature: bool = False
+    line_up: tuple[tuple[str, ...], ...] = ()  # names of every instrument that it is told of
     tail_s: float = Field(default=0, ge=0, le=10)  # silence at the end of its training pieces
     vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]

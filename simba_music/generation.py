@@ -7,6 +7,7 @@ from torch import Tensor
 
 from simba_music.beat_clock import BeatClock, named_tempo
 from simba_music.key_signature import Key, key_features, named_key
+from simba_music.line_up import line_up_features, named_instruments
 from simba_music.lm import LMState, MusicLM
 from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
@@ -50,6 +51,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         max(frames_of(lm, r) for r in requests),
         clock,
         key.to(device),
+        line_up_features(prompts, lm.config.line_up).to(device),
     )
     state.end_s[len(requests) :] = NEVER_S
     return state
@@ -63,6 +65,12 @@ def heard_tempo(lm: MusicLM, request: GenerationRequest) -> float:
 def heard_key(lm: MusicLM, request: GenerationRequest) -> Key | None:
     """Key that a model is told for a request; None if none."""
     return named_key(request.prompt, request.seed) if lm.config.key_signature else None
+
+
+def heard_line_up(lm: MusicLM, request: GenerationRequest) -> list[str]:
+    """Titles of the instruments that a model is told for a request."""
+    names = lm.config.line_up
+    return [names[i][0] for i in named_instruments(request.prompt, names)]
 
 
 def frames_of(lm: MusicLM, request: GenerationRequest) -> int:

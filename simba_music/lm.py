@@ -57,7 +57,8 @@ class MusicLM(nn.Module):
     count frames; the states of the text know their order already. A model with a beat clock also
     hears where in the beat each frame lies, if the tempo is known; one with an end clock hears the
     last seconds counted down, since the sum of two embeddings hardly tells their difference; one
-    with a key signature hears tonic and scale, if they are known.
+    with a key signature hears tonic and scale, if they are known; one with a line-up hears which
+    of its instruments the text names.
     """
 
     def __init__(self, config: LMConfig):
@@ -77,6 +78,8 @@ class MusicLM(nn.Module):
             self.end_vectors = nn.Parameter(torch.zeros(END_BINS, width))
         if config.key_signature:
             self.key_vectors = nn.Parameter(torch.zeros(KEY_FEATURES, width))
+        if config.line_up:
+            self.line_up_vectors = nn.Parameter(torch.zeros(len(config.line_up), width))
         self.backbone: Any = (
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
@@ -111,12 +114,20 @@ class MusicLM(nn.Module):
         return states, torch.where(null[:, None], last, mask)
 
     def _condition(
-        self, text: TextEmbedding, null: Tensor, total_s: Tensor, key: Tensor | None
+        self,
+        text: TextEmbedding,
+        null: Tensor,
+        total_s: Tensor,
+        key: Tensor | None,
+        line_up: Tensor | None,
     ) -> Tensor:
-        """What text, length `[B]` and key `[B, KEY_FEATURES]` add to every frame, `[B, D]`."""
+        """What text, length `[B]`, key and line-up `[B, ...]` add to every frame, `[B, D]`."""
         count = text.mask.sum(1, keepdim=True).clamp(min=1)
         mean = (text.states * text.mask[..., None]).sum(1) / count
-        words = torch.where(null[:, None], self.null_text, self.text_mean_projection(mean))
+        words = self.text_mean_projection(mean)
+        if line_up is not None and self.config.line_up:
+            words = words + line_up @ self.line_up_vectors
+        words = torch.where(null[:, None], self.null_text, words)
         condition = words + self.total_embedding(self._bin(total_s))
         if key is not None and self.config.key_signature:
             condition = condition + key @ self.key_vectors
@@ -157,6 +168,7 @@ class MusicLM(nn.Module):
         first: Tensor,
         clock: BeatClock | None = None,
         key: Tensor | None = None,
+        line_up: Tensor | None = None,
     ) -> Tensor:
         """Logits of every frame given those before it (teacher forcing).
 
@@ -168,6 +180,7 @@ class MusicLM(nn.Module):
             first: frame of the piece at which the tokens start `[B]`.
             clock: beats, counted from frame 0; without one no tempo is known.
             key: `key_features` `[B, KEY_FEATURES]`; without them no key is known.
+            line_up: `line_up_features` `[B, I]` of the text; without them it names nothing.
 
         Returns:
             `[B, K, S, V]`.
@@ -175,7 +188,7 @@ class MusicLM(nn.Module):
         clock = clock or BeatClock.of(torch.zeros(len(tokens), device=tokens.device))
         states, mask = self._embed_text(text, null)
         previous = F.pad(tokens[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        condition = self._condition(text, null, total_s, key)
+        condition = self._condition(text, null, total_s, key, line_up)
         frames = self._embed_frames(previous, first, condition, total_s, clock)
         if self.config.conditioning == "cross":
             hidden = self.backbone(frames, self.backbone.read(states, mask))
@@ -194,11 +207,12 @@ class MusicLM(nn.Module):
         frames: int,
         clock: BeatClock | None = None,
         key: Tensor | None = None,
+        line_up: Tensor | None = None,
     ) -> LMState:
         """State that has read the text and has room for `frames` frames."""
         clock = clock or BeatClock.of(torch.zeros(len(text.mask), device=text.mask.device))
         states, mask = self._embed_text(text, null)
-        condition = self._condition(text, null, total_s, key)
+        condition = self._condition(text, null, total_s, key, line_up)
         context, (batch, length) = None, mask.shape
         if self.config.conditioning == "cross":
             state = self.backbone.init_state(batch, frames, states.device)

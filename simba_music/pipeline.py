@@ -12,7 +12,7 @@ from simba_music import __version__, audio
 from simba_music.audio import Waveform
 from simba_music.clap import Score, Scorer
 from simba_music.errors import RequestError
-from simba_music.generation import frames_of, generate, heard_key, heard_tempo
+from simba_music.generation import frames_of, generate, heard_key, heard_line_up, heard_tempo
 from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.loading import Slot, SlotCache, in_steps
 from simba_music.request import MAX_SEED, GenerationRequest, Limits, validate_request
@@ -245,6 +245,7 @@ class Pipeline:
             "request": request.as_dict(),
             "tempo": heard_tempo(loaded.lm, request) or None,
             "key": str(key) if key else None,
+            "line_up": heard_line_up(loaded.lm, request),
             "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
             "codec": {
                 "id": config.codec.id,

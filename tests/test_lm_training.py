@@ -15,6 +15,7 @@ from simba_music.checkpoint import load_language_model
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.key_signature import NOTES, Key, key_features
+from simba_music.line_up import named_instruments
 from simba_music.training import lm_batches, lm_preset, lm_trainer, tokens
 from simba_music.training.lm_preset import ARCHITECTURES, PRESETS, Architecture
 
@@ -199,12 +200,33 @@ def test_the_key_of_a_crop_is_told_where_its_pick_says_so(tokenised):
     assert torch.equal(lm_batches.collate(data, picks).key, key_features([key, None]))
 
 
+def test_the_line_up_is_what_the_caption_names_where_its_pick_says_so(tokenised):
+    data, names = tokens.TokenCorpus(tokenised, "train"), lm_preset.line_up_names()
+    picks = [lm_batches.Pick(3, c, line_up=c < 6) for c in range(7)]
+    found = lm_batches.collate(data, picks, names).line_up
+    expected = [named_instruments(data.crops[3].captions[c], names) for c in range(6)]
+    assert [row.nonzero().flatten().tolist() for row in found] == [*expected, []]
+    assert any(expected)
+    titles = {names[i][0] for row in expected for i in row}
+    heard = {*data.crops[3].facts["instruments"], "drum kit", "drumless"}
+    assert titles <= heard
+
+
+def test_every_name_is_read_as_its_own_instrument():
+    names = lm_preset.line_up_names()
+    for i, group in enumerate(names):
+        for name in group:
+            found = named_instruments(f"A tune with {name}, 120 beats per minute.", names)
+            assert i in found and len(found) <= 2, name  # a "guitarist" plays either guitar
+
+
 def test_text_clock_and_key_are_left_out_each_for_itself(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     plain = lm_batches.batches(data, TINY, 0)
     for batch, *_ in itertools.islice(plain, 20):
-        assert not batch.clock.tempo.any() and not batch.key.any()
+        assert not batch.clock.tempo.any() and not batch.key.any() and batch.line_up is None
     heard = {"beat_clock": True, "drop_tempo": 0.5, "key_signature": True, "drop_key": 0.5}
+    heard |= {"line_up": True, "drop_line_up": 0.2}
     preset = replace(TINY, **heard, drop_text=0.3)
     stream = lm_batches.batches(data, preset, 0)
     found = [next(stream)[0] for _ in range(40)]
@@ -214,15 +236,18 @@ def test_text_clock_and_key_are_left_out_each_for_itself(tokenised):
     keyed = torch.cat([batch.key for batch in found]).any(1)
     for rows in (known[null], known[~null], keyed[null], keyed[known], keyed[~known]):
         assert 0.3 < rows.float().mean() < 0.7
+    named = torch.cat([batch.line_up for batch in found]).any(1)
+    for rows in (named[known], named[~known]):  # some captions name nothing
+        assert 0.5 < rows.float().mean() < 0.85
 
 
 def test_a_model_without_clocks_or_key_learns_on_with_them(tokenised, codec_folder, tmp_path):
     train(tokenised, codec_folder, tmp_path / "deaf")
-    heard = {"beat_clock": True, "end_clock": True, "key_signature": True}
+    heard = {"beat_clock": True, "end_clock": True, "key_signature": True, "line_up": True}
     preset = replace(TINY, **heard, steps=2, validate_every=1)
     train(tokenised, codec_folder, tmp_path / "hears", preset, start=tmp_path / "deaf")
     found = weights(tmp_path / "hears")
-    assert all(found[f"{name}_vectors"].any() for name in ("clock", "end", "key"))
+    assert all(found[f"{name}_vectors"].any() for name in ("clock", "end", "key", "line_up"))
     with pytest.raises(RequestError, match="another shape"):
         train(tokenised, codec_folder, tmp_path / "back", start=tmp_path / "hears")
 

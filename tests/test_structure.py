@@ -73,6 +73,7 @@ def test_no_module_imports_upwards():
         "cross_attention",
         "beat_clock",
         "key_signature",
+        "line_up",
         "simba",
         "transformer",
         "text_encoder",

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from simba_music.beat_clock import BeatClock
 from simba_music.key_signature import NOTES, Key, key_features
+from simba_music.line_up import Names, line_up_features
 from simba_music.text_encoder import TextEmbedding
-from simba_music.training.lm_preset import LMPreset
+from simba_music.training.lm_preset import LMPreset, line_up_names
 from simba_music.training.tokens import TokenCorpus, stack_text
 
 IGNORE = -100
@@ -21,7 +22,7 @@ WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 
 
 class Pick(NamedTuple):
-    """A crop to train on: its index, its caption or no text, its frames; are beats and key told."""
+    """A crop to train on: its index, its caption or no text, its frames; what is told besides."""
 
     crop: int
     caption: int
@@ -29,6 +30,7 @@ class Pick(NamedTuple):
     frames: slice = slice(None)
     clock: bool = False
     key: bool = False
+    line_up: bool = False
 
 
 class Batch(NamedTuple):
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     total_s: Tensor
     clock: BeatClock
     key: Tensor
+    line_up: Tensor | None
 
     @property
     def n_targets(self) -> int:
@@ -55,8 +58,8 @@ class Batch(NamedTuple):
         return self._replace(text=text, clock=clock, **moved)
 
 
-def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
-    """Crops as one batch, padded on the right.
+def collate(corpus: TokenCorpus, picks: list[Pick], names: Names = ()) -> Batch:
+    """Crops as one batch, padded on the right; the line-up is what the captions say of `names`.
 
     `total_s` of what stops short of its piece's end is the time to that end, so that only what
     ends is said to end. Beats are counted from the beginning of the piece.
@@ -73,6 +76,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         beat.append((example.facts["start_s"] + first / rate) * tempo[-1] / 60)
         keyed, facts = pick.key and "key" in example.facts, example.facts
         keys.append(Key(NOTES.index(facts["key"]), facts["mode"]) if keyed else None)
+    said = [e.caption if p.line_up else "" for e, p in zip(examples, picks, strict=True)]
     padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
     targets = padded[:, None]
     return Batch(
@@ -83,6 +87,7 @@ def collate(corpus: TokenCorpus, picks: list[Pick]) -> Batch:
         torch.tensor(total_s),
         BeatClock.of(torch.tensor(tempo), torch.tensor(beat)),
         key_features(keys),
+        line_up_features(said, names) if names else None,
     )
 
 
@@ -100,7 +105,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
     lengths = np.array([crop.length for crop in corpus.crops])
     buckets = min(LENGTH_BUCKETS, len(lengths))
     pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
-    step = start
+    step, names = start, line_up_names() if preset.line_up else ()
     while True:
         rng = np.random.default_rng((preset.seed, step))
         parts = []
@@ -123,8 +128,9 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 null = bool(rng.random() < preset.drop_text)
                 clock = preset.beat_clock and rng.random() >= preset.drop_tempo
                 key = preset.key_signature and rng.random() >= preset.drop_key
-                picks.append(Pick(crop, caption, null, frames, clock, key))
+                line_up = preset.line_up and rng.random() >= preset.drop_line_up
+                picks.append(Pick(crop, caption, null, frames, clock, key, line_up))
                 budget -= len(range(*frames.indices(length)))
-            parts.append(collate(corpus, picks))
+            parts.append(collate(corpus, picks, names))
         yield parts
         step += 1

@@ -18,7 +18,7 @@ VALID_CROPS = 32
 def total_loss(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats, summed over all targets."""
     first = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
-    told = (batch.text, batch.null, batch.total_s, first, batch.clock, batch.key)
+    told = (batch.text, batch.null, batch.total_s, first, batch.clock, batch.key, batch.line_up)
     logits = model(batch.tokens, *told)
     targets = batch.targets.flatten()
     return F.cross_entropy(

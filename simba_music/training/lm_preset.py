@@ -1,5 +1,6 @@
 """Language-model presets: sizes matched across architectures, budget and schedule."""
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -7,12 +8,21 @@ import torch
 
 from simba_music.config import EXPAND, CodecRef, LMConfig
 from simba_music.errors import RequestError
+from simba_music.line_up import Names
 from simba_music.lm import MusicLM
+from simba_music.training.corpus.speaker import words
+from simba_music.training.corpus.tables import instruments
 from simba_music.training.tokens import MINILM
 
 Backbone = Literal["simba", "mamba", "transformer"]
 Conditioning = Literal["prefix", "cross"]
 TOLERANCE = 0.02  # of the parameters, within a matched group
+# Of drums and their absence, beyond what captions say.
+DRUMMING = ("drummer", "drum machine", "drum loop")
+NO_DRUMS = (
+    "beatless", "no percussion", "without percussion", "without any percussion",
+    "without any drums", "no drummer", "without a drummer",
+)  # fmt: skip
 
 
 class Architecture(NamedTuple):
@@ -69,9 +79,11 @@ class LMPreset:
     beat_clock: bool = False
     end_clock: bool = False
     key_signature: bool = False
+    line_up: bool = False
     tail_s: float = 0.0  # of silence that most pieces of the corpus end with
     drop_tempo: float = 0.3  # of the crops, which a model with a clock hears without it
     drop_key: float = 0.3  # and one with a key signature
+    drop_line_up: float = 0.3  # and one with a line-up
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
     ema_decay: float = 0.995
@@ -82,11 +94,12 @@ class LMPreset:
     seed: int = 0
 
 
-# What models that are bundled, or could be, are told of beat, end and key.
+# What models that are bundled, or could be, are told besides the text.
 TOLD: dict[str, Any] = {
     "beat_clock": True,
     "end_clock": True,
     "key_signature": True,
+    "line_up": True,
     "tail_s": 1.5,
 }
 
@@ -137,6 +150,19 @@ PRESETS = {
 }
 
 
+@functools.cache
+def line_up_names() -> Names:
+    """What captions call every instrument of the composer, drums, and their absence."""
+    said = words()
+    kit = [name.removeprefix("a ") for name in said["drums"]["words"]]
+    kit += [*DRUMMING, *(name for names in said["percussion"].values() for name in names)]
+    absent = [*said["family"]["drums"], *NO_DRUMS]
+    named = [(title, *one.every_name) for title, one in sorted(instruments().items())]
+    return tuple(
+        tuple(dict.fromkeys(names)) for names in (*named, ("drum kit", *kit), ("drumless", *absent))
+    )
+
+
 def preset_with(name: str, **changes: Any) -> LMPreset:
     """A named preset with some fields changed (None means unchanged).
 
@@ -170,6 +196,7 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
             "beat_clock": preset.beat_clock,
             "end_clock": preset.end_clock,
             "key_signature": preset.key_signature,
+            "line_up": line_up_names() if preset.line_up else (),
             "tail_s": preset.tail_s,
             "vocab": codec.codebook_size,
             "n_codebooks": 1,

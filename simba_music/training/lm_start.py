@@ -36,14 +36,15 @@ def exported_start(
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Weights and history of an exported checkpoint, to go on from.
 
-    A model without a clock or key signature may get one: then the weights lack its vectors.
+    A model without a clock, key or line-up may get one: then the weights lack its vectors.
 
     Raises:
         RequestError: If it has another config.
     """
     found, _ = load_language_model(str(folder))
     own, other = (c.model_dump() | {"codec": c.codec.sha256} for c in (config, found.config))
-    other |= {new: True for new in ("beat_clock", "end_clock", "key_signature") if own[new]}
+    told = ("beat_clock", "end_clock", "key_signature", "line_up")
+    other |= {new: own[new] for new in told if own[new] and not other[new]}
     other["tail_s"] = own["tail_s"]  # says nothing of the weights
     if own != other:
         raise RequestError(

@@ -90,6 +90,8 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     told = [f"in {recipe['key']}"] if recipe["key"] else []
     told += [f"to {recipe['tempo']:g} beats a minute"] if recipe["tempo"] else []
     played = f" Played {', '.join(told)}." if told else ""
+    if recipe["line_up"]:
+        played += f" Instruments named: {escape(', '.join(recipe['line_up']))}."
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
