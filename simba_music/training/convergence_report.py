@@ -95,7 +95,7 @@ def _plot(axes: Any, runs: Runs, key: str, measure: str, steps: Sequence[int]) -
         style = "--" if name.endswith("cross") else "-"
         (line,) = axes.plot(across, values.mean(0), style, label=name)
         axes.fill_between(across, values.min(0), values.max(0), alpha=0.2, color=line.get_color())
-    axes.set(xlabel=ACROSS[key], xscale="log" if key == "flops" else "linear")
+    axes.set_xlabel(ACROSS[key])
     axes.grid(alpha=0.3)
 
 
@@ -116,6 +116,7 @@ def draw(runs: Runs, measured: Sequence[int], path: Path) -> None:
     figure, grid = pyplot.subplots(1, 3, figsize=(15, 4.5), dpi=90, sharey=True)
     for axes, key in zip(grid, ACROSS, strict=True):
         _plot(axes, runs, key, "valid", validated)
+        axes.set_xscale("log" if key == "flops" else "linear")
     grid[0].set_ylabel(MEASURES["valid"][0])
     grid[0].legend(fontsize=8)
     figure.tight_layout()
