@@ -1,12 +1,15 @@
 """LMConfig and its parts: frozen, mirrored 1:1 by config.json, unknown key = error."""
 
 import math
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA = 1
 EXPAND = 2  # width of the Mamba-2 inner stream, as a multiple of d_model
+
+
+Name = Annotated[str, Field(pattern=r"\S", max_length=64)]
 
 
 class StrictModel(BaseModel):
@@ -69,7 +72,10 @@ class LMConfig(StrictModel):
     beat_clock: bool = False
     end_clock: bool = False
     key_signature: bool = False
-    line_up: tuple[tuple[str, ...], ...] = ()  # names of every instrument that it is told of
+    # Names of every instrument that it is told of.
+    line_up: tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...] = Field(
+        default=(), max_length=1024
+    )
     tail_s: float = Field(default=0, ge=0, le=10)  # silence at the end of its training pieces
     vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]

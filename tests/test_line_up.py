@@ -3,6 +3,7 @@
 import pytest
 import torch
 from conftest import lm_config, random_lm
+from pydantic import ValidationError
 from test_beat_clock import play_beside_plain
 from test_models import assert_steps_hear
 
@@ -50,6 +51,12 @@ def test_a_text_names_instruments_by_the_longest_name_and_not_by_denial(text, ti
 
 def test_without_names_nothing_is_named():
     assert named_instruments("piano", ()) == [] and line_up_features(["piano"], ()).shape == (1, 0)
+
+
+@pytest.mark.parametrize("names", [[[]], [["piano"], [" "]], [["x" * 65]], [["piano"]] * 1025])
+def test_a_config_with_an_instrument_without_a_name_is_refused(names):
+    with pytest.raises(ValidationError):
+        lm_config("simba", line_up=names)
 
 
 @pytest.mark.parametrize("backbone", ["simba", "transformer"])
