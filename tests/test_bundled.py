@@ -51,6 +51,23 @@ def test_every_checkpoint_is_complete_and_small(name):
     )
 
 
+def seeds_heard(name):
+    """Seeds of the pieces that a checkpoint, or one that it started from, learned from."""
+    found, record = set(), read_json(CHECKPOINTS / name / "training.json")
+    while record:
+        for corpus in record["corpora"]:
+            if corpus["first_seed"] is not None:
+                found |= set(range(corpus["first_seed"], corpus["first_seed"] + corpus["pieces"]))
+        record = record.get("started_from")
+    return found
+
+
+@pytest.mark.parametrize("name", ["simba", "transformer", "codec", "clap"])
+def test_the_next_tagger_heard_no_piece_that_another_checkpoint_learned_from(name):
+    heard = seeds_heard(name)
+    assert len(heard) > 10_000 and not heard & seeds_heard("tagger-next")
+
+
 def test_the_pair_is_matched_and_names_its_codec():
     configs = {n: read_json(CHECKPOINTS / n / "config.json") for n in ("simba", "transformer")}
     sizes = [read_json(CHECKPOINTS / n / "training.json")["parameters"] for n in configs]
