@@ -1,12 +1,12 @@
+import functools
+
 import pytest
 import torch
 from conftest import lm_config, play_beside_plain, random_lm
-from test_models import assert_steps_hear
+from test_models import added_by, assert_steps_hear
 
-from simba_music.generation import GUIDED_KEY, UNGUIDED_KEY, prefill
+from simba_music.generation import GUIDED_KEY, UNGUIDED_KEY
 from simba_music.key_signature import FEATURES, NOTES, Key, key_features, named_key
-from simba_music.request import GenerationRequest
-from simba_music.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
 
 
@@ -84,16 +84,7 @@ def test_steps_hear_the_key_as_the_forward_pass_does(backbone, conditioning):
 
 def test_a_key_in_the_prompt_is_told_to_both_halves_and_nothing_else_is():
     lm = random_lm(lm_config("simba", key_signature=True))
-    encoder = TextEncoder.load(lm.config.text_encoder)
-
-    def told(prompt, **settings):
-        request = GenerationRequest(prompt, duration_s=2, **settings)
-        before, vectors = prefill(lm, encoder, [request]).condition, lm.key_vectors.clone()
-        lm.key_vectors.zero_()
-        moved = before - prefill(lm, encoder, [request]).condition
-        lm.key_vectors.copy_(vectors)
-        return moved
-
+    told = functools.partial(added_by, lm, lm.key_vectors)
     key = key_features([Key(2, "minor")]) @ lm.key_vectors
     moved = told("drums, D minor")
     assert moved.abs().amax(1).gt(0.05).all()

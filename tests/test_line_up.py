@@ -1,16 +1,14 @@
 """The line-up: instruments read from prompts, and models that are told of them."""
 
+import functools
+
 import pytest
 import torch
-from conftest import lm_config, random_lm
+from conftest import lm_config, play_beside_plain, random_lm
 from pydantic import ValidationError
-from test_beat_clock import play_beside_plain
-from test_models import assert_steps_hear
+from test_models import added_by, assert_steps_hear
 
-from simba_music.generation import prefill
 from simba_music.line_up import line_up_features, named_instruments
-from simba_music.request import GenerationRequest
-from simba_music.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
 
 NAMES = (
@@ -70,17 +68,8 @@ def test_steps_hear_the_line_up_as_the_forward_pass_does(backbone, conditioning)
 
 def test_each_half_of_guidance_hears_what_its_own_text_names():
     lm = random_lm(lm_config("simba", line_up=NAMES))
-    encoder = TextEncoder.load(lm.config.text_encoder)
-
-    def told(prompt, **settings):
-        request = GenerationRequest(prompt, duration_s=2, **settings)
-        before, vectors = prefill(lm, encoder, [request]).condition, lm.line_up_vectors.clone()
-        lm.line_up_vectors.zero_()
-        moved = before - prefill(lm, encoder, [request]).condition
-        lm.line_up_vectors.copy_(vectors)
-        return moved
-
     vectors = lm.line_up_vectors
+    told = functools.partial(added_by, lm, vectors)
     torch.testing.assert_close(told("piano and brass", guidance=1)[0], vectors[0] + vectors[2])
     moved = told("piano and brass")
     torch.testing.assert_close(moved[0], vectors[0] + vectors[2])

@@ -5,8 +5,10 @@ import torch
 from conftest import CODES, lm_config, random_lm
 
 from simba_music.einfft import EinFFT
+from simba_music.generation import prefill
 from simba_music.mamba2 import CHUNK, Mamba2, ssd
-from simba_music.text_encoder import TextEmbedding, left_pad
+from simba_music.request import GenerationRequest
+from simba_music.text_encoder import TextEmbedding, TextEncoder, left_pad
 
 KINDS = [
     (backbone, mixer, changes)
@@ -36,6 +38,17 @@ def conditions(batch=3, length=6):
     null = torch.tensor([False, False, True])[:batch]
     total_s = torch.tensor([10.0, 20.0, 3.0])[:batch]
     return TextEmbedding(text, mask), null, total_s
+
+
+def added_by(lm, vectors, prompt, **settings):
+    """What `vectors` of a model add to the condition of every frame, row by row of its batch."""
+    encoder = TextEncoder.load(lm.config.text_encoder)
+    request = GenerationRequest(prompt, duration_s=2, **settings)
+    before, kept = prefill(lm, encoder, [request]).condition, vectors.clone()
+    vectors.zero_()
+    added = before - prefill(lm, encoder, [request]).condition
+    vectors.copy_(kept)
+    return added
 
 
 def assert_steps_hear(lm, length, cuts, rows=(0, 2), **told):
