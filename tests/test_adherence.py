@@ -212,5 +212,7 @@ def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_
     assert models == {"simba", "transformer", "simba, out", "transformer, out", trip, real}
     value = {(r["metric"], r["model"]): r["value"] for t in written.values() for r in t}
     assert value["tempo", "simba"] == value["tempo", "simba, out"]
-    assert value["FAD at infinite size", trip] < value["FAD at infinite size", "simba"]
+    # Neither the codec nor the model is trained here, so which is nearer to the pieces is chance.
+    fad = {model: value["FAD at infinite size", model] for model in models - {real}}
+    assert fad["simba"] == fad["simba, out"] != fad[trip] and min(fad.values()) > 0
     assert value["alignment (cosine)", trip] != value["alignment with the next clip's prompt", trip]
