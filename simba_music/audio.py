@@ -17,7 +17,7 @@ from simba_music.files import write_atomic
 
 TARGET_LUFS = -16.0
 PEAK_DBTP = -1.0
-LIMIT_DB = 6.0  # the most that a limiter takes off a peak
+LIMIT_DB = 12.0  # the most that a limiter takes off a peak
 _LOOKAHEAD_S = 0.005
 _ROUNDS = 8  # of making louder what the limiter made quieter, until it makes no difference
 _CLOSE_DB = 0.01
@@ -89,7 +89,7 @@ def _limiting(peaks: np.ndarray, sample_rate: int) -> np.ndarray:
 def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
     """Bring a waveform to -16 LUFS without passing -1 dBTP.
 
-    Where peaks are in the way a limiter takes up to 6 dB off them; the waveform stays quieter
+    Where peaks are in the way a limiter takes up to 12 dB off them; the waveform stays quieter
     where that is not enough.
 
     Returns:

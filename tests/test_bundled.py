@@ -88,12 +88,11 @@ def test_the_pair_is_matched_and_names_its_codec():
 def test_clips_are_neither_silence_nor_noise(clips, slot):
     """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below.
 
-    The limiter brings most clips to -16 LUFS, and those with the sharpest drums above -24; one in a
-    hundred has a click that keeps it quieter.
+    The limiter brings clips to -16 LUFS, those with the sharpest drums nearly so.
     """
     waves = [clip.waveform for clip in clips[slot]]
-    levels = np.sort([loudness_lufs(w.samples[0].numpy(), w.sample_rate) for w in waves])
-    assert levels[0] > -30 and levels[1] > -24 and np.median(levels) > -20, levels
+    levels = [loudness_lufs(w.samples[0].numpy(), w.sample_rate) for w in waves]
+    assert min(levels) > -24 and np.median(levels) > -17, levels
     for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         samples = clip.waveform.samples[0].numpy()
         assert clip.waveform.duration_s == 6.0
