@@ -89,8 +89,8 @@ def _limiting(peaks: np.ndarray, sample_rate: int) -> np.ndarray:
 def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
     """Bring a waveform to -16 LUFS without passing -1 dBTP.
 
-    Where peaks are in the way a limiter takes up to 12 dB off them; the waveform stays quieter
-    where that is not enough.
+    Where peaks are in the way a limiter takes up to `LIMIT_DB` off them; the waveform stays
+    quieter where that is not enough.
 
     Returns:
         The waveform, its loudness in LUFS afterwards, and the gain in dB before the limiter.

@@ -15,6 +15,7 @@ from simba_music.training.measures import flatness, onsets_per_s
 from simba_music.ui.compare import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+RATE = 24_000
 LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
 
 
@@ -90,12 +91,11 @@ def test_clips_are_neither_silence_nor_noise(clips, slot):
 
     The limiter brings clips to -16 LUFS, those with the sharpest drums nearly so.
     """
-    waves = [clip.waveform for clip in clips[slot]]
-    levels = [loudness_lufs(w.samples[0].numpy(), w.sample_rate) for w in waves]
+    levels = [loudness_lufs(c.waveform.samples[0].numpy(), RATE) for c in clips[slot]]
     assert min(levels) > -24 and np.median(levels) > -17, levels
     for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
         samples = clip.waveform.samples[0].numpy()
-        assert clip.waveform.duration_s == 6.0
+        assert clip.waveform.sample_rate == RATE and clip.waveform.duration_s == 6.0
         assert flatness(samples) < 0.1, prompt
         loud = np.abs(samples).reshape(-1, 2400).max(1) > 0.01
         assert loud.mean() > 0.5, prompt
