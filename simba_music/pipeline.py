@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -148,6 +149,13 @@ class Pipeline:
         if len(set(found.values())) < len(found):
             return {slot: f"{name}-{slot}" for slot, name in found.items()}
         return found
+
+    def weights(self) -> dict[str, str]:
+        """Digests of the weights in use by name: models, codecs and scorer."""
+        codecs = [slot.lm.config.codec for slot in self.slots.values()]
+        found = {Path(codec.id).name: codec.sha256 or codec.revision or "" for codec in codecs}
+        found |= {slot.origin.name: slot.origin.sha256 for slot in self.slots.values()}
+        return found | ({"scorer": self.scorer.revision} if self.scorer else {})
 
     def choose(self, model: str) -> tuple[str, ...]:
         """Slots meant by "left", "right", "both" or a checkpoint's name.

@@ -198,7 +198,7 @@ def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_
     monkeypatch.setattr(adherence_evaluation, "DURATION_S", 5.0)
     written = {}
     monkeypatch.setattr(
-        adherence_evaluation, "update_report", lambda _, tables: written.update(tables)
+        adherence_evaluation, "update_report", lambda _, tables, weights: written.update(tables)
     )
     few = [item for item in read_bench(BENCH)][:12]
     monkeypatch.setattr(adherence_evaluation, "read_bench", lambda _: few)

@@ -159,6 +159,21 @@ def test_windows_give_the_text_more_beginnings(tokenised):
     assert all((batch.total_s >= batch.tokens.shape[-1] / 75 - 0.02).all() for batch in found)
 
 
+def test_some_crops_are_heard_with_spans_of_others(tokenised):
+    data = tokens.TokenCorpus(tokenised, "train")
+    preset = replace(TINY, tokens_per_batch=8_000, mishear_share=0.5)
+    shares = []
+    for (batch,) in itertools.islice(lm_batches.batches(data, preset, 0), 20):
+        told, wanted = batch.tokens[:, 0], batch.targets[:, 0]
+        wrong = (told != wanted) & (wanted != lm_batches.IGNORE)
+        shares += (wrong.sum(1) / (wanted != lm_batches.IGNORE).sum(1)).tolist()
+        for row in range(len(told)):
+            others = wanted[[other for other in range(len(wanted)) if other != row]]
+            assert torch.isin(told[row][wrong[row]], others).all()
+    assert 0.3 < sum(share > 0 for share in shares) / len(shares) < 0.7
+    assert max(shares) < 0.4 and sum(shares) / len(shares) > 0.02
+
+
 def test_a_training_starts_from_an_exported_checkpoint(tokenised, codec_folder, tmp_path):
     first = train(tokenised, codec_folder, tmp_path / "first")
     second = train(tokenised, codec_folder, tmp_path / "second", start=tmp_path / "first")

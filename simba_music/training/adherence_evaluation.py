@@ -23,7 +23,7 @@ from simba_music.training.measures import Row, in_order, mean_row, row_of
 from simba_music.training.prompt_clips import SETTINGS, ClipStore, claim_folder, make_clips
 from simba_music.training.prompt_evaluation import distance_rows, together
 from simba_music.training.report import update_report
-from simba_music.training.tagger import load_tagger
+from simba_music.training.tagger import load_tagger, tagger_weights
 
 logger = logging.getLogger(__name__)
 
@@ -179,5 +179,6 @@ def evaluate_adherence(
         healthy += _health(pipeline, slot, held, sounds[pipeline.names()[slot]], tokens)
     if limit is None:
         tables = {"adherence": fitting, "clips": healthy}
-        update_report(report, {name: in_order(rows) for name, rows in tables.items()})
+        weights = pipeline.weights() | tagger_weights()
+        update_report(report, {name: in_order(rows) for name, rows in tables.items()}, weights)
     logger.info("adherence in %.1f min", (time.monotonic() - started) / 60)

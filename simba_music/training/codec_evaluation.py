@@ -31,7 +31,13 @@ from simba_music.training.measures import (
     si_sdr,
 )
 from simba_music.training.report import draw_pairs, update_report
-from simba_music.training.tagger import Tagger, load_tagger, macro_auc, window_labels
+from simba_music.training.tagger import (
+    Tagger,
+    load_tagger,
+    macro_auc,
+    tagger_weights,
+    window_labels,
+)
 from simba_music.training.tokens import codec_ref
 
 logger = logging.getLogger(__name__)
@@ -232,7 +238,8 @@ def evaluate_codec(
             if other is not None:
                 rows += codec_rows(name, other, sounds, tagger)
         tables[table] = _by_metric(rows)
-    update_report(report, tables, missing)
+    weights = {name: own.ref.sha256 or "" for name, own in codecs.items()} | tagger_weights()
+    update_report(report, tables, weights, missing)
 
 
 def _by_metric(rows: list[Row]) -> list[Row]:

@@ -141,8 +141,11 @@ def steps(args: argparse.Namespace) -> None:
 
 def experiment(args: argparse.Namespace) -> None:
     """The paper's experiment."""
+    from simba_music.checkpoint import WEIGHTS, locate
+    from simba_music.files import sha256
     from simba_music.training import convergence, convergence_report, lm_preset
     from simba_music.training.report import update_report
+    from simba_music.training.tagger import tagger_weights
 
     preset = lm_preset.preset_with(args.preset, steps=args.steps)
     plan = convergence.Plan(
@@ -155,7 +158,9 @@ def experiment(args: argparse.Namespace) -> None:
         known=args.known,
     )
     rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
-    update_report(args.report, {"convergence": rows}, remarks=remarks)
+    files = {args.codec.name: args.codec, "scorer": locate(args.scorer).folder}
+    weights = {name: sha256(folder / WEIGHTS) for name, folder in files.items()} | tagger_weights()
+    update_report(args.report, {"convergence": rows}, weights, remarks=remarks)
     figure = args.report.parent.parent / "docs" / "experiment.png"
     convergence_report.draw(runs, plan.measured, figure)
     print("\n".join(remarks))

@@ -151,4 +151,4 @@ def evaluate_clips(pipeline: Pipeline, bench: Path, report: Path, work: Path) ->
     docs = report.parent.parent / "docs"
     draw_spectrograms(sources, captions, docs / "spectrograms.png")
     write_samples(sources, captions, docs / "samples")
-    update_report(report, tables)
+    update_report(report, tables, pipeline.weights())

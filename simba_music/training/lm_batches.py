@@ -19,6 +19,8 @@ LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is paddi
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
+MISHEARD = 0.3  # of a crop's tokens, at most
+LONGEST_SPAN = 64  # tokens
 
 
 class Pick(NamedTuple):
@@ -34,7 +36,7 @@ class Pick(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Tokens `[B, 1, S]`, targets the same with -100 on padding, and the conditions."""
+    """Tokens `[B, 1, S]` to hear, those to predict (-100 on padding), and the conditions."""
 
     tokens: Tensor
     targets: Tensor
@@ -91,6 +93,27 @@ def collate(corpus: TokenCorpus, picks: list[Pick], names: Names = ()) -> Batch:
     )
 
 
+def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """In a share of the crops, spans of the tokens to hear are another crop's; targets stay.
+
+    Data noising (Xie et al. 2017, arXiv 1703.02573), by spans. What a model plays goes wrong at
+    times, and it hears what it played: so it learns to go on from there as the text asks.
+    """
+    lengths = (batch.targets[:, 0] != IGNORE).sum(-1).tolist()
+    if len(lengths) == 1:
+        return batch
+    tokens = batch.tokens.clone()
+    for row, length in enumerate(lengths):
+        left = length * MISHEARD * rng.random() if rng.random() < share else 0.0
+        while left > 0:
+            other = (row + int(rng.integers(1, len(lengths)))) % len(lengths)
+            span = min(length, lengths[other], int(LONGEST_SPAN ** rng.random()))
+            at, source = (int(rng.integers(n - span + 1)) for n in (length, lengths[other]))
+            tokens[row, :, at : at + span] = batch.targets[other, :, source : source + span]
+            left -= span
+    return batch._replace(tokens=tokens)
+
+
 def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[Batch]]:
     """The parts of every step from step `start` on.
 
@@ -131,6 +154,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 line_up = preset.line_up and rng.random() >= preset.drop_line_up
                 picks.append(Pick(crop, caption, null, frames, clock, key, line_up))
                 budget -= len(range(*frames.indices(length)))
-            parts.append(collate(corpus, picks, names))
+            part = collate(corpus, picks, names)
+            parts.append(mishear(part, preset.mishear_share, rng) if preset.mishear_share else part)
         yield parts
         step += 1

@@ -86,6 +86,7 @@ class LMPreset:
     drop_line_up: float = 0.3  # and one with a line-up
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
+    mishear_share: float = 0.0  # crops in which the model hears spans of others
     ema_decay: float = 0.995
     validate_every: int = 100
     snapshots: tuple[int, ...] = ()
@@ -129,6 +130,7 @@ PRESETS = {
         tokens_per_batch=4_500,
         optimiser="muon",
         window_share=0.7,
+        mishear_share=0.5,
         **TOLD,
         learning_rate=1.5e-3,
         validate_every=150,

@@ -10,7 +10,7 @@ import numpy as np
 from simba_music.audio import Waveform
 from simba_music.checkpoint import WEIGHTS
 from simba_music.errors import RequestError
-from simba_music.files import read_json, sha256, write_atomic, write_json
+from simba_music.files import read_json, write_atomic, write_json
 from simba_music.results import notes, source_line, table
 from simba_music.training.measures import Row, row_of, share_row
 from simba_music.training.record import git_commit, machine
@@ -56,21 +56,21 @@ def fill(text: str, report: dict[str, Any]) -> str:
 def update_report(
     report: Path,
     tables: dict[str, list[Row]],
+    weights: dict[str, str],
     missing: dict[str, str] | None = None,
     remarks: list[str] | None = None,
 ) -> None:
     """Replace some tables of the report and the `metrics.json` beside the weights it names.
 
-    Each table says by itself on what machine, from which commit and with which weights it was
-    made; `missing` says which systems are not in it, and why; `remarks` say it in words.
+    Each table says by itself on what machine, from which commit and with which `weights` (name ->
+    sha256) it was made; `missing` says which systems are not in it, and why; `remarks` say it in
+    words.
     """
     kept = {t["id"]: t for t in read_json(report)["tables"]} if report.exists() else {}
     source = {
         "machine": machine(),
         "commit": git_commit(),
-        "checkpoints": {
-            p.parent.name: sha256(p) for p in sorted(report.parent.glob(f"*/{WEIGHTS}"))
-        },
+        "checkpoints": dict(sorted(weights.items())),
         "missing": missing or {},
         **({"notes": remarks} if remarks else {}),
     }

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from simba_music.checkpoint import BUNDLED, CONFIG, read_module, save_module
-from simba_music.files import read_json, write_json
+from simba_music.checkpoint import BUNDLED, CONFIG, WEIGHTS, read_module, save_module
+from simba_music.files import read_json, sha256, write_json
 from simba_music.scorer_bundled import ConvTower, LogMel, TowerConfig
 from simba_music.training.corpus.compose import compose
 from simba_music.training.corpus.store import (
@@ -88,6 +88,11 @@ def load_tagger(folder: Path = BUNDLED / "tagger") -> Tagger:
     """
     config = TaggerConfig.model_validate(read_json(folder / CONFIG))
     return read_module(lambda: Tagger(config), folder).eval().requires_grad_(False)
+
+
+def tagger_weights(folder: Path = BUNDLED / "tagger") -> dict[str, str]:
+    """Digest of a tagger's weights by name, for a report."""
+    return {folder.name: sha256(folder / WEIGHTS)}
 
 
 def window_labels(score: pretty_midi.PrettyMIDI, labels: tuple[str, ...], seconds: float) -> Tensor:

@@ -21,9 +21,11 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 from simba_music.training.corpus.build import first_hours, render_piece
 from simba_music.training.corpus.store import (
+    AUDIO,
     CAPTIONS,
     MANIFEST,
     Row,
+    claim_sample_rate,
     corpus_sample_rate,
     crop_audio,
     read_rows,
@@ -85,6 +87,8 @@ def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> 
 def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None = None) -> None:
     """Write `tokens.npy` and `tokens.jsonl` (where each crop lies), resuming by shard.
 
+    Of a corpus without audio, pieces are rendered at the codec's sample rate.
+
     Raises:
         RequestError: If the corpus holds tokens of another codec.
     """
@@ -96,6 +100,8 @@ def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None 
             f"{corpus} was tokenised with another codec; remove {corpus / 'tokens'} and {stamp}."
         )
     write_json(stamp, ref.model_dump())
+    if not (corpus / AUDIO).exists():
+        claim_sample_rate(corpus, ref.sample_rate)
     groups, lengths = first_hours(shards(corpus), hours), list[int]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(encode_shard, corpus, rows, folder, ref) for rows in groups]
