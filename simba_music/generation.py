@@ -15,6 +15,7 @@ from simba_music.text_encoder import TextEmbedding, TextEncoder
 
 UNGUIDED_BEAT = 0.65  # level of the beat clock for the half without the prompt
 GUIDED_KEY, UNGUIDED_KEY = 2.0, 0.5  # levels of the key for both halves; models learn with 1
+EARLIEST_END_S = 5.0  # told an earlier end, a model may play nothing but the silence of an ending
 NEVER_S = 1e6  # an end that no end clock counts down to
 
 
@@ -27,11 +28,12 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     silent there, guidance would let the beat drown the words; at full level, hardly follow it. The
     first half hears the key at `GUIDED_KEY`, since at the level of training a mode is hardly
     followed, the second at `UNGUIDED_KEY`. The second hears of no end, so that guidance leads to
-    it. Models are told an end that lies the silence later with which their training pieces end.
+    it. Models are told an end that lies the silence later with which their training pieces end,
+    and never before `EARLIEST_END_S`.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
-    total_s = [r.duration_s + lm.config.tail_s for r in requests]
+    total_s = [max(EARLIEST_END_S, r.duration_s + lm.config.tail_s) for r in requests]
     tempo = [heard_tempo(lm, r) for r in requests]
     key = key_features([heard_key(lm, r) for r in requests])
     if requests[0].guidance != 1:

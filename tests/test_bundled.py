@@ -122,6 +122,17 @@ def test_the_two_models_and_the_prompts_differ(clips):
         assert len({tuple(c.tokens[0].tolist()) for c in clips[slot]}) == len(EXAMPLES)
 
 
+@pytest.mark.parametrize("slot", ["left", "right"])
+def test_the_shortest_clips_are_not_the_silence_of_an_ending(bundled, slot):
+    requests = [
+        bundled.validate(prompt=prompt, duration_s=2.0, seed=seed)
+        for prompt in EXAMPLES
+        for seed in range(3)
+    ]
+    for clip in bundled.generate_batch(requests, slot):
+        assert clip.recipe["loudness_lufs"] > -50, clip.recipe["request"]
+
+
 def test_same_seed_same_clip_and_another_seed_another(bundled):
     def tokens(seed):
         request = bundled.validate(prompt=EXAMPLES[0], duration_s=2.0, seed=seed)
