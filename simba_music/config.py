@@ -1,6 +1,7 @@
 """LMConfig and its parts: frozen, mirrored 1:1 by config.json, unknown key = error."""
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,6 +46,11 @@ class CodecRef(StrictModel):
     def frames(self, duration_s: float) -> int:
         """Frames that cover so many seconds; the last one may reach beyond."""
         return math.ceil(round(duration_s * self.frame_rate, 6))
+
+    @property
+    def weights(self) -> dict[str, str]:
+        """Digest of its weights by its name, for a report."""
+        return {Path(self.id).name: self.sha256 or self.revision or ""}
 
 
 class SpecialIds(StrictModel):

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -150,12 +149,15 @@ class Pipeline:
             return {slot: f"{name}-{slot}" for slot, name in found.items()}
         return found
 
+    def digests(self) -> dict[str, str]:
+        """sha256 of each slot's weights by its display name."""
+        return {name: self.slots[slot].origin.sha256 for slot, name in self.names().items()}
+
     def weights(self) -> dict[str, str]:
-        """Digests of the weights in use by name: models, codecs and scorer."""
-        codecs = [slot.lm.config.codec for slot in self.slots.values()]
-        found = {Path(codec.id).name: codec.sha256 or codec.revision or "" for codec in codecs}
-        found |= {slot.origin.name: slot.origin.sha256 for slot in self.slots.values()}
-        return found | ({"scorer": self.scorer.revision} if self.scorer else {})
+        """Digests of all weights in use by name: models, codecs and scorer."""
+        left, right = (self.slots[slot].lm.config.codec.weights for slot in SLOTS)
+        judge = {"scorer": self.scorer.revision} if self.scorer else {}
+        return left | right | self.digests() | judge
 
     def choose(self, model: str) -> tuple[str, ...]:
         """Slots meant by "left", "right", "both" or a checkpoint's name.

@@ -252,11 +252,12 @@ def test_a_report_keeps_the_tables_that_are_not_made_again(tmp_path):
     row = {"metric": "m", "model": "a", "value": 1.0, "lo": 1.0, "hi": 1.0, "n": 1}
     update_report(report, {"one": [row], "two": [row]}, {"a": "0" * 64})
     first = read_json(report)
-    update_report(report, {"two": [row | {"value": 2.0}]}, {"a": "1" * 64}, {"b": "not here"})
+    missing = {"b": "not reachable here"}
+    update_report(report, {"two": [row | {"value": 2.0}]}, {"a": "1" * 64}, missing)
     second = read_json(report)
     assert first["tables"][0] == second["tables"][0]
     assert second["tables"][1]["rows"][0]["value"] == 2.0
-    assert second["tables"][1]["missing"] == {"b": "not here"}
+    assert second["tables"][1]["missing"] == {"b": "not reachable here"}
     assert [table["checkpoints"]["a"][0] for table in second["tables"]] == ["0", "1"]
 
 

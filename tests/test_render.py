@@ -148,6 +148,10 @@ def test_a_corpus_renders_repeatably_resumes_and_agrees_with_its_facts(tmp_path,
     some[0].unlink()
     build.render_corpus(tmp_path, workers=2)
     np.testing.assert_array_equal(np.load(some[0]), first)
+    for path in (tmp_path / "tokens").iterdir():
+        path.unlink()
+    tokens.encode_corpus(tmp_path, system / "codec", workers=2)
+    np.testing.assert_array_equal(np.load(tmp_path / "tokens.npy"), streamed)
     found = list(store.piece_audio(tmp_path))
     assert len(found) == len(rows)
     for row, samples in found:

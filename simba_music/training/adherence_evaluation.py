@@ -144,7 +144,7 @@ def evaluate_adherence(
     started, everything = time.monotonic(), {item.id: item for item in read_bench(bench)}
     asked = make_asked(list(everything.values()))[:limit]
     prompts = [one.prompt for one in asked]
-    digests = {pipeline.names()[s]: pipeline.slots[s].origin.sha256 for s in SLOTS}
+    digests = pipeline.digests()
     settings = {"prompts": [p.text for p in prompts], "duration_s": DURATION_S, "models": digests}
     claim_folder(out, settings)
     stores = {pipeline.names()[slot]: ClipStore(out / pipeline.names()[slot]) for slot in SLOTS}

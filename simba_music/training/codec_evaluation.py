@@ -238,7 +238,9 @@ def evaluate_codec(
             if other is not None:
                 rows += codec_rows(name, other, sounds, tagger)
         tables[table] = _by_metric(rows)
-    weights = {name: own.ref.sha256 or "" for name, own in codecs.items()} | tagger_weights()
+    weights = tagger_weights()
+    for own in codecs.values():
+        weights |= own.ref.weights
     update_report(report, tables, weights, missing)
 
 

@@ -146,6 +146,7 @@ def experiment(args: argparse.Namespace) -> None:
     from simba_music.training import convergence, convergence_report, lm_preset
     from simba_music.training.report import update_report
     from simba_music.training.tagger import tagger_weights
+    from simba_music.training.tokens import codec_ref
 
     preset = lm_preset.preset_with(args.preset, steps=args.steps)
     plan = convergence.Plan(
@@ -158,8 +159,8 @@ def experiment(args: argparse.Namespace) -> None:
         known=args.known,
     )
     rows, remarks, runs = convergence.run_convergence(plan, args.seeds, args.workers, args.scorer)
-    files = {args.codec.name: args.codec, "scorer": locate(args.scorer).folder}
-    weights = {name: sha256(folder / WEIGHTS) for name, folder in files.items()} | tagger_weights()
+    judge = {"scorer": sha256(locate(args.scorer).folder / WEIGHTS)}
+    weights = codec_ref(args.codec).weights | judge | tagger_weights()
     update_report(args.report, {"convergence": rows}, weights, remarks=remarks)
     figure = args.report.parent.parent / "docs" / "experiment.png"
     convergence_report.draw(runs, plan.measured, figure)

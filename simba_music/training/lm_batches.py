@@ -100,7 +100,7 @@ def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
     times, and it hears what it played: so it learns to go on from there as the text asks.
     """
     lengths = (batch.targets[:, 0] != IGNORE).sum(-1).tolist()
-    if len(lengths) == 1:
+    if not share or len(lengths) == 1:
         return batch
     tokens = batch.tokens.clone()
     for row, length in enumerate(lengths):
@@ -154,7 +154,6 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 line_up = preset.line_up and rng.random() >= preset.drop_line_up
                 picks.append(Pick(crop, caption, null, frames, clock, key, line_up))
                 budget -= len(range(*frames.indices(length)))
-            part = collate(corpus, picks, names)
-            parts.append(mishear(part, preset.mishear_share, rng) if preset.mishear_share else part)
+            parts.append(mishear(collate(corpus, picks, names), preset.mishear_share, rng))
         yield parts
         step += 1

@@ -196,7 +196,7 @@ def evaluate_prompts(
     prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit)
     for line in left_out:
         logger.warning("left out: %s", line)
-    digests = {pipeline.names()[s]: pipeline.slots[s].origin.sha256 for s in SLOTS}
+    digests = pipeline.digests()
     settings = {"prompts": [p.text for p in prompts], "duration_s": duration_s, "models": digests}
     claim_folder(out, settings)
     stores = {}

@@ -118,5 +118,5 @@ def evaluate_scorer(scorer: Scorer, codec: Codec, bench: Path, report: Path) -> 
         audio = torch.stack([scorer.embed_wave(wave) for wave in waves])
         rows += retrieval_rows(name, audio, text) + fact_rows(name, scorer, audio, facts)
         logger.info("%s: %s", name, {row["metric"]: row["value"] for row in rows})
-    weights = {"scorer": scorer.revision, Path(codec.ref.id).name: codec.ref.sha256 or ""}
+    weights = {"scorer": scorer.revision} | codec.ref.weights
     update_report(report, {"scorer": in_order(rows)}, weights)

@@ -21,11 +21,9 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 from simba_music.training.corpus.build import first_hours, render_piece
 from simba_music.training.corpus.store import (
-    AUDIO,
     CAPTIONS,
     MANIFEST,
     Row,
-    claim_sample_rate,
     corpus_sample_rate,
     crop_audio,
     read_rows,
@@ -64,7 +62,7 @@ def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> 
     Returns:
         Tokens of each crop.
     """
-    shard, rate = rows[0]["shard"], corpus_sample_rate(corpus)
+    shard, rate = rows[0]["shard"], corpus_sample_rate(corpus, ref.sample_rate)
     path = corpus / "tokens" / f"{shard:04d}.npy"
     lengths = [ref.frames(crop["end_s"] - crop["start_s"]) for row in rows for crop in row["crops"]]
     if path.exists():
@@ -100,8 +98,6 @@ def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None 
             f"{corpus} was tokenised with another codec; remove {corpus / 'tokens'} and {stamp}."
         )
     write_json(stamp, ref.model_dump())
-    if not (corpus / AUDIO).exists():
-        claim_sample_rate(corpus, ref.sample_rate)
     groups, lengths = first_hours(shards(corpus), hours), list[int]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(encode_shard, corpus, rows, folder, ref) for rows in groups]

@@ -70,13 +70,15 @@ def shard_path(corpus: Path, shard: int) -> Path:
     return corpus / "audio" / f"{shard:04d}.npy"
 
 
-def corpus_sample_rate(corpus: Path) -> int:
-    """Sample rate in Hz of the corpus' audio.
+def corpus_sample_rate(corpus: Path, otherwise: int | None = None) -> int:
+    """Sample rate in Hz of the corpus' audio, or `otherwise` where there is none yet.
 
     Raises:
-        RequestError: If there is none yet.
+        RequestError: If there is neither.
     """
     if not (corpus / AUDIO).exists():
+        if otherwise is not None:
+            return otherwise
         raise RequestError(f"{corpus} holds no audio. Render first: simba-music corpus render.")
     return int(read_json(corpus / AUDIO)["sample_rate"])
 
