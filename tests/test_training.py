@@ -103,6 +103,25 @@ def test_a_decoder_is_trained_alone_and_no_token_changes(corpus, tmp_path):
     assert kept <= same and len(same) < len(before)
 
 
+def test_a_decoder_waits_until_the_discriminator_knows_it(corpus, tmp_path):
+    preset = CodecPreset(
+        shape=CodecShape(codes=64), batch=2, crop_s=0.4, warmup_fraction=0.0, channels=4
+    )
+    codec_trainer.train_codec([corpus], tmp_path, preset, tmp_path / "resume.state", steps=1)
+    alone = replace(preset, decoder_only=True, judge_fraction=0.0, adversarial_fraction=0.5)
+    trainer, x = CodecTrainer(alone, "cpu", tmp_path), 0.1 * torch.randn(2, 9600)
+
+    def moved(parameters):
+        before = [p.clone() for p in parameters]
+        trainer.step(x)
+        return any(not torch.equal(a, b) for a, b in zip(before, parameters, strict=True))
+
+    assert not moved(trainer.parameters)
+    assert moved(list(trainer.discriminator.parameters()))
+    trainer.seconds = 0.6 * alone.minutes * 60
+    assert moved(trainer.parameters)
+
+
 def test_only_what_rises_above_the_original_is_overshoot():
     x = torch.zeros(1, 1000)
     x[0, 500] = 0.5

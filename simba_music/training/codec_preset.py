@@ -49,16 +49,17 @@ PRESETS = {
         adversarial_fraction=0.65,
         adversarial_batch=4,
     ),
-    # After either: what no longer plays like clicks needs no new tokens.
+    # After either, on a GPU: what plays better needs no new tokens.
     "decoder": replace(
         _FOUND,
-        minutes=16.0,
-        batch=8,
-        learning_rate=3e-4,
-        peak_weight=0.5,
-        judge_fraction=0.05,
-        adversarial_fraction=0.25,
-        adversarial_batch=4,
+        minutes=8.0,
+        batch=48,
+        learning_rate=5e-4,
+        peak_weight=0.2,
+        judge_fraction=0.0,
+        adversarial_fraction=0.06,
+        adversarial_batch=32,
+        channels=32,
         decoder_only=True,
     ),
     "gpu": replace(

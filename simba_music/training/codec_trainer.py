@@ -134,6 +134,23 @@ class CodecTrainer:
                     losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
                         y[heard], features
                     )
+        # A decoder that is good already waits until the discriminator knows it: what a new one
+        # has to say is noise, which the balancer would make as loud as any other loss.
+        if adversarial or not (listening and preset.decoder_only):
+            self._learn(losses, y, commitment)
+        self.steps += 1
+        self.seconds += self.clock() - started
+        logged |= {name: float(loss.detach()) for name, loss in losses.items()}
+        error = (y.detach() - x).pow(2).sum() / x.pow(2).sum()
+        return logged | {
+            "nmse": float(error),
+            "commitment": float(commitment.detach()),
+            "perplexity": perplexity,
+        }
+
+    def _learn(self, losses: dict[str, Tensor], y: Tensor, commitment: Tensor) -> None:
+        """One step of the codec down its losses on round trips `y` `[B, T]`."""
+        preset = self.preset
         gradient = self.balancer.gradient(losses, self._weights(), y)
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
         for group in self.optimiser.param_groups:
@@ -146,15 +163,6 @@ class CodecTrainer:
         )
         torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
         self.optimiser.step()
-        self.steps += 1
-        self.seconds += self.clock() - started
-        logged |= {name: float(loss.detach()) for name, loss in losses.items()}
-        error = (y.detach() - x).pow(2).sum() / x.pow(2).sum()
-        return logged | {
-            "nmse": float(error),
-            "commitment": float(commitment.detach()),
-            "perplexity": perplexity,
-        }
 
     def _judge(self, real: Tensor, fake: Tensor) -> tuple[float, list[list[Tensor]]]:
         """One step of the discriminator on audio `[B, T]`; its loss and features of the real."""
