@@ -178,6 +178,13 @@ def _training(commands: Any) -> None:
     train.add_argument("--device", default="cpu")
     train.add_argument("--threads", type=int, default=os.cpu_count() or 1)
 
+    average = commands.add_parser("average", help="lm: weights between a training's two ends")
+    average.add_argument("start", type=Path, help="the checkpoint that the training started from")
+    average.add_argument("run", type=Path, help="its --out")
+    average.add_argument("--share", type=float, default=0.6, help="of the way from start to run")
+    average.add_argument("--corpus", type=Path, required=True, help="with held-out tokens")
+    average.add_argument("--out", type=Path, required=True)
+
     sizes = commands.add_parser("sizes", help="parameters of every architecture of a preset")
     sizes.add_argument("--preset", default="bundle")
     sizes.add_argument("--codec", type=Path, default=Path("checkpoints/codec"))

@@ -17,6 +17,7 @@ from simba_music.files import read_json
 from simba_music.key_signature import NOTES, Key, key_features
 from simba_music.line_up import named_instruments
 from simba_music.training import lm_batches, lm_preset, lm_trainer, tokens
+from simba_music.training.lm_average import average_training
 from simba_music.training.lm_preset import ARCHITECTURES, PRESETS, Architecture
 
 TINY = PRESETS["tiny"]
@@ -309,3 +310,23 @@ def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path, mo
     with pytest.raises(RequestError, match="has no Muon; install torch 2.9"):
         train(tokenised, codec_folder, tmp_path, replace(TINY, optimiser="muon"))
     assert not (Path(tmp_path) / "model.safetensors").exists()
+
+
+def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_path):
+    start, run, out = (tmp_path / name for name in ("start", "run", "out"))
+    for folder, before in ((start, None), (run, start)):
+        train(tokenised, codec_folder, folder, replace(TINY, steps=2), start=before)
+    average_training(start, run, 0.25, tokenised, out)
+    ends, found = (weights(start), weights(run)), weights(out)
+    for name, value in found.items():
+        wanted = 0.75 * ends[0][name] + 0.25 * ends[1][name]
+        torch.testing.assert_close(value, wanted, atol=2e-3, rtol=2e-3)
+    assert any(not torch.equal(found[name], ends[1][name]) for name in found)
+    *before, last = (json.loads(line) for line in (out / "history.jsonl").read_text().splitlines())
+    assert last["averaged"] == 0.25 and last["step"] == before[-1]["step"]
+    assert last["valid"] != before[-1]["valid"]
+    assert read_json(out / "training.json")["averaged"]["share"] == 0.25
+    with pytest.raises(RequestError, match="not between 0 and 1"):
+        average_training(start, run, 1.5, tokenised, out)
+    with pytest.raises(RequestError, match="did not start from"):
+        average_training(run, start, 0.5, tokenised, out)

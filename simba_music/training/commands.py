@@ -104,6 +104,13 @@ def train(args: argparse.Namespace) -> None:
         )
 
 
+def average(args: argparse.Namespace) -> None:
+    """Weights between the two ends of a language model's training."""
+    from simba_music.training.lm_average import average_training
+
+    average_training(args.start, args.run, args.share, args.corpus, args.out)
+
+
 def sizes(args: argparse.Namespace) -> None:
     """Parameters of every architecture of a preset."""
     from simba_music.training import lm_preset, tokens

@@ -217,7 +217,8 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
     """Held-out loss of both language models against training step, from `history.jsonl`.
 
     A step that stands there twice is where a training went on from the weights of another, maybe
-    on another corpus, held-out crops included: the line breaks there.
+    on another corpus, held-out crops included: the line breaks there. A star is what `average`
+    made of a training's two ends.
     """
     import matplotlib
 
@@ -228,14 +229,18 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
     for name in ("simba", "transformer"):
         history = (checkpoints / name / "history.jsonl").read_text().splitlines()
         rows = [json.loads(line) for line in history]
-        steps, losses = np.array([[row["step"], row["valid"]] for row in rows]).T
+        trained = [[row["step"], row["valid"]] for row in rows if "averaged" not in row]
+        steps, losses = np.array(trained).T
         (again,) = np.nonzero(np.diff(steps) == 0)
-        axes.plot(
+        (line,) = axes.plot(
             np.insert(steps, again + 1, np.nan),
             np.insert(losses, again + 1, np.nan),
             marker=".",
             label=name,
         )
+        for row in rows:
+            if "averaged" in row:
+                axes.plot(row["step"], row["valid"], "*", color=line.get_color(), markersize=10)
     for step in steps[again]:
         axes.axvline(step, color="grey", linestyle=":")
         axes.text(step, axes.get_ylim()[1], " went on", color="grey", va="top")

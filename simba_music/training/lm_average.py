@@ -1,0 +1,41 @@
+"""LM average: the weights between those that a training began with and those it ended with."""
+
+import json
+from pathlib import Path
+
+from simba_music.checkpoint import WEIGHTS, load_language_model, save_language_model
+from simba_music.errors import RequestError
+from simba_music.files import read_json, sha256, write_json
+from simba_music.training.corpus.store import read_rows, write_rows
+from simba_music.training.lm_loss import validate
+from simba_music.training.tokens import TokenCorpus
+
+
+def average_training(start: Path, run: Path, share: float, corpus: Path, out: Path) -> None:
+    """Write the checkpoint that lies `share` of the way from `start` to `run`, which began there.
+
+    A training that went on for many epochs of a new corpus has learned some of it by heart; on
+    the way between the two ends the loss on held-out pieces is below both (WiSE-FT, Wortsman et
+    al. 2022, arXiv 2109.01903, section 3).
+
+    The history gets a row of what it loses on the held-out crops of `corpus`, `training.json` the
+    share and the digest of the weights of `start`.
+
+    Raises:
+        RequestError: If the share is not between 0 and 1, or `run` did not start from `start`.
+    """
+    if not 0 < share < 1:
+        raise RequestError(f"A share of {share} is not between 0 and 1.")
+    record = read_json(run / "training.json")
+    if record["started_from"] != read_json(start / "training.json"):
+        raise RequestError(f"{run} did not start from {start}: their weights do not go together.")
+    (first, _), (model, _) = (load_language_model(str(folder)) for folder in (start, run))
+    ends = first.state_dict(), model.state_dict()
+    model.load_state_dict({name: ends[0][name].lerp(ends[1][name], share) for name in ends[1]})
+    loss = round(validate(model, TokenCorpus(corpus, "valid"), "cpu"), 4)
+    save_language_model(out, model)
+    history = list(read_rows(run / "history.jsonl"))
+    write_rows(out / "history.jsonl", [*history, history[-1] | {"valid": loss, "averaged": share}])
+    averaged = {"share": share, "start": sha256(start / WEIGHTS), "end": sha256(run / WEIGHTS)}
+    write_json(out / "training.json", record | {"averaged": averaged})
+    print(json.dumps({"valid": loss, **averaged}))
