@@ -243,7 +243,7 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
                 axes.plot(row["step"], row["valid"], "*", color=line.get_color(), markersize=10)
     for step in steps[again]:
         axes.axvline(step, color="grey", linestyle=":")
-        axes.text(step, axes.get_ylim()[1], " went on", color="grey", va="top")
+        axes.text(step, axes.get_ylim()[1], "went on ", color="grey", va="top", rotation=90)
     axes.set(
         xlabel="training step",
         ylabel="held-out loss (nats a token)",
