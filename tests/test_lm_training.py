@@ -313,7 +313,7 @@ def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path, mo
 
 
 def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_path):
-    start, run, out = (tmp_path / name for name in ("start", "run", "out"))
+    start, run, hears, out = (tmp_path / name for name in ("start", "run", "hears", "out"))
     for folder, before in ((start, None), (run, start)):
         train(tokenised, codec_folder, folder, replace(TINY, steps=2), start=before)
     average_training(start, run, 0.25, tokenised, out)
@@ -330,3 +330,6 @@ def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_pat
         average_training(start, run, 1.5, tokenised, out)
     with pytest.raises(RequestError, match="did not start from"):
         average_training(run, start, 0.5, tokenised, out)
+    train(tokenised, codec_folder, hears, replace(TINY, steps=2, beat_clock=True), start=start)
+    with pytest.raises(RequestError, match="no weights for"):
+        average_training(start, hears, 0.5, tokenised, out)

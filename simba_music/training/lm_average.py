@@ -8,6 +8,7 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.training.corpus.store import read_rows, write_rows
 from simba_music.training.lm_loss import validate
+from simba_music.training.lm_start import exported_start
 from simba_music.training.tokens import TokenCorpus
 
 
@@ -19,19 +20,23 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     al. 2022, arXiv 2109.01903, section 3).
 
     The history gets a row of what it loses on the held-out crops of `corpus`, `training.json` the
-    share and the digest of the weights of `start`.
+    share and the digests of both ends.
 
     Raises:
-        RequestError: If the share is not between 0 and 1, or `run` did not start from `start`.
+        RequestError: If the share is not between 0 and 1, `run` did not start from `start`, or it
+            has learned a condition that `start` does not know.
     """
     if not 0 < share < 1:
         raise RequestError(f"A share of {share} is not between 0 and 1.")
     record = read_json(run / "training.json")
     if record["started_from"] != read_json(start / "training.json"):
         raise RequestError(f"{run} did not start from {start}: their weights do not go together.")
-    (first, _), (model, _) = (load_language_model(str(folder)) for folder in (start, run))
-    ends = first.state_dict(), model.state_dict()
-    model.load_state_dict({name: ends[0][name].lerp(ends[1][name], share) for name in ends[1]})
+    model, _ = load_language_model(str(run))
+    first, _ = exported_start(start, model.config)
+    last = model.state_dict()
+    if first.keys() != last.keys():
+        raise RequestError(f"{run} has learned a condition that {start} has no weights for.")
+    model.load_state_dict({name: first[name].lerp(last[name], share) for name in last})
     loss = round(validate(model, TokenCorpus(corpus, "valid"), "cpu"), 4)
     save_language_model(out, model)
     history = list(read_rows(run / "history.jsonl"))
