@@ -3,8 +3,8 @@
 A text encoder hardly tells "minor" from "major", and a mode without its tonic says next to nothing
 about the next token: in a corpus of all keys, no pitch class is likelier in minor. So key and mode
 are read from the prompt and given to the models as tonic and scale. Where a prompt names a mode
-alone, the seed draws the tonic. Conditions on harmony of this kind are those of MusiConGen (Lan et
-al. 2024, arXiv 2407.15060).
+alone, the seed draws the tonic. Where it names neither, a mood does: "happy" is major, "sad" minor.
+Conditions on harmony of this kind are those of MusiConGen (Lan et al. 2024, arXiv 2407.15060).
 """
 
 import random
@@ -47,7 +47,20 @@ _SHORT = re.compile(
     r"(?P<minor>m|min)?(?=\s*(?:[,.;:!?)]|$))"
 )
 _KIND = re.compile(r"\s*-?(?:keys?|modes?|scales?|tonality|mood)\b", re.IGNORECASE)
-_ALONE = re.compile(rf"(?<!\bnot\s)(?<!\bno\s)(?<!\bwithout\s)\b{_MODE}{_NO_INTERVAL}")
+_NOT = r"(?<!\bnot\s)(?<!\bno\s)(?<!\bwithout\s)\b"
+_ALONE = re.compile(rf"{_NOT}{_MODE}{_NO_INTERVAL}")
+_MOODS = {  # of high and of low valence (Russell 1980)
+    "major": "happy|happily|cheerful|cheery|bright|joyful|joyous|jolly|merry|playful|festive|sunny"
+    "|positive|uplifting|pleasant|buoyant|triumphant|carefree|hopeful|celebratory|relaxed|relaxing"
+    "|peaceful",
+    "minor": "sad|sadness|sorrowful|mournful|melancholic|melancholy|melancholia|dark|gloomy|moody"
+    "|brooding|tense|sinister|eerie|haunting|spooky|scary|ominous|menacing|tragic|grieving|wistful"
+    "|bittersweet|pensive|mysterious|suspenseful",
+}
+_MOOD = re.compile(
+    _NOT + "(?:" + "|".join(rf"(?P<{mode}>{words})" for mode, words in _MOODS.items()) + r")\b",
+    re.IGNORECASE,
+)
 
 
 class Key(NamedTuple):
@@ -82,8 +95,8 @@ def named_key(prompt: str, seed: int) -> Key | None:
     """The key that a prompt names; `seed` draws the tonic if it names a mode alone.
 
     The first key counts: "A minor", "f# dorian", "in E flat major", "key of G", "in Bbm". Without
-    one a mode does, such as "minor key" or "major", unless it names several. None if there is
-    neither.
+    one a mode does, such as "minor key" or "major", unless it names several, and without a mode a
+    mood, such as "happy" or "sad", unless there are both. None if there is none of these.
     """
     for match in _NAMED.finditer(prompt):
         if not _is_article(match):
@@ -92,6 +105,7 @@ def named_key(prompt: str, seed: int) -> Key | None:
         if match["letter"].isupper():
             return Key(_tonic(match), "minor" if match["minor"] else "major")
     modes = {_scale(match) for match in _ALONE.finditer(prompt)}
+    modes = modes or {mode for match in _MOOD.finditer(prompt) for mode in _MOODS if match[mode]}
     if len(modes) != 1:
         return None
     return Key(random.Random(seed).randrange(len(NOTES)), modes.pop())

@@ -156,6 +156,21 @@ def test_silence_endings_and_runs_are_measured():
     assert row["value"] == pytest.approx(2 / 3, abs=1e-4) and row["n"] == 3
 
 
+def test_clips_without_noise_are_as_far_from_noisy_pieces_as_noise_is_from_tones():
+    noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
+    music = tone(440)
+    same, thin, noisy = (
+        health.flatness_error_row("m", clips, pieces)
+        for clips, pieces in (
+            ([music, noise], [music, noise]),
+            ([music, music], [music, noise]),
+            ([noise, noise], [music, noise]),
+        )
+    )
+    assert same["value"] == 0 and same["n"] == 2
+    assert thin["value"] == noisy["value"] > 0.2
+
+
 def test_token_statistics_know_the_same_source_from_another():
     rng = np.random.default_rng(0)
     step = rng.permutation(64)
@@ -215,4 +230,6 @@ def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_
     # Neither the codec nor the model is trained here, so which is nearer to the pieces is chance.
     fad = {model: value["FAD at infinite size", model] for model in models - {real}}
     assert fad["simba"] == fad["simba, out"] != fad[trip] and min(fad.values()) > 0
+    flat = {key[1]: v for key, v in value.items() if key[0].startswith("spectral flatness, dist")}
+    assert set(flat) == models - {real} and flat["simba"] == flat["simba, out"] > 0
     assert value["alignment (cosine)", trip] != value["alignment with the next clip's prompt", trip]

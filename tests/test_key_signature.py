@@ -7,6 +7,8 @@ from test_models import added_by, assert_steps_hear
 
 from simba_music.generation import GUIDED_KEY, UNGUIDED_KEY
 from simba_music.key_signature import FEATURES, NOTES, Key, key_features, named_key
+from simba_music.training.corpus.facts import mood
+from simba_music.training.corpus.speaker import words
 from simba_music.ui.cards import result_card
 
 
@@ -38,6 +40,8 @@ from simba_music.ui.cards import result_card
         ("from major to minor", None),
         ("in G7 sus, plan b", None),
         ("calm solo piano", None),
+        ("happy, then sad", None),
+        ("not sad", None),
         ("", None),
     ],
 )
@@ -55,13 +59,25 @@ def test_a_key_is_read_where_a_prompt_names_one(prompt, key):
         ("sad strings, minor", "minor"),
         ("jolly, in a major tonality", "major"),
         ("a folk tune in dorian mode", "dorian"),
+        ("sad, in a major key", "major"),
+        ("sad solo piano", "minor"),
+        ("Happily strummed ukulele", "major"),
+        ("dark, with minor seventh chords", "minor"),
+        ("not minor, cheerful", "major"),
     ],
 )
-def test_the_seed_draws_the_tonic_of_a_mode_alone(prompt, scale):
+def test_the_seed_draws_the_tonic_of_a_mode_or_mood_alone(prompt, scale):
     found = [named_key(prompt, seed) for seed in range(200)]
     assert {key.scale for key in found} == {scale}
     assert {key.tonic for key in found} == set(range(12))
     assert found == [named_key(prompt, seed) for seed in range(200)]
+
+
+def test_no_mood_of_the_corpus_is_read_as_its_opposite():
+    for mode in ("major", "minor"):
+        own = {word for arousal in range(4) for word in words()["mood"][mood(mode, arousal)]}
+        read = {word: named_key(word, 0) for word in own}
+        assert {key.scale for key in read.values() if key} == {mode}
 
 
 def test_features_are_tonic_and_scale():

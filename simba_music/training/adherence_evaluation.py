@@ -18,7 +18,13 @@ from simba_music.pipeline import SLOTS, Pipeline
 from simba_music.training.adherence import DURATION_S, Asked, adherence_rows, listen, make_asked
 from simba_music.training.corpus.bench import BenchItem, read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
-from simba_music.training.health import degenerate_row, run_limit, sound_rows, token_rows
+from simba_music.training.health import (
+    degenerate_row,
+    flatness_error_row,
+    run_limit,
+    sound_rows,
+    token_rows,
+)
 from simba_music.training.measures import Row, in_order, mean_row, row_of
 from simba_music.training.prompt_clips import SETTINGS, ClipStore, claim_folder, make_clips
 from simba_music.training.prompt_evaluation import distance_rows, together
@@ -172,6 +178,7 @@ def evaluate_adherence(
     for name, clips in sounds.items():
         healthy += sound_rows(name, ended.get(name, clips))
         if name != REAL:
+            healthy.append(flatness_error_row(name, clips, sounds[REAL]))
             healthy += distance_rows(name, tagged[name], tagged[REAL])
     for slot in SLOTS:
         store = stores[pipeline.names()[slot]]
