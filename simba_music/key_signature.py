@@ -105,7 +105,7 @@ def named_key(prompt: str, seed: int) -> Key | None:
         if match["letter"].isupper():
             return Key(_tonic(match), "minor" if match["minor"] else "major")
     modes = {_scale(match) for match in _ALONE.finditer(prompt)}
-    modes = modes or {mode for match in _MOOD.finditer(prompt) for mode in _MOODS if match[mode]}
+    modes = modes or {str(match.lastgroup) for match in _MOOD.finditer(prompt)}
     if len(modes) != 1:
         return None
     return Key(random.Random(seed).randrange(len(NOTES)), modes.pop())

@@ -160,7 +160,7 @@ def test_clips_without_noise_are_as_far_from_noisy_pieces_as_noise_is_from_tones
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
     music = tone(440)
     same, thin, noisy = (
-        health.flatness_error_row("m", clips, pieces)
+        health.flatness_error_row("m", clips, [health.flatness(piece) for piece in pieces])
         for clips, pieces in (
             ([music, noise], [music, noise]),
             ([music, music], [music, noise]),

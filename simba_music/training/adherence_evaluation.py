@@ -25,7 +25,7 @@ from simba_music.training.health import (
     sound_rows,
     token_rows,
 )
-from simba_music.training.measures import Row, in_order, mean_row, row_of
+from simba_music.training.measures import Row, flatness, in_order, mean_row, row_of
 from simba_music.training.prompt_clips import SETTINGS, ClipStore, claim_folder, make_clips
 from simba_music.training.prompt_evaluation import distance_rows, together
 from simba_music.training.report import update_report
@@ -175,10 +175,11 @@ def evaluate_adherence(
     if pipeline.scorer is not None:
         fitting += alignment_rows(pipeline.scorer, asked, sounds)
     healthy, ended = list[Row](), {TRIP: trips, REAL: held.sounds}  # excerpts of these do not end
+    flat = [flatness(piece) for piece in sounds[REAL]]
     for name, clips in sounds.items():
         healthy += sound_rows(name, ended.get(name, clips))
         if name != REAL:
-            healthy.append(flatness_error_row(name, clips, sounds[REAL]))
+            healthy.append(flatness_error_row(name, clips, flat))
             healthy += distance_rows(name, tagged[name], tagged[REAL])
     for slot in SLOTS:
         store = stores[pipeline.names()[slot]]

@@ -57,16 +57,14 @@ def sound_rows(name: str, sounds: Sequence[np.ndarray]) -> list[Row]:
     ]
 
 
-def flatness_error_row(
-    name: str, sounds: Sequence[np.ndarray], pieces: Sequence[np.ndarray]
-) -> Row:
+def flatness_error_row(name: str, sounds: Sequence[np.ndarray], pieces: Sequence[float]) -> Row:
     """Mean absolute difference between the flatness of a clip and that of the piece asked for.
 
     The mean flatness of many clips has no better direction: drums are noise, and clips that leave
-    them out are as far from their pieces as clips that add noise. `sounds` and `pieces` are `[T]`
-    each at 24 kHz, one a prompt.
+    them out are as far from their pieces as clips that add noise. `sounds` are `[T]` each at 24
+    kHz, one a prompt; `pieces` are the flatnesses of the pieces.
     """
-    errors = [abs(flatness(s) - flatness(p)) for s, p in zip(sounds, pieces, strict=True)]
+    errors = [abs(flatness(s) - piece) for s, piece in zip(sounds, pieces, strict=True)]
     return mean_row("spectral flatness, distance from the piece's", name, errors)
 
 
