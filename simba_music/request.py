@@ -28,7 +28,7 @@ class GenerationRequest:
     temperature: float = 1.0
     top_k: int = 100
     top_p: float = 1.0
-    guidance: float = 3.5
+    guidance: float = 4.5
     negative: str = ""
 
     def as_dict(self) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def call(client, pipeline, **changes):
         "temperature": 1.0,
         "top_k": 100,
         "top_p": 1.0,
-        "guidance": 3.5,
+        "guidance": 4.5,
         "negative": "",
         "left": pipeline.slots["left"].origin.id,
         "right": pipeline.slots["right"].origin.id,

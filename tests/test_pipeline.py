@@ -90,7 +90,7 @@ def test_the_recipe_says_what_made_the_clip(pipeline):
         "temperature": 1.0,
         "top_k": 100,
         "top_p": 1.0,
-        "guidance": 3.5,
+        "guidance": 4.5,
         "negative": "",
     }
     assert len(recipe["model"]["sha256"]) == 64 and recipe["licence"] == "Apache-2.0"
