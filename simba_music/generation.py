@@ -13,8 +13,9 @@ from simba_music.request import GenerationRequest
 from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
-UNGUIDED_BEAT = 0.65  # level of the beat clock for the half without the prompt
+UNGUIDED_BEAT = 0.85  # level of the beat clock for the half without the prompt
 GUIDED_KEY, UNGUIDED_KEY = 2.0, 0.5  # levels of the key for both halves; models learn with 1
+GUIDED_LINE_UP = 1.5  # level of the line-up for the half with the prompt; models learn with 1
 EARLIEST_END_S = 5.0  # told an earlier end, a model may play nothing but the silence of an ending
 NEVER_S = 1e6  # an end that no end clock counts down to
 
@@ -24,24 +25,28 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
 
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
     (or the learned null text where there is none). Both play to the tempo that the prompt names,
-    unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: were it
-    silent there, guidance would let the beat drown the words; at full level, hardly follow it. The
-    first half hears the key at `GUIDED_KEY`, since at the level of training a mode is hardly
-    followed, the second at `UNGUIDED_KEY`. The second hears of no end, so that guidance leads to
-    it. Models are told an end that lies the silence later with which their training pieces end,
-    and never before `EARLIEST_END_S`.
+    unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: the
+    lower that is, the more is the beat followed, and the noisier are the drums. The first half
+    hears the line-up at `GUIDED_LINE_UP`, with which drums are more often as asked, and the key at
+    `GUIDED_KEY`, since at the level of training a mode is hardly followed, the second half at
+    `UNGUIDED_KEY`. The second hears of no end, so that guidance leads to it. Models are told an end
+    that lies the silence later with which their training pieces end, and never before
+    `EARLIEST_END_S`.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)
     total_s = [max(EARLIEST_END_S, r.duration_s + lm.config.tail_s) for r in requests]
     tempo = [heard_tempo(lm, r) for r in requests]
     key = key_features([heard_key(lm, r) for r in requests])
+    line_up = line_up_features(prompts, lm.config.line_up)
     if requests[0].guidance != 1:
         prompts += [r.negative or r.prompt for r in requests]
         null += [not r.negative for r in requests]
         total_s *= 2
         tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
         key = torch.cat([GUIDED_KEY * key, UNGUIDED_KEY * key])
+        unsaid = line_up_features(prompts[len(requests) :], lm.config.line_up)
+        line_up = torch.cat([GUIDED_LINE_UP * line_up, unsaid])
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
     clock = BeatClock.of(torch.tensor(tempo, device=device))
@@ -53,7 +58,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         max(frames_of(lm, r) for r in requests),
         clock,
         key.to(device),
-        line_up_features(prompts, lm.config.line_up).to(device),
+        line_up.to(device),
     )
     state.end_s[len(requests) :] = NEVER_S
     return state

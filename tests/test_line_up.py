@@ -8,6 +8,7 @@ from conftest import lm_config, play_beside_plain, random_lm
 from pydantic import ValidationError
 from test_models import added_by, assert_steps_hear
 
+from simba_music.generation import GUIDED_LINE_UP
 from simba_music.line_up import line_up_features, named_instruments
 from simba_music.ui.cards import result_card
 
@@ -72,10 +73,10 @@ def test_each_half_of_guidance_hears_what_its_own_text_names():
     told = functools.partial(added_by, lm, vectors)
     torch.testing.assert_close(told("piano and brass", guidance=1)[0], vectors[0] + vectors[2])
     moved = told("piano and brass")
-    torch.testing.assert_close(moved[0], vectors[0] + vectors[2])
+    torch.testing.assert_close(moved[0], GUIDED_LINE_UP * (vectors[0] + vectors[2]))
     assert not moved[1].any()  # no text, and so nothing that it names
     moved = told("piano", negative="drums")
-    torch.testing.assert_close(moved, vectors[[0, 4]])
+    torch.testing.assert_close(moved, torch.stack([GUIDED_LINE_UP * vectors[0], vectors[4]]))
     assert not told("slow, sad").any()
 
 
