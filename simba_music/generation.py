@@ -45,7 +45,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         total_s *= 2
         tempo += [named_tempo(r.negative) or own for r, own in zip(requests, tempo, strict=True)]
         key = torch.cat([GUIDED_KEY * key, UNGUIDED_KEY * key])
-        unsaid = line_up_features(prompts[len(requests) :], lm.config.line_up)
+        unsaid = line_up_features([r.negative for r in requests], lm.config.line_up)
         line_up = torch.cat([GUIDED_LINE_UP * line_up, unsaid])
     device = lm.head.weight.device
     text = TextEmbedding(*(t.to(device) for t in encoder.encode(prompts)))
