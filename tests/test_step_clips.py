@@ -41,7 +41,9 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
     write_step_clips(runs, prompts, 2.0, path)
     first = read_json(path)["models"]
     preset = replace(TINY, steps=3, validate_every=3, snapshots=())
-    longer, longest = ({name: tmp_path / end / name for name in runs} for end in ("9", "20"))
+    longer, longest, last = (
+        {name: tmp_path / end / name for name in runs} for end in ("9", "20", "23")
+    )
     for name, run in runs.items():
         train(tokenised, codec_folder, longer[name], preset, Architecture(name), start=run)
     write_step_clips(longer, prompts, 2.0, path)
@@ -56,6 +58,13 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
     write_step_clips(longest, prompts, 2.0, path)
     for stages in read_json(path)["models"].values():
         assert [stage["step"] for stage in stages] == [2, 4, 9, 20]
+    preset = replace(TINY, steps=3, validate_every=3, snapshots=())
+    for name, run in longest.items():
+        train(tokenised, codec_folder, last[name], preset, Architecture(name), start=run)
+    for _again in range(2):
+        write_step_clips(last, prompts, 2.0, path)
+        for stages in read_json(path)["models"].values():
+            assert [stage["step"] for stage in stages] == [2, 4, 9, 23]
     write_step_clips(runs, ["other", "prompts"], 2.0, path)
     write_step_clips(longer, prompts, 2.0, path)
     assert [stage["step"] for stage in read_json(path)["models"]["simba"]] == [9]

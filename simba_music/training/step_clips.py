@@ -44,13 +44,19 @@ def _spread(steps: Sequence[int]) -> list[int]:
 
 
 def _earlier(path: Path, made: dict[str, Any], name: str, run: Path) -> list[dict[str, Any]]:
-    """Stages of the training that `run` goes on from, if `path` holds them for these prompts."""
-    before = steps_before(read_json(run / "training.json"))
+    """Stages of the training that `run` goes on from, if `path` holds them for these prompts.
+
+    Its stages are that training's if they end where `run` begins, or where `run` itself ends.
+    """
+    record = read_json(run / "training.json")
+    before = steps_before(record)
     known = read_json(path) if before and path.exists() else {"models": {}}
     if any(known.get(key) != value for key, value in made.items()):
         return []
-    found = [stage for stage in known["models"].get(name, []) if stage["step"] <= before]
-    return found if found and found[-1]["step"] == before else []
+    found = known["models"].get(name, [])
+    if not found or found[-1]["step"] not in (before, before + int(record["steps"])):
+        return []
+    return [stage for stage in found if stage["step"] <= before]
 
 
 def write_step_clips(
