@@ -17,7 +17,7 @@ UNGUIDED_BEAT = 0.85  # level of the beat clock for the half without the prompt
 GUIDED_KEY, UNGUIDED_KEY = 2.0, 0.5  # levels of the key for both halves; models learn with 1
 GUIDED_LINE_UP = 1.5  # level of the line-up for the half with the prompt; models learn with 1
 EARLIEST_END_S = 5.0  # told an earlier end, a model may play nothing but the silence of an ending
-NEVER_S = 1e6  # an end that no end clock counts down to
+END_LEAD_S = 1.0  # by so much later the half without the prompt is told the end
 
 
 def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]) -> LMState:
@@ -29,8 +29,9 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     lower that is, the more is the beat followed, and the noisier are the drums. The first half
     hears the line-up at `GUIDED_LINE_UP`, with which drums are more often as asked, and the key at
     `GUIDED_KEY`, since at the level of training a mode is hardly followed, the second half at
-    `UNGUIDED_KEY`. The second hears of no end, so that guidance leads to it. Models are told an end
-    that lies the silence later with which their training pieces end, and never before
+    `UNGUIDED_KEY`. The second is told an end `END_LEAD_S` later, so that guidance leads to the
+    end; were it told of none, more clips would swell before they end, and fewer fade. Models are
+    told an end that lies the silence later with which their training pieces end, and never before
     `EARLIEST_END_S`.
     """
     prompts = [r.prompt for r in requests]
@@ -60,7 +61,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
         key.to(device),
         line_up.to(device),
     )
-    state.end_s[len(requests) :] = NEVER_S
+    state.end_s[len(requests) :] += END_LEAD_S
     return state
 
 

@@ -159,16 +159,16 @@ def test_silence_endings_and_runs_are_measured():
 def test_clips_without_noise_are_as_far_from_noisy_pieces_as_noise_is_from_tones():
     noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE).astype(np.float32)
     music = tone(440)
+    low, high = health.flatness(music), health.flatness(noise)
     same, thin, noisy = (
-        health.flatness_error_row("m", clips, [health.flatness(piece) for piece in pieces])
-        for clips, pieces in (
-            ([music, noise], [music, noise]),
-            ([music, music], [music, noise]),
-            ([noise, noise], [music, noise]),
-        )
+        health.flatness_rows("m", flat, [low, high], [False, True])
+        for flat in ([low, high], [low, low], [high, high])
     )
-    assert same["value"] == 0 and same["n"] == 2
-    assert thin["value"] == noisy["value"] > 0.2
+    assert [row["n"] for row in same] == [1, 1, 2]
+    assert [row["value"] for row in same] == pytest.approx([high, low, 0], abs=1e-4)
+    assert [row["value"] for row in thin[:2]] == pytest.approx([low, low], abs=1e-4)
+    assert len(health.flatness_rows("m", [low], [low], [False])) == 2
+    assert thin[2]["value"] == noisy[2]["value"] > 0.2
 
 
 def test_token_statistics_know_the_same_source_from_another():
@@ -231,5 +231,5 @@ def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_
     fad = {model: value["FAD at infinite size", model] for model in models - {real}}
     assert fad["simba"] == fad["simba, out"] != fad[trip] and min(fad.values()) > 0
     flat = {key[1]: v for key, v in value.items() if key[0].startswith("spectral flatness, dist")}
-    assert set(flat) == models - {real} and flat["simba"] == flat["simba, out"] > 0
+    assert set(flat) == models and flat["simba"] == flat["simba, out"] > flat[real] == 0
     assert value["alignment (cosine)", trip] != value["alignment with the next clip's prompt", trip]

@@ -4,7 +4,7 @@ from conftest import lm_config, play_beside_plain, random_lm
 from test_models import assert_steps_hear
 
 from simba_music.beat_clock import CYCLES, FEATURES, BeatClock, named_tempo
-from simba_music.generation import NEVER_S, UNGUIDED_BEAT, generate, prefill
+from simba_music.generation import END_LEAD_S, UNGUIDED_BEAT, generate, prefill
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
@@ -105,13 +105,14 @@ def test_recipe_and_card_say_which_tempo_a_model_was_told(system, tmp_path):
     assert "beats a minute" not in result_card("", found["right"])
 
 
-def test_models_with_an_end_clock_are_told_an_end_and_the_unguided_half_is_not():
+def test_models_with_an_end_clock_are_told_an_end_and_the_unguided_half_a_later_one():
     lm = random_lm(lm_config("simba", end_clock=True, tail_s=1.5))
     encoder = TextEncoder.load(lm.config.text_encoder)
     requests = [GenerationRequest("drums", duration_s=s, seed=0) for s in (4, 6)]
-    assert prefill(lm, encoder, requests).end_s.tolist() == [5.5, 7.5, NEVER_S, NEVER_S]
+    told = prefill(lm, encoder, requests).end_s.tolist()
+    assert told == [5.5, 7.5, 5.5 + END_LEAD_S, 7.5 + END_LEAD_S]
     logits = []
-    for seconds in (4, 6, NEVER_S):
+    for seconds in (4, 6, 1e6):
         state = prefill(lm, encoder, requests)._replace(end_s=torch.full((4,), float(seconds)))
         previous = torch.zeros(4, 1, 50, dtype=torch.long)
         logits.append(lm.step(previous, state)[0])

@@ -20,7 +20,7 @@ from simba_music.training.corpus.bench import BenchItem, read_bench
 from simba_music.training.corpus.build import SAMPLE_RATE
 from simba_music.training.health import (
     degenerate_row,
-    flatness_error_row,
+    flatness_rows,
     run_limit,
     sound_rows,
     token_rows,
@@ -175,11 +175,12 @@ def evaluate_adherence(
     if pipeline.scorer is not None:
         fitting += alignment_rows(pipeline.scorer, asked, sounds)
     healthy, ended = list[Row](), {TRIP: trips, REAL: held.sounds}  # excerpts of these do not end
-    flat = [flatness(piece) for piece in sounds[REAL]]
+    flat = {name: [flatness(clip) for clip in clips] for name, clips in sounds.items()}
+    drums = [bool(one.facts["drums"]) for one in asked]
     for name, clips in sounds.items():
         healthy += sound_rows(name, ended.get(name, clips))
+        healthy += flatness_rows(name, flat[name], flat[REAL], drums)
         if name != REAL:
-            healthy.append(flatness_error_row(name, clips, flat))
             healthy += distance_rows(name, tagged[name], tagged[REAL])
     for slot in SLOTS:
         store = stores[pipeline.names()[slot]]

@@ -57,15 +57,23 @@ def sound_rows(name: str, sounds: Sequence[np.ndarray]) -> list[Row]:
     ]
 
 
-def flatness_error_row(name: str, sounds: Sequence[np.ndarray], pieces: Sequence[float]) -> Row:
-    """Mean absolute difference between the flatness of a clip and that of the piece asked for.
+def flatness_rows(
+    name: str, flat: Sequence[float], pieces: Sequence[float], drums: Sequence[bool]
+) -> list[Row]:
+    """Rows of the flatness of clips where drums were asked for, where not, and beside the pieces'.
 
     The mean flatness of many clips has no better direction: drums are noise, and clips that leave
-    them out are as far from their pieces as clips that add noise. `sounds` are `[T]` each at 24
-    kHz, one a prompt; `pieces` are the flatnesses of the pieces.
+    them out are as far from their pieces as clips that add noise. So the mean is also taken apart
+    by whether drums were asked for, and the absolute difference from the piece's flatness
+    averaged. `flat`, `pieces` and `drums` have a value for every prompt.
     """
-    errors = [abs(flatness(s) - piece) for s, piece in zip(sounds, pieces, strict=True)]
-    return mean_row("spectral flatness, distance from the piece's", name, errors)
+    rows = list[Row]()
+    for metric, wanted in (("drums asked for", True), ("no drums asked for", False)):
+        values = [value for value, asked in zip(flat, drums, strict=True) if asked == wanted]
+        if values:
+            rows.append(mean_row(f"spectral flatness, {metric}", name, values))
+    errors = [abs(value - piece) for value, piece in zip(flat, pieces, strict=True)]
+    return [*rows, mean_row("spectral flatness, distance from the piece's", name, errors)]
 
 
 def _unigram(tokens: Sequence[np.ndarray], vocab: int) -> np.ndarray:
