@@ -26,7 +26,7 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     With guidance the batch is twice the requests: with the prompt, then with the negative prompt
     (or the learned null text where there is none). Both play to the tempo that the prompt names,
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: the
-    lower that is, the more is the beat followed, and the noisier are the drums. The first half
+    lower that is, the more is the beat followed; at 0.65 drums were noisier. The first half
     hears the line-up at `GUIDED_LINE_UP`, with which drums are more often as asked, and the key at
     `GUIDED_KEY`, since at the level of training a mode is hardly followed, the second half at
     `UNGUIDED_KEY`. The second is told an end `END_LEAD_S` later, so that guidance leads to the

@@ -40,12 +40,12 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
     path, prompts = tmp_path / "steps.json", ["calm piano", "fast drums"]
     write_step_clips(runs, prompts, 2.0, path)
     first = read_json(path)["models"]
-    preset = replace(TINY, steps=3, validate_every=3, snapshots=())
+    short = replace(TINY, steps=3, validate_every=3, snapshots=())
     longer, longest, last = (
         {name: tmp_path / end / name for name in runs} for end in ("9", "20", "23")
     )
     for name, run in runs.items():
-        train(tokenised, codec_folder, longer[name], preset, Architecture(name), start=run)
+        train(tokenised, codec_folder, longer[name], short, Architecture(name), start=run)
     write_step_clips(longer, prompts, 2.0, path)
     found = read_json(path)["models"]
     for name, stages in found.items():
@@ -58,9 +58,8 @@ def test_a_run_that_goes_on_keeps_the_stages_before_it(runs, tokenised, codec_fo
     write_step_clips(longest, prompts, 2.0, path)
     for stages in read_json(path)["models"].values():
         assert [stage["step"] for stage in stages] == [2, 4, 9, 20]
-    preset = replace(TINY, steps=3, validate_every=3, snapshots=())
     for name, run in longest.items():
-        train(tokenised, codec_folder, last[name], preset, Architecture(name), start=run)
+        train(tokenised, codec_folder, last[name], short, Architecture(name), start=run)
     for _again in range(2):
         write_step_clips(last, prompts, 2.0, path)
         for stages in read_json(path)["models"].values():
