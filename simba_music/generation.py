@@ -14,10 +14,10 @@ from simba_music.sampling import guide, sample
 from simba_music.text_encoder import TextEmbedding, TextEncoder
 
 UNGUIDED_BEAT = 0.85  # level of the beat clock for the half without the prompt
-GUIDED_KEY, UNGUIDED_KEY = 2.0, 0.5  # levels of the key for both halves; models learn with 1
+GUIDED_KEY, UNGUIDED_KEY = 1.5, 0.5  # levels of the key for both halves; models learn with 1
 GUIDED_LINE_UP = 1.5  # level of the line-up for the half with the prompt; models learn with 1
 EARLIEST_END_S = 5.0  # told an earlier end, a model may play nothing but the silence of an ending
-END_LEAD_S = 1.0  # by so much later the half without the prompt is told the end
+END_LEAD_S = 0.5  # by so much later the half without the prompt is told the end
 
 
 def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequest]) -> LMState:
@@ -28,11 +28,11 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: the
     lower that is, the more is the beat followed; at 0.65 drums were noisier. The first half
     hears the line-up at `GUIDED_LINE_UP`, with which drums are more often as asked, and the key at
-    `GUIDED_KEY`, since at the level of training a mode is hardly followed, the second half at
-    `UNGUIDED_KEY`. The second is told an end `END_LEAD_S` later, so that guidance leads to the
-    end; were it told of none, more clips would swell before they end, and fewer fade. Models are
-    told an end that lies the silence later with which their training pieces end, and never before
-    `EARLIEST_END_S`.
+    `GUIDED_KEY`, since at the level of training a mode is hardly followed, and at three times that
+    less again; the second half hears it at `UNGUIDED_KEY`. The second is told an end `END_LEAD_S`
+    later, so that guidance leads to the end; were it told of none, more clips would swell before
+    they end, and fewer fade. Models are told an end that lies the silence later with which their
+    training pieces end, and never before `EARLIEST_END_S`.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)

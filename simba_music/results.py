@@ -35,7 +35,7 @@ HEADINGS = {
         "has, a clip of 10 s each. Tempo: right, double or half within 8 %. All else: how often a "
         "clip shows more of what was asked than clips that were asked for none of it, or for the "
         "opposite (an area under the ROC curve; chance is 0.5). `version-0`: the first pair; "
-        "`version-8`: the pair before this one.",
+        "`version-9`: the pair before this one.",
     ),
     "convergence": (
         "The paper's experiment",

@@ -90,8 +90,8 @@ def test_clips_are_neither_silence_nor_noise(clips, slot):
     """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below.
 
     The limiter brings clips to -16 LUFS, those with the sharpest drums nearly so. A clip of sparse
-    music may sound for less than half of its time, as a real piece now and then does; the clips
-    together may not.
+    music may sound for less than half of its time, as a real piece now and then does; no two of
+    them may, nor the clips together.
     """
     sounding = []
     levels = [loudness_lufs(c.waveform.samples[0].numpy(), RATE) for c in clips[slot]]
@@ -102,7 +102,7 @@ def test_clips_are_neither_silence_nor_noise(clips, slot):
         assert flatness(samples) < 0.1, prompt
         sounding.append(np.mean(np.abs(samples).reshape(-1, 2400).max(1) > 0.01))
         assert sounding[-1] > 0.2, prompt
-    assert np.mean(sounding) > 0.8, sounding
+    assert np.mean(sounding) > 0.8 and np.sum(np.array(sounding) < 0.5) <= 1, sounding
     rates = [onsets_per_s(c.waveform.samples[0].numpy()) for c in clips[slot]]
     assert 0.5 < np.mean(rates) < 12 and np.std(rates) > 0.3
 

@@ -313,8 +313,8 @@ def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path, mo
 
 
 def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_path):
-    start, run, hears, out = (tmp_path / name for name in ("start", "run", "hears", "out"))
-    for folder, before in ((start, None), (run, start)):
+    start, run, later, hears, out = (tmp_path / name for name in ("1", "2", "3", "hears", "out"))
+    for folder, before in ((start, None), (run, start), (later, run)):
         train(tokenised, codec_folder, folder, replace(TINY, steps=2), start=before)
     average_training(start, run, 0.25, tokenised, out)
     ends, found = (weights(start), weights(run)), weights(out)
@@ -330,6 +330,10 @@ def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_pat
         average_training(start, run, 1.5, tokenised, out)
     with pytest.raises(RequestError, match="did not start from"):
         average_training(run, start, 0.5, tokenised, out)
+    average_training(start, later, 0.5, tokenised, out)
+    for name, value in weights(out).items():
+        wanted = (ends[0][name] + weights(later)[name]) / 2
+        torch.testing.assert_close(value, wanted, atol=2e-3, rtol=2e-3)
     train(tokenised, codec_folder, hears, replace(TINY, steps=2, beat_clock=True), start=start)
     with pytest.raises(RequestError, match="no weights for"):
         average_training(start, hears, 0.5, tokenised, out)

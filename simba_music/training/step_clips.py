@@ -25,6 +25,15 @@ def steps_before(record: dict[str, Any]) -> int:
     return int(earlier["steps"]) + steps_before(earlier) if earlier else 0
 
 
+def _ends(record: dict[str, Any]) -> set[int]:
+    """Steps at which a training ended, and those that led to its start."""
+    ends, at = set[int](), record
+    while at:
+        ends.add(steps_before(at) + int(at["steps"]))
+        at = at["started_from"]
+    return ends
+
+
 def _stages(run: Path) -> list[tuple[int, Path]]:
     """(step, checkpoint) of a training run's snapshots and of its end, earlier steps counted."""
     record = read_json(run / "training.json")
@@ -46,7 +55,7 @@ def _spread(steps: Sequence[int]) -> list[int]:
 def _earlier(path: Path, made: dict[str, Any], name: str, run: Path) -> list[dict[str, Any]]:
     """Stages of the training that `run` goes on from, if `path` holds them for these prompts.
 
-    Its stages are that training's if they end where `run` begins, or where `run` itself ends.
+    Its stages are that training's if they end where `run`, or one that led to its start, ended.
     """
     record = read_json(run / "training.json")
     before = steps_before(record)
@@ -54,7 +63,7 @@ def _earlier(path: Path, made: dict[str, Any], name: str, run: Path) -> list[dic
     if any(known.get(key) != value for key, value in made.items()):
         return []
     found = known["models"].get(name, [])
-    if not found or found[-1]["step"] not in (before, before + int(record["steps"])):
+    if not found or found[-1]["step"] not in _ends(record):
         return []
     return [stage for stage in found if stage["step"] <= before]
 
