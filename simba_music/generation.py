@@ -28,11 +28,11 @@ def prefill(lm: MusicLM, encoder: TextEncoder, requests: Sequence[GenerationRequ
     unless the negative prompt names its own. The second half hears it at `UNGUIDED_BEAT`: the
     lower that is, the more is the beat followed; at 0.65 drums were noisier. The first half
     hears the line-up at `GUIDED_LINE_UP`, with which drums are more often as asked, and the key at
-    `GUIDED_KEY`, since at the level of training a mode is hardly followed, and at three times that
-    less again; the second half hears it at `UNGUIDED_KEY`. The second is told an end `END_LEAD_S`
-    later, so that guidance leads to the end; were it told of none, more clips would swell before
-    they end, and fewer fade. Models are told an end that lies the silence later with which their
-    training pieces end, and never before `EARLIEST_END_S`.
+    `GUIDED_KEY`, since at the level of training a mode is hardly followed, and by SiMBA at three
+    times that less again; the second half hears it at `UNGUIDED_KEY`. The second is told an end
+    `END_LEAD_S` later, so that guidance leads to the end; were it told of none, more clips would
+    swell before they end, and fewer fade. Models are told an end that lies the silence later with
+    which their training pieces end, and never before `EARLIEST_END_S`.
     """
     prompts = [r.prompt for r in requests]
     null = [False] * len(requests)

@@ -12,6 +12,7 @@ from simba_music.files import read_json, sha256
 from simba_music.pipeline import Clip, Pipeline
 from simba_music.training.health import longest_run
 from simba_music.training.measures import flatness, onsets_per_s
+from simba_music.training.record import lineage
 from simba_music.ui.compare import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
@@ -54,12 +55,11 @@ def test_every_checkpoint_is_complete_and_small(name):
 
 def seeds_heard(name):
     """Seeds of the pieces that a checkpoint, or one that it started from, learned from."""
-    found, record = set(), read_json(CHECKPOINTS / name / "training.json")
-    while record:
-        for corpus in record["corpora"]:
+    found = set()
+    for training in lineage(read_json(CHECKPOINTS / name / "training.json")):
+        for corpus in training["corpora"]:
             if corpus["first_seed"] is not None:
                 found |= set(range(corpus["first_seed"], corpus["first_seed"] + corpus["pieces"]))
-        record = record.get("started_from")
     return found
 
 

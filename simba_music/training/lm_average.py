@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from simba_music.checkpoint import WEIGHTS, load_language_model, save_language_model
 from simba_music.errors import RequestError
@@ -10,23 +9,15 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.training.corpus.store import read_rows, write_rows
 from simba_music.training.lm_loss import validate
 from simba_music.training.lm_start import exported_start
+from simba_music.training.record import lineage
 from simba_music.training.tokens import TokenCorpus
-
-
-def _went_on_from(first: dict[str, Any], record: dict[str, Any]) -> bool:
-    """Whether a training, or one of those that led to its start, began with `first`'s weights."""
-    while before := record.get("started_from"):
-        if before == first:
-            return True
-        record = before
-    return False
 
 
 def average_training(start: Path, run: Path, share: float, corpus: Path, out: Path) -> None:
     """Write the checkpoint that lies `share` of the way from `start` to `run`, which began there.
 
-    Other trainings may lie between the two, each begun with the weights of the one before.
-    A training that went on for many epochs of a new corpus has learned some of it by heart; on
+    Other trainings may lie between the two, each begun with the weights of the one before. A
+    training that went on for many epochs of a new corpus has learned some of it by heart; on
     the way between the two ends the loss on held-out pieces is below both (WiSE-FT, Wortsman et
     al. 2022, arXiv 2109.01903, section 3).
 
@@ -40,7 +31,7 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     if not 0 < share < 1:
         raise RequestError(f"A share of {share} is not between 0 and 1.")
     record = read_json(run / "training.json")
-    if not _went_on_from(read_json(start / "training.json"), record):
+    if read_json(start / "training.json") not in lineage(record)[1:]:
         raise RequestError(f"{run} did not start from {start}: their weights do not go together.")
     model, _ = load_language_model(str(run))
     first, _ = exported_start(start, model.config)

@@ -53,6 +53,15 @@ def describe_corpus(corpus: Path) -> dict[str, Any]:
     }
 
 
+def lineage(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """A training's record and those of the trainings that led to its start, the latest first."""
+    found, at = list[dict[str, Any]](), record
+    while at:
+        found.append(at)
+        at = at.get("started_from") or {}
+    return found
+
+
 def write_training_record(
     out: Path,
     *,

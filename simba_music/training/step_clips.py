@@ -1,6 +1,7 @@
 """Training-step clips: what each model wrote for the same prompts as its training went on."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from simba_music.gallery import packed
 from simba_music.generation import generate
 from simba_music.request import GenerationRequest
 from simba_music.text_encoder import TextEncoder
+from simba_music.training.record import lineage
 
 SCHEMA = 1
 CHOSEN = 4  # training steps, the first and the last that there are among them
@@ -21,17 +23,12 @@ CHOSEN = 4  # training steps, the first and the last that there are among them
 
 def steps_before(record: dict[str, Any]) -> int:
     """Steps that a training's weights had behind them when it began, by its training.json."""
-    earlier = record["started_from"]
-    return int(earlier["steps"]) + steps_before(earlier) if earlier else 0
+    return sum(int(training["steps"]) for training in lineage(record)[1:])
 
 
 def _ends(record: dict[str, Any]) -> set[int]:
     """Steps at which a training ended, and those that led to its start."""
-    ends, at = set[int](), record
-    while at:
-        ends.add(steps_before(at) + int(at["steps"]))
-        at = at["started_from"]
-    return ends
+    return set(accumulate(int(training["steps"]) for training in reversed(lineage(record))))
 
 
 def _stages(run: Path) -> list[tuple[int, Path]]:
