@@ -7,15 +7,15 @@ import os
 import sys
 from pathlib import Path
 
+from simba_music.cli.options import make_parser
 from simba_music.errors import UserError
-from simba_music.options import make_parser
 
 
 def _generate(args: argparse.Namespace) -> None:
-    from simba_music.command_pipeline import load_pipeline
+    from simba_music.cli.pipeline import load_pipeline
 
     pipeline = load_pipeline(args)
-    from simba_music import generate_command
+    from simba_music.cli import generate as generate_command
 
     if args.prompts is None:
         generate_command.generate_one(pipeline, args)
@@ -24,16 +24,16 @@ def _generate(args: argparse.Namespace) -> None:
 
 
 def _app(args: argparse.Namespace) -> None:
-    from simba_music.command_pipeline import load_pipeline
+    from simba_music.cli.pipeline import load_pipeline
     from simba_music.ui.app import launch
 
     launch(load_pipeline(args), port=args.port, share=args.share)
 
 
 def _gallery(args: argparse.Namespace) -> None:
-    from simba_music.command_pipeline import load_pipeline
-    from simba_music.gallery import write_gallery
-    from simba_music.training.prompt_files import read_prompts
+    from simba_music.cli.pipeline import load_pipeline
+    from simba_music.generation.prompt_files import read_prompts
+    from simba_music.listening.gallery import write_gallery
 
     pipeline = load_pipeline(args)
     limits = pipeline.limits()
@@ -44,14 +44,14 @@ def _gallery(args: argparse.Namespace) -> None:
 
 def _study(args: argparse.Namespace) -> None:
     if args.action == "render":
-        from simba_music.command_pipeline import load_pipeline
-        from simba_music.study_file import read_study, render_study
+        from simba_music.cli.pipeline import load_pipeline
+        from simba_music.listening.study.file import read_study, render_study
 
         pipeline = load_pipeline(args) if read_study(args.file).prompts else None
         count = render_study(pipeline, args.file, args.dir)
         print(f"{count} pairs. Serve them with: simba-music study serve {args.dir}")
         return
-    from simba_music.study import open_study
+    from simba_music.listening.study.session import open_study
 
     opened = open_study(args.dir, mirrored=args.action == "serve")
     if args.action == "serve":
@@ -59,28 +59,28 @@ def _study(args: argparse.Namespace) -> None:
 
         launch_study(opened, port=args.port, share=args.share)
         return
-    from simba_music import study_data
+    from simba_music.listening.study import data as study_data
 
     if args.action == "report":
         print(study_data.study_report(opened), end="")
         return
     study_data.export(opened, args.out)
     if args.hub:
-        from simba_music.publish import push_dataset
+        from simba_music.publishing.push import push_dataset
 
         print(push_dataset(args.out, args.hub, private=not args.public))
 
 
 def _hub(args: argparse.Namespace) -> None:
     if args.action == "push":
-        from simba_music.publish import push
+        from simba_music.publishing.push import push
 
         made = push(args.checkpoint, args.repository, args.private)
         print(f"Published. Load it with --left {made}")
         return
     import tempfile
 
-    from simba_music import space
+    from simba_music.publishing import space
 
     sides = {"left": args.left, "right": args.right}
     if not args.dry_run:
@@ -93,7 +93,7 @@ def _hub(args: argparse.Namespace) -> None:
 
 
 def _training(args: argparse.Namespace) -> None:
-    from simba_music.training import commands
+    from simba_music.cli import training as commands
 
     getattr(commands, args.command)(args)
 

@@ -15,6 +15,7 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
 from simba_music.files import write_atomic
 
+SAMPLE_RATE = 24_000  # Hz, at which corpora are rendered and clips are measured
 TARGET_LUFS = -16.0
 PEAK_DBTP = -1.0
 LIMIT_DB = 12.0  # the most that a limiter takes off a peak

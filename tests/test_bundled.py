@@ -9,9 +9,10 @@ import torch
 
 from simba_music.audio import loudness_lufs
 from simba_music.files import read_json, sha256
-from simba_music.pipeline import Clip, Pipeline
-from simba_music.training.health import longest_run
-from simba_music.training.measures import flatness, onsets_per_s
+from simba_music.generation.clip import Clip
+from simba_music.generation.pipeline import Pipeline
+from simba_music.training.evaluation.health import longest_run
+from simba_music.training.evaluation.measures import flatness, onsets_per_s
 from simba_music.training.record import lineage
 from simba_music.ui.compare import EXAMPLES
 
@@ -30,7 +31,7 @@ def clips(bundled):
     requests = [
         bundled.validate(prompt=p, duration_s=6.0, seed=100 + i) for i, p in enumerate(EXAMPLES)
     ]
-    return {slot: bundled.generate_batch(requests, slot) for slot in ("left", "right")}
+    return {side: bundled.generate_batch(requests, side) for side in ("left", "right")}
 
 
 def report_value(metric):
@@ -85,8 +86,8 @@ def test_the_pair_is_matched_and_names_its_codec():
         assert losses[-1] < losses[0] - 0.5
 
 
-@pytest.mark.parametrize("slot", ["left", "right"])
-def test_clips_are_neither_silence_nor_noise(clips, slot):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_clips_are_neither_silence_nor_noise(clips, side):
     """White noise has flatness 0.56 by this measure and no clear onsets; music lies far below.
 
     The limiter brings clips to -16 LUFS, those with the sharpest drums nearly so. A clip of sparse
@@ -94,16 +95,16 @@ def test_clips_are_neither_silence_nor_noise(clips, slot):
     them may, nor the clips together.
     """
     sounding = []
-    levels = [loudness_lufs(c.waveform.samples[0].numpy(), RATE) for c in clips[slot]]
+    levels = [loudness_lufs(c.waveform.samples[0].numpy(), RATE) for c in clips[side]]
     assert min(levels) > -24 and np.median(levels) > -17, levels
-    for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
+    for prompt, clip in zip(EXAMPLES, clips[side], strict=True):
         samples = clip.waveform.samples[0].numpy()
         assert clip.waveform.sample_rate == RATE and clip.waveform.duration_s == 6.0
         assert flatness(samples) < 0.1, prompt
         sounding.append(np.mean(np.abs(samples).reshape(-1, 2400).max(1) > 0.01))
         assert sounding[-1] > 0.2, prompt
     assert np.mean(sounding) > 0.8 and np.sum(np.array(sounding) < 0.5) <= 1, sounding
-    rates = [onsets_per_s(c.waveform.samples[0].numpy()) for c in clips[slot]]
+    rates = [onsets_per_s(c.waveform.samples[0].numpy()) for c in clips[side]]
     assert 0.5 < np.mean(rates) < 12 and np.std(rates) > 0.3
 
 
@@ -112,28 +113,28 @@ def test_the_noise_measure_knows_noise():
     assert flatness(noise) > 0.4
 
 
-@pytest.mark.parametrize("slot", ["left", "right"])
-def test_no_token_is_repeated_longer_than_in_real_pieces(clips, slot):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_no_token_is_repeated_longer_than_in_real_pieces(clips, side):
     limit = report_value("longest run allowed")
-    for prompt, clip in zip(EXAMPLES, clips[slot], strict=True):
+    for prompt, clip in zip(EXAMPLES, clips[side], strict=True):
         assert longest_run(clip.tokens[0].numpy()) <= limit, prompt
 
 
 def test_the_two_models_and_the_prompts_differ(clips):
     for left, right in zip(clips["left"], clips["right"], strict=True):
         assert (left.tokens == right.tokens).float().mean() < 0.5
-    for slot in clips:
-        assert len({tuple(c.tokens[0].tolist()) for c in clips[slot]}) == len(EXAMPLES)
+    for side in clips:
+        assert len({tuple(c.tokens[0].tolist()) for c in clips[side]}) == len(EXAMPLES)
 
 
-@pytest.mark.parametrize("slot", ["left", "right"])
-def test_the_shortest_clips_are_not_the_silence_of_an_ending(bundled, slot):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_shortest_clips_are_not_the_silence_of_an_ending(bundled, side):
     requests = [
         bundled.validate(prompt=prompt, duration_s=2.0, seed=seed)
         for prompt in EXAMPLES
         for seed in range(3)
     ]
-    for clip in bundled.generate_batch(requests, slot):
+    for clip in bundled.generate_batch(requests, side):
         assert clip.recipe["loudness_lufs"] > -50, clip.recipe["request"]
 
 

@@ -6,26 +6,42 @@ from pathlib import Path
 import pytest
 
 from simba_music.files import read_json
-from simba_music.training.report import fill, fill_card, fill_corpus
+from simba_music.publishing.modules_page import modules_page
+from simba_music.publishing.report_pages import fill, fill_card, fill_corpus
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "simba_music"
 MODULES = sorted(p for p in PACKAGE.rglob("*.py"))
+ROOMS = (  # a room imports from itself and from those after it
+    "__main__",
+    "cli",
+    "serving",
+    "ui",
+    "publish",
+    "publishing",
+    "training",
+    "listening",
+    "generation",
+    "scoring",
+    "models",
+    "conditioning",
+    "hub",
+    "audio",
+    "files",
+    "settings",
+    "errors",
+)
 OWNERS = {
     "gradio": "ui/",
     "soundfile": "audio.py",
-    "mamba_ssm": "mamba2.py",
-    "sqlalchemy": ("database.py", "vote_tables.py", "migrations/"),
-    "alembic": ("database.py", "migrations/"),
-    "huggingface_hub": ("hub/", "publish.py", "model_card.py", "space.py", "vote_mirror.py"),
-    "spaces": ("zero_gpu.py",),
-    "transformers": (
-        "text_encoder.py",
-        "codec.py",
-        "scorer_laion.py",
-        "command_pipeline.py",
-        "training/",
-    ),
+    "mamba_ssm": "models/mamba2.py",
+    "numba": "generation/engines/",
+    "ray": "serving/",
+    "sqlalchemy": "listening/",
+    "alembic": "listening/",
+    "huggingface_hub": ("hub/", "publishing/", "listening/mirror.py"),
+    "spaces": ("generation/zero_gpu.py",),
+    "transformers": ("models/", "scoring/", "training/", "cli/pipeline.py"),
     "pretty_midi": "training/",
     "librosa": "training/",
 }
@@ -49,93 +65,53 @@ def test_each_heavy_library_has_one_owner(path):
             assert own.startswith(owners), f"{own} imports {name}"
 
 
-def test_only_the_command_line_imports_training_and_only_the_app_imports_ui():
-    for path in MODULES:
-        own = str(path.relative_to(PACKAGE))
-        for name in imports(path):
-            if name.startswith("simba_music.training"):
-                assert own.startswith(("training/", "__main__"))
-            if name.startswith("simba_music.ui"):
-                assert own.startswith(("ui/", "__main__"))
-
-
-def test_no_module_imports_upwards():
-    order = [
-        "errors",
-        "files",
-        "hub",
-        "config",
-        "audio",
-        "request",
-        "sampling",
-        "einfft",
-        "mamba2",
-        "cross_attention",
-        "beat_clock",
-        "key_signature",
-        "line_up",
-        "simba",
-        "transformer",
-        "text_encoder",
-        "lm",
-        "generation",
-        "codec",
-        "checkpoint",
-        "clap",
-        "scorer_bundled",
-        "scorer_laion",
-        "scorers",
-        "loading",
-        "results",
-        "pipeline",
-        "command_pipeline",
-        "zero_gpu",
-        "ballot",
-        "vote_tables",
-        "database",
-        "migrations",
-        "vote_mirror",
-        "battle_clips",
-        "listening_test",
-        "gallery",
-        "statistics",
-        "vote_report",
-        "study_file",
-        "study",
-        "study_data",
-        "model_card",
-        "publish",
-        "space",
-        "generate_command",
-        "ui",
-        "training",
-        "options",
-        "__main__",
-    ]
-    rank = {name: i for i, name in enumerate(order)}
+def test_no_room_imports_from_one_above_it():
     for path in MODULES:
         own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
         if own == "__init__":
             continue
         for name in imports(path):
             if name.startswith("simba_music."):
-                assert rank[name.split(".")[1]] <= rank[own], f"{own} imports {name}"
+                room = name.split(".")[1]
+                assert ROOMS.index(room) >= ROOMS.index(own), f"{own} imports {name}"
 
 
-def test_every_module_has_its_line_in_readmes_tree():
+def test_only_the_command_line_and_publishing_import_training():
+    for path in MODULES:
+        own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        for name in imports(path):
+            if name.startswith("simba_music.training"):
+                assert own in ("training", "publishing", "cli"), f"{path} imports {name}"
+
+
+def test_a_folder_is_taken_in_at_a_glance():
+    for folder in (PACKAGE, *(p for p in PACKAGE.rglob("*") if p.is_dir())):
+        if folder.name != "__pycache__":
+            entries = [p for p in folder.iterdir() if p.name != "__pycache__"]
+            assert len(entries) <= (18 if folder == PACKAGE else 15), folder
+
+
+def test_every_module_says_what_it_is_and_stands_in_the_modules_page():
+    for path in MODULES:
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+    page = (ROOT / "docs" / "modules.md").read_text()
+    assert page == modules_page(), "run `simba-music report` to write docs/modules.md again"
+
+
+def test_readme_shows_every_room():
     readme = (ROOT / "README.md").read_text()
-    for path in MODULES:
-        docstring = ast.get_docstring(ast.parse(path.read_text()))
-        assert docstring, f"{path} has no docstring"
-        if path.name == "__init__.py":
-            continue
-        first = docstring.splitlines()[0].rstrip(".")
-        assert re.search(rf"{re.escape(path.name)} +{re.escape(first)}", readme), path
+    for room in (p for p in PACKAGE.iterdir() if p.is_dir() and p.name != "__pycache__"):
+        assert re.search(rf"^  {room.name}/ +\S", readme, re.MULTILINE), room
 
 
-def test_modules_stay_readable():
+def test_modules_and_functions_stay_readable():
     for path in MODULES:
-        assert len(path.read_text().splitlines()) <= 300, path
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or node.lineno) - node.lineno + 1
+                assert length <= 60, f"{path}: {node.name} has {length} lines"
     assert len((ROOT / "app.py").read_text().splitlines()) <= 40
 
 

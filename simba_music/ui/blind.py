@@ -8,15 +8,16 @@ from typing import Any
 
 import gradio as gr
 
-from simba_music.ballot import HEARD_S, VoteError
-from simba_music.battle_clips import Side
 from simba_music.errors import UserError
-from simba_music.gallery import about, sampling_of
-from simba_music.listening_test import UNDO_S, ListeningTest
-from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
-from simba_music.request import MAX_SEED, GenerationRequest
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import MAX_SEED, SIDES, GenerationRequest
+from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
+from simba_music.listening.ballot import HEARD_S, VoteError
+from simba_music.listening.gallery import about, sampling_of
+from simba_music.listening.pairs import Side
+from simba_music.listening.trials import UNDO_S, ListeningTest
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class PairMaker:
         self._written = on_gpu(self._write, self._gpu_seconds) or self._write
 
     def _gpu_seconds(self, request: GenerationRequest, order: list[str]) -> int:
-        rates = (self.pipeline.slots[slot].codec.frame_rate for slot in order)
+        rates = (self.pipeline.models[side].codec.frame_rate for side in order)
         return seconds_needed(round(request.duration_s * sum(rates)), FIRST_TOKENS_PER_S)
 
     def _write(self, request: GenerationRequest, order: list[str]) -> Iterator[Progress | Clip]:
@@ -72,17 +73,17 @@ class PairMaker:
         """
         seed = random.SystemRandom().randrange(MAX_SEED + 1)
         request = self.pipeline.validate(prompt=prompt, seed=seed)
-        order = random.SystemRandom().sample(SLOTS, len(SLOTS))
+        order = random.SystemRandom().sample(SIDES, len(SIDES))
         clips: dict[str, Clip] = {}
         for event in self._written(request, order):
             if isinstance(event, Progress):
-                yield (len(clips) + event.frames / event.total_frames) / len(SLOTS)
+                yield (len(clips) + event.frames / event.total_frames) / len(SIDES)
             else:
-                clips[event.slot] = event
+                clips[event.side] = event
         yield self._keep(request, clips)
 
     def _keep(self, request: GenerationRequest, clips: dict[str, Clip]) -> str:
-        sides = {slot: Side(clips[slot].waveform, about(clips[slot])) for slot in SLOTS}
+        sides = {side: Side(clips[side].waveform, about(clips[side])) for side in SIDES}
         sampling = sampling_of(clips["left"])
         made = self.test.add_battle(request.prompt, sides, "typed", request.seed, sampling)
         return self.test.offer(made)

@@ -2,19 +2,20 @@
 
 from html import escape
 
-from simba_music.clap import TIMELINE_S, Score, difference
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.pipeline import Pipeline
 from simba_music.hub.fetch import Downloading
-from simba_music.pipeline import Clip, Pipeline, Progress
+from simba_music.scoring.score import TIMELINE_S, Score, difference
 
 FEWEST_BARS = 2
 TIMELINE_SCALE = (-0.25, 1.0)  # cosines, the same for both sides
 BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
 
 
-def title(pipeline: Pipeline, slot: str) -> str:
+def title(pipeline: Pipeline, side: str) -> str:
     """Heading of a side: the kind of model and the checkpoint's name, escaped."""
-    kind = BACKBONES[pipeline.slots[slot].lm.config.backbone]
-    return f"<h3>{kind} <small>· {escape(pipeline.slots[slot].origin.name)}</small></h3>"
+    kind = BACKBONES[pipeline.models[side].lm.config.backbone]
+    return f"<h3>{kind} <small>· {escape(pipeline.models[side].origin.name)}</small></h3>"
 
 
 def waiting_card(heading: str, note: str) -> str:

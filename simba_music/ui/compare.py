@@ -12,12 +12,14 @@ from typing import Any
 import gradio as gr
 
 from simba_music import audio
-from simba_music.checkpoint import allowed, may_load_any
-from simba_music.clap import Score
 from simba_music.errors import CheckpointError, UserError
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES, GenerationRequest
+from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 from simba_music.hub.fetch import Downloading
-from simba_music.pipeline import SLOTS, Clip, Pipeline, Progress
-from simba_music.request import MAX_SEED, MIN_DURATION_S, GenerationRequest
+from simba_music.models.checkpoint import allowed, may_load_any
+from simba_music.scoring.score import Score
 from simba_music.ui import ab_player
 from simba_music.ui.cards import (
     download_card,
@@ -27,7 +29,6 @@ from simba_music.ui.cards import (
     verdict_card,
     waiting_card,
 )
-from simba_music.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 
 EXAMPLES = [
     "calm solo piano, slow, sad",
@@ -74,7 +75,7 @@ class Stops:
 
 
 VERDICT, BOTH = "verdict", "both"
-Changes = dict[str, tuple[Any, Any]]  # a slot -> (card, path of a WAV); else -> (content, None)
+Changes = dict[str, tuple[Any, Any]]  # a side -> (card, path of a WAV); else -> (content, None)
 
 
 class Runner:
@@ -86,19 +87,19 @@ class Runner:
         self._on_gpu = on_gpu(self._generate_by_name, self._gpu_seconds)
 
     def _gpu_seconds(self, left: str, right: str, request: GenerationRequest, session: str) -> int:
-        rates = (slot.codec.frame_rate for slot in self.pipeline.slots.values())
+        rates = (side.codec.frame_rate for side in self.pipeline.models.values())
         return seconds_needed(round(request.duration_s * sum(rates)), self.tokens_per_s)
 
     def _generate_by_name(
         self, left: str, right: str, request: GenerationRequest, session: str
     ) -> Iterator[Progress | Clip]:
         """Both models in one call of the GPU process, to which models cannot be sent."""
-        yield from self._generate(self.pipeline.with_slots(left, right), request, session)
+        yield from self._generate(self.pipeline.with_models(left, right), request, session)
 
     def _generate(
         self, chosen: Pipeline, request: GenerationRequest, session: str
     ) -> Iterator[Progress | Clip]:
-        yield from chosen.generate(request, SLOTS, lambda: self.stops.wanted(session))
+        yield from chosen.generate(request, SIDES, lambda: self.stops.wanted(session))
 
     def _permit(self, *names: str) -> None:
         """The page's list of models is no check: any program may call the handler.
@@ -106,7 +107,7 @@ class Runner:
         Raises:
             CheckpointError: If visitors may not load one of these.
         """
-        known = {*allowed(), *(slot.origin.id for slot in self.pipeline.slots.values())}
+        known = {*allowed(), *(side.origin.id for side in self.pipeline.models.values())}
         for name in names:
             if name not in known and not may_load_any():
                 raise CheckpointError(
@@ -129,14 +130,14 @@ class Runner:
             if isinstance(step, Downloading):
                 if self.stops.wanted(session):
                     raise CheckpointError("The download was stopped; what has arrived is kept.")
-                sides = [s for s, name in zip(SLOTS, (left, right), strict=True) if _of(name, step)]
-                yield None, {s: (download_card(step), None) for s in sides or SLOTS}
+                sides = [s for s, name in zip(SIDES, (left, right), strict=True) if _of(name, step)]
+                yield None, {s: (download_card(step), None) for s in sides or SIDES}
             else:
                 chosen = step
         request = chosen.validate(**raw)
-        headings = {slot: title(chosen, slot) for slot in SLOTS}
+        headings = {side: title(chosen, side) for side in SIDES}
         waiting: Changes = {
-            s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SLOTS
+            s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SIDES
         }
         yield request.seed, waiting | {VERDICT: ("", None), BOTH: ("", None)}
         done: dict[str, str] = {}
@@ -148,21 +149,21 @@ class Runner:
         )
         for event in events:
             if isinstance(event, Progress):
-                yield None, {event.slot: (progress_card(headings[event.slot], event), None)}
+                yield None, {event.side: (progress_card(headings[event.side], event), None)}
                 continue
             path = folder / file_name(event)
             audio.write(path, event.waveform)
-            done[event.slot] = str(path)
-            scores[event.slot] = event.score
+            done[event.side] = str(path)
+            scores[event.side] = event.score
             self.tokens_per_s = event.tokens_per_s
-            notice = chosen.slots[event.slot].origin.notice
-            yield None, {event.slot: (result_card(headings[event.slot], event, notice), str(path))}
+            notice = chosen.models[event.side].origin.notice
+            yield None, {event.side: (result_card(headings[event.side], event, notice), str(path))}
         yield None, {VERDICT: (verdict_card(chosen.names(), scores), None)}
-        if len(done) == len(SLOTS):
-            names = [escape(chosen.names()[slot]) for slot in SLOTS]
-            yield None, {BOTH: (ab_player.both([done[slot] for slot in SLOTS], names), None)}
-        for slot in set(SLOTS) - set(done):
-            yield None, {slot: (waiting_card(headings[slot], "Stopped before it began"), None)}
+        if len(done) == len(SIDES):
+            names = [escape(chosen.names()[side]) for side in SIDES]
+            yield None, {BOTH: (ab_player.both([done[side] for side in SIDES], names), None)}
+        for side in set(SIDES) - set(done):
+            yield None, {side: (waiting_card(headings[side], "Stopped before it began"), None)}
 
 
 def _of(name: str, step: Downloading) -> bool:
@@ -183,24 +184,24 @@ def _advanced() -> list[gr.components.Component]:
         ]
 
 
-def _side(pipeline: Pipeline, slot: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
+def _side(pipeline: Pipeline, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
     with gr.Column(min_width=320):
-        source = pipeline.slots[slot].origin.id
+        source = pipeline.models[side].origin.id
         model = gr.Dropdown(
             list(dict.fromkeys([source, *allowed()])),
             value=source,
-            label=f"{slot.capitalize()} model",
+            label=f"{side.capitalize()} model",
             allow_custom_value=may_load_any(),
-            elem_id=f"{slot}-model",
+            elem_id=f"{side}-model",
             info="A bundled model, a folder, or org/name@revision" if may_load_any() else None,
         )
-        card = gr.HTML(waiting_card(title(pipeline, slot), "Nothing yet"), elem_id=f"{slot}-card")
+        card = gr.HTML(waiting_card(title(pipeline, side), "Nothing yet"), elem_id=f"{side}-card")
         player = gr.Audio(
             type="filepath",
             interactive=False,
-            label=f"{slot.capitalize()} clip",
+            label=f"{side.capitalize()} clip",
             buttons=["download"],
-            elem_id=f"{slot}-player",
+            elem_id=f"{side}-player",
         )
     return model, card, player
 
@@ -226,8 +227,8 @@ def build(pipeline: Pipeline) -> None:
         go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
     with gr.Row():
-        sides = {slot: _side(pipeline, slot) for slot in SLOTS}
-    parts: dict[str, tuple[Any, ...]] = {slot: side[1:] for slot, side in sides.items()}
+        sides = {side: _side(pipeline, side) for side in SIDES}
+    parts: dict[str, tuple[Any, ...]] = {side: parts_of[1:] for side, parts_of in sides.items()}
     parts |= {VERDICT: (gr.HTML(elem_id="verdict"),), BOTH: (ab_player.build(),)}
 
     def run(
@@ -255,8 +256,8 @@ def build(pipeline: Pipeline) -> None:
                         changes[BOTH] = (gr.HTML(clips=changes[BOTH][0]), None)
                     yield ({} if drawn is None else {seed: drawn}) | {
                         component: value
-                        for slot, pair in changes.items()
-                        for component, value in zip(parts[slot], pair, strict=False)
+                        for side, pair in changes.items()
+                        for component, value in zip(parts[side], pair, strict=False)
                     }
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -264,7 +265,7 @@ def build(pipeline: Pipeline) -> None:
     def ask_to_stop(request: gr.Request) -> None:
         stops.request(str(request.session_hash))
 
-    inputs = [prompt, duration, seed, fresh, *sampling, *(side[0] for side in sides.values())]
+    inputs = [prompt, duration, seed, fresh, *sampling, *(own[0] for own in sides.values())]
     outputs = [seed, *(component for part in parts.values() for component in part)]
     gr.on(
         [go.click, prompt.submit],

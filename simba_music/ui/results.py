@@ -4,9 +4,9 @@ import base64
 
 import gradio as gr
 
-from simba_music.checkpoint import BUNDLED
-from simba_music.pipeline import Pipeline
-from simba_music.results import (
+from simba_music.generation.pipeline import Pipeline
+from simba_music.models.checkpoint import BUNDLED
+from simba_music.models.report import (
     FIGURES,
     LIMITS,
     notes,
@@ -32,7 +32,7 @@ def _figure(file: str, what: str) -> str:
 
 def build(pipeline: Pipeline) -> None:
     """Lay out the tab."""
-    loaded = {slot.origin.name: slot.origin.sha256 for slot in pipeline.slots.values()}
+    loaded = {one.origin.name: one.origin.sha256 for one in pipeline.models.values()}
     unknown = unmeasured(loaded)
     if unknown:
         gr.Markdown(

@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from simba_music.ballot import VoteError
-from simba_music.study import Study
+from simba_music.listening.ballot import VoteError
+from simba_music.listening.study.session import Study
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field, voting
 

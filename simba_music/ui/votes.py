@@ -5,9 +5,9 @@ from html import escape
 
 import gradio as gr
 
-from simba_music.listening_test import ListeningTest
-from simba_music.statistics import Estimate
-from simba_music.vote_report import pools, report, shares
+from simba_music.listening.statistics import Estimate
+from simba_music.listening.tally import pools, report, shares
+from simba_music.listening.trials import ListeningTest
 
 ABOUT = """
 Shares leave out "alike" and "both bad", which are counted apart. Intervals are Wilson's for the

@@ -10,9 +10,9 @@ import pretty_midi
 
 from simba_music.errors import RequestError
 from simba_music.training.corpus.build import CAPTION_SEEDS, renderer
-from simba_music.training.corpus.captions import captions
-from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.production import Production, produce
+from simba_music.training.corpus.captioning.captions import captions
+from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.rendering.production import Production, produce
 from simba_music.training.corpus.store import MANIFEST, Row, read_rows, write_rows
 
 ITEMS = "items.jsonl"

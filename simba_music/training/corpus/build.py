@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from simba_music.training.corpus.captions import captions
-from simba_music.training.corpus.compose import compose
+from simba_music.audio import SAMPLE_RATE
+from simba_music.training.corpus.captioning.captions import captions
+from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.facts import piece_facts
-from simba_music.training.corpus.production import produce
+from simba_music.training.corpus.rendering.production import produce
 from simba_music.training.corpus.store import (
     CAPTIONS,
     MANIFEST,
@@ -32,7 +33,6 @@ from simba_music.training.corpus.store import (
 
 logger = logging.getLogger(__name__)
 
-SAMPLE_RATE = 24_000
 PIECES_PER_SHARD = 50
 CAPTION_SEEDS = 64  # more than a piece has crops
 
@@ -79,7 +79,7 @@ def compose_corpus(hours: float, seed: int, out: Path, workers: int) -> None:
 @functools.cache
 def renderer(sample_rate: int) -> Any:
     """One synthesiser a process: loading the soundfonts takes seconds."""
-    from simba_music.training.corpus.render import Renderer
+    from simba_music.training.corpus.rendering.render import Renderer
 
     return Renderer(sample_rate)
 

@@ -11,15 +11,16 @@ import numpy as np
 import pretty_midi
 from tqdm import tqdm
 
+from simba_music.audio import SAMPLE_RATE
+from simba_music.conditioning.key import NOTES
 from simba_music.errors import RequestError
 from simba_music.files import write_json
-from simba_music.key_signature import NOTES
-from simba_music.training.corpus.build import SAMPLE_RATE, renderer
-from simba_music.training.corpus.compose import compose
-from simba_music.training.corpus.mix import balance, master
-from simba_music.training.corpus.production import produce
+from simba_music.training.corpus.build import renderer
+from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.theory import BRIGHT
+from simba_music.training.corpus.rendering.mix import balance, master
+from simba_music.training.corpus.rendering.production import produce
 from simba_music.training.corpus.store import MANIFEST, Row, read_rows
-from simba_music.training.corpus.theory import BRIGHT
 from simba_music.training.record import machine
 
 logger = logging.getLogger(__name__)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pretty_midi
 
-from simba_music.key_signature import NOTES
-from simba_music.training.corpus.draft import Draft
-from simba_music.training.corpus.drums import KEYS as DRUM_KEYS
-from simba_music.training.corpus.plan import Plan
-from simba_music.training.corpus.production import produce
+from simba_music.conditioning.key import NOTES
+from simba_music.training.corpus.composing.draft import Draft
+from simba_music.training.corpus.composing.drums import KEYS as DRUM_KEYS
+from simba_music.training.corpus.composing.plan import Plan
+from simba_music.training.corpus.composing.theory import BRIGHT
+from simba_music.training.corpus.rendering.production import produce
 from simba_music.training.corpus.tables import instruments
-from simba_music.training.corpus.theory import BRIGHT
 
 GRID_S = 0.5  # crops are a multiple of this long
 LONGEST_S, SHORTEST_S = 30.0, 10.0

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from simba_music import audio
-from simba_music.audio import Waveform
+from simba_music.audio import SAMPLE_RATE, Waveform
 from simba_music.files import write_atomic
 from simba_music.training.corpus.build import render_piece
-from simba_music.training.corpus.compose import compose
+from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.store import (
     AUDIO,
     CAPTIONS,
@@ -29,7 +29,6 @@ from simba_music.training.corpus.store import (
 )
 
 PIECES = 10
-SAMPLE_RATE = 24_000  # where the corpus has no audio yet
 _ROLE_COLOURS = {
     "melody": "tab:red", "counter": "tab:orange", "chords": "tab:blue", "arpeggio": "tab:cyan",
     "pad": "tab:purple", "bass": "tab:green", "drums": "tab:gray",

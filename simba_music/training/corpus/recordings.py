@@ -20,7 +20,7 @@ from simba_music.audio import Waveform
 from simba_music.errors import RequestError
 from simba_music.files import sha256
 from simba_music.training.corpus.facts import GRID_S, LONGEST_S
-from simba_music.training.corpus.mix import LEVEL_LUFS, limit
+from simba_music.training.corpus.rendering.mix import LEVEL_LUFS, limit
 from simba_music.training.corpus.store import (
     CAPTIONS,
     MANIFEST,

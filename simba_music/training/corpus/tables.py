@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from simba_music.config import StrictModel
+from simba_music.models.config import StrictModel
 
 DATA = Path(__file__).parent / "data"
 

@@ -1,0 +1,32 @@
+"""Pipeline of a command: what its options name, loaded behind a download bar."""
+
+import argparse
+from typing import Any
+
+from tqdm import tqdm
+from transformers.utils.logging import disable_progress_bar
+
+from simba_music.generation.pipeline import Pipeline
+from simba_music.hub.fetch import Downloading
+
+
+def _download_bar() -> Any:
+    """A report that draws a progress bar for every repository that downloads."""
+    bars: dict[str, Any] = {}
+
+    def report(event: Downloading) -> None:
+        if event.repository not in bars:
+            bars[event.repository] = tqdm(
+                desc=event.repository, total=event.total, unit="B", unit_scale=True, disable=None
+            )
+        bar = bars[event.repository]
+        bar.update(event.done - bar.n)
+
+    return report
+
+
+def load_pipeline(args: argparse.Namespace) -> Pipeline:
+    """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name."""
+    disable_progress_bar()  # transformers' own, which says nothing of use
+    scorer = None if args.scorer == "none" else args.scorer
+    return Pipeline.load(args.left, args.right, scorer, args.device, args.threads, _download_bar())

@@ -1,0 +1,1 @@
+"""Conditioning: what a prompt asks for, as features of every frame."""

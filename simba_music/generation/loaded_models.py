@@ -1,0 +1,166 @@
+"""Loading: a model whole, models kept by least recent use, loading in steps that can be stopped."""
+
+import os
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+
+from simba_music.errors import CheckpointError
+from simba_music.hub.fetch import Downloading, Report, ignore
+from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
+from simba_music.models.codec import Codec
+from simba_music.models.lm import MusicLM
+from simba_music.models.text_encoder import TextEncoder
+
+KEPT = 4  # two for each side
+STALL_S = 60.0  # a download from which nothing arrives is given up
+_GB = 1e9
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A loaded checkpoint with all it needs, whole."""
+
+    origin: Origin
+    lm: MusicLM
+    encoder: TextEncoder
+    codec: Codec
+
+    @classmethod
+    def load(cls, source: str, device: str = "cpu", report: Report = ignore) -> "LoadedModel":
+        """Load a language model, its text encoder and its codec; `report` hears of downloads.
+
+        Raises:
+            CheckpointError: If any of the three is missing or does not fit; nothing is kept.
+        """
+        lm, origin = load_language_model(source, device, report)
+        config = lm.config
+        if origin.revision is not None:
+            check_encoder(origin, config)
+        codec = Codec.load(codec_source(config, origin), config.codec, device, report)
+        return cls(origin, lm, TextEncoder.load(config.text_encoder, device, report), codec)
+
+    @property
+    def size(self) -> int:
+        """Bytes of its parameters and buffers."""
+        parts = (self.lm, self.codec.model, self.encoder.model)
+        return sum(t.nbytes for part in parts for t in (*part.parameters(), *part.buffers()))
+
+
+class Sized(Protocol):
+    """Something loaded that knows its bytes."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+
+
+Loaded = TypeVar("Loaded", bound=Sized)
+Result = TypeVar("Result")
+
+
+class ModelCache(Generic[Loaded]):
+    """What was loaded last, at most `KEPT` of them and `SIMBA_MUSIC_MODEL_MEMORY_GB` in all.
+
+    Dropping one only forgets it: whoever is using it keeps it until they are done.
+    """
+
+    def __init__(self, load: Callable[[str, Report], Loaded]):
+        self._load = load
+        self._kept: OrderedDict[str, Loaded] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+
+    def get(self, source: str, report: Report) -> Loaded:
+        """What `source` names, loaded once however many ask for it at a time."""
+        with self._lock:
+            mine = self._loading.setdefault(source, threading.Lock())
+        with mine:
+            with self._lock:
+                if source in self._kept:
+                    self._kept.move_to_end(source)
+                    return self._kept[source]
+            loaded = self._load(source, report)
+            with self._lock:
+                self._kept[source] = loaded
+                self._shrink()
+            return loaded
+
+    def names(self) -> list[str]:
+        """What is kept, least recently used first."""
+        with self._lock:
+            return list(self._kept)
+
+    def _shrink(self) -> None:
+        most = float(os.environ.get("SIMBA_MUSIC_MODEL_MEMORY_GB", "8")) * _GB
+        while len(self._kept) > 1 and (
+            len(self._kept) > KEPT or sum(loaded.size for loaded in self._kept.values()) > most
+        ):
+            name, _ = self._kept.popitem(last=False)
+            self._loading.pop(name, None)
+
+
+class _StoppedError(CheckpointError):
+    """Raised inside a download whose user has gone."""
+
+
+def in_steps(work: Callable[[Report], Result]) -> Iterator[Downloading | Result]:
+    """Run `work` in a thread; yield what it reports, and its result last.
+
+    Closing the iterator makes the next report raise, which ends a download.
+
+    Raises:
+        CheckpointError: If a download stalls for `STALL_S`; and whatever `work` raises.
+    """
+    events: queue.Queue[Downloading | tuple[Result | None, BaseException | None]] = queue.Queue()
+    stopped = threading.Event()
+
+    def report(event: Downloading) -> None:
+        if stopped.is_set():
+            raise _StoppedError("The download was stopped; what has arrived is kept.")
+        events.put(event)
+
+    def run() -> None:
+        try:
+            events.put((work(report), None))
+        except BaseException as error:
+            events.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    last: Downloading | None = None
+    try:
+        while True:
+            downloading = last is not None and last.done < last.total
+            try:
+                event = events.get(timeout=STALL_S if downloading else None)
+            except queue.Empty:
+                assert last is not None
+                raise CheckpointError(
+                    f"The download of {last.repository} has stood still at {last.done / 1e6:.0f} "
+                    f"of {last.total / 1e6:.0f} MB for {STALL_S:.0f} s. Check the network and try "
+                    "again; it goes on where it was."
+                ) from None
+            if isinstance(event, Downloading):
+                last = event
+                yield event
+                continue
+            result, error = event
+            if error is not None:
+                raise error
+            assert result is not None
+            yield result
+            return
+    finally:
+        stopped.set()
+
+
+def best_device() -> str:
+    """cuda, mps or cpu, the first that is there."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

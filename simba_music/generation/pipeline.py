@@ -1,0 +1,266 @@
+"""Pipeline: prompt -> Clip for every loaded model, with progress, stopping and scores."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simba_music import __version__, audio
+from simba_music.errors import RequestError
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.decoding import (
+    frames_of,
+    generate,
+    heard_key,
+    heard_line_up,
+    heard_tempo,
+)
+from simba_music.generation.loaded_models import LoadedModel, ModelCache, best_device, in_steps
+from simba_music.generation.request import (
+    MAX_SEED,
+    SIDES,
+    GenerationRequest,
+    Limits,
+    validate_request,
+)
+from simba_music.hub.fetch import Downloading, Report, ignore
+from simba_music.scoring.loading import load_scorer
+from simba_music.scoring.score import Score, Scorer
+
+RECIPE_SCHEMA = 1
+PROGRESS_FRAMES = 10
+
+
+class Pipeline:
+    """Two sides and a scorer; `generate` may run for several users at once."""
+
+    def __init__(
+        self,
+        models: dict[str, LoadedModel],
+        scorer: Scorer | None,
+        device: str = "cpu",
+        cache: ModelCache | None = None,
+    ):
+        self.models, self.scorer, self.device = models, scorer, device
+        self.cache = cache or ModelCache(
+            lambda source, report: LoadedModel.load(source, device, report)
+        )
+
+    @classmethod
+    def load(
+        cls,
+        left: str = "simba",
+        right: str = "transformer",
+        scorer: str | None = "clap",
+        device: str = "auto",
+        threads: int = 1,
+        report: Report = ignore,
+    ) -> "Pipeline":
+        """Load both sides and the scorer.
+
+        Args:
+            left: checkpoint of the left side: a folder, a bundled name or `org/name@revision`.
+            right: that of the right side.
+            scorer: scorer checkpoint, or None for no scores.
+            device: cpu, cuda, mps, or auto for the best there is.
+            threads: CPU threads; one decodes fastest on a shared machine.
+            report: called while something downloads.
+
+        Raises:
+            CheckpointError: If anything is missing or does not fit.
+        """
+        torch.set_num_threads(threads)
+        device = best_device() if device == "auto" else device
+        first = LoadedModel.load(left, device, report)
+        second = first if right == left else LoadedModel.load(right, device, report)
+        judge = load_scorer(scorer, report) if scorer else None
+        return cls({"left": first, "right": second}, judge, device)
+
+    def with_models(self, left: str, right: str, report: Report = ignore) -> "Pipeline":
+        """This pipeline with other checkpoints in its sides; what is loaded already is shared.
+
+        Whoever uses this pipeline, or another made from it, keeps the models that they have.
+
+        Args:
+            left: checkpoint of the left side.
+            right: that of the right side.
+            report: called while one downloads; what it raises ends the loading.
+
+        Raises:
+            CheckpointError: If one cannot be loaded; this pipeline stays as it is.
+        """
+        own = {model.origin.id: model for model in self.models.values()}
+        chosen = {
+            side: own.get(source) or self.cache.get(source, report)
+            for side, source in (("left", left), ("right", right))
+        }
+        return Pipeline(chosen, self.scorer, self.device, self.cache)
+
+    def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
+        """`with_models` in steps: progress while something downloads, then the pipeline.
+
+        Closing the iterator ends the download; what has arrived is kept for the next time.
+
+        Raises:
+            CheckpointError: As `with_models`, or if nothing arrives for `STALL_S`.
+        """
+        yield from in_steps(lambda report: self.with_models(left, right, report))
+
+    def limits(self, sides: Sequence[str] = SIDES) -> Limits:
+        """What all of these sides allow."""
+        chosen = [self.models[s] for s in sides]
+        return Limits(
+            max_duration_s=min(s.lm.config.max_trained_s for s in chosen),
+            max_text_tokens=min(s.encoder.ref.max_tokens for s in chosen),
+            count_tokens=lambda text: max(s.encoder.count_tokens(text) for s in chosen),
+        )
+
+    def names(self) -> dict[str, str]:
+        """Display name of each side; the side is added where both hold the same checkpoint."""
+        found = {side: loaded.origin.name for side, loaded in self.models.items()}
+        if len(set(found.values())) < len(found):
+            return {side: f"{name}-{side}" for side, name in found.items()}
+        return found
+
+    def digests(self) -> dict[str, str]:
+        """sha256 of each side's weights by its display name."""
+        return {name: self.models[side].origin.sha256 for side, name in self.names().items()}
+
+    def weights(self) -> dict[str, str]:
+        """Digests of all weights in use by name: models, codecs and scorer."""
+        left, right = (self.models[side].lm.config.codec.weights for side in SIDES)
+        judge = {"scorer": self.scorer.revision} if self.scorer else {}
+        return left | right | self.digests() | judge
+
+    def choose(self, model: str) -> tuple[str, ...]:
+        """Slots meant by "left", "right", "both" or a checkpoint's name.
+
+        Raises:
+            RequestError: If no side has that name.
+        """
+        if model == "both":
+            return SIDES
+        names = self.names()
+        found = tuple(s for s in SIDES if model in (s, names[s], self.models[s].origin.name))
+        if not found:
+            known = ", ".join(["left", "right", "both", *names.values()])
+            raise RequestError(f"Unknown model {model!r}. Choose one of: {known}.")
+        return found
+
+    def validate(self, sides: Sequence[str] = SIDES, **raw: Any) -> GenerationRequest:
+        """`validate_request` with the limits of these sides."""
+        return validate_request(self.limits(sides), **raw)
+
+    def generate(
+        self,
+        request: GenerationRequest,
+        sides: Sequence[str] = SIDES,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Progress | Clip]:
+        """Yield progress every few frames and a Clip a take, side after side.
+
+        When `should_stop` turns true, the take in progress ends there and is yielded as it is
+        (`stopped_early`), and nothing more is begun.
+        """
+        for side in sides:
+            for take in range(request.takes):
+                if should_stop():
+                    return
+                seed = (request.seed + take) % (MAX_SEED + 1)
+                yield from self._take(side, take, replace(request, seed=seed, takes=1), should_stop)
+
+    def _take(
+        self, side: str, take: int, request: GenerationRequest, should_stop: Callable[[], bool]
+    ) -> Iterator[Progress | Clip]:
+        loaded, name = self.models[side], self.names()[side]
+        total = frames_of(loaded.lm, request)
+        started, frames = time.monotonic(), list[Tensor]()
+        for frame in generate(loaded.lm, loaded.encoder, [request]):
+            frames.append(frame)
+            if should_stop():
+                break
+            if len(frames) % PROGRESS_FRAMES == 1 or len(frames) == total:
+                elapsed = time.monotonic() - started
+                yield Progress(side, name, take, len(frames), total, elapsed)
+        yield self._finish(side, take, request, torch.stack(frames, dim=-1), total, started)
+
+    def _finish(
+        self,
+        side: str,
+        take: int,
+        request: GenerationRequest,
+        tokens: Tensor,
+        total: int,
+        started: float,
+    ) -> Clip:
+        """Tokens `[1, S]` to a Clip."""
+        loaded = self.models[side]
+        duration_s = min(request.duration_s, tokens.shape[-1] / loaded.codec.frame_rate)
+        raw = loaded.codec.decode(tokens[None])[0]
+        wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
+        seconds = time.monotonic() - started
+        score = self.scorer.score(wave, request.prompt) if self.scorer else None
+        recipe = self._recipe(loaded, request, score, loudness_lufs, gain_db)
+        return Clip(
+            side,
+            self.names()[side],
+            take,
+            wave,
+            tokens,
+            recipe,
+            score,
+            tokens.shape[-1] < total,
+            seconds,
+        )
+
+    def _recipe(
+        self,
+        loaded: LoadedModel,
+        request: GenerationRequest,
+        score: Score | None,
+        loudness_lufs: float,
+        gain_db: float,
+    ) -> dict[str, Any]:
+        config, origin = loaded.lm.config, loaded.origin
+        key = heard_key(loaded.lm, request)
+        return {
+            "schema": RECIPE_SCHEMA,
+            "request": request.as_dict(),
+            "tempo": heard_tempo(loaded.lm, request) or None,
+            "key": str(key) if key else None,
+            "line_up": heard_line_up(loaded.lm, request),
+            "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
+            "codec": {
+                "id": config.codec.id,
+                "sha256": config.codec.sha256,
+                "revision": config.codec.revision,
+            },
+            "text_encoder": {
+                "id": config.text_encoder.id,
+                "sha256": config.text_encoder.sha256,
+                "revision": config.text_encoder.revision,
+            },
+            "engine": "reference",
+            "dtype": "float32",
+            "device": self.device,
+            "threads": torch.get_num_threads(),
+            "app_version": __version__,
+            "loudness_lufs": round(loudness_lufs, 2),
+            "gain_db": round(gain_db, 2),
+            "scorer": score.as_dict() if score else None,
+            "licence": config.licence,
+        }
+
+    def generate_batch(self, requests: Sequence[GenerationRequest], side: str) -> list[Clip]:
+        """Clips of several requests decoded together; `seconds` is each one's share."""
+        loaded, started = self.models[side], time.monotonic()
+        frames = list(generate(loaded.lm, loaded.encoder, requests))
+        tokens, clips = torch.stack(frames, dim=-1), []
+        for row, request in zip(tokens, requests, strict=True):
+            total = frames_of(loaded.lm, request)
+            clip = self._finish(side, 0, request, row[None, :total], total, started)
+            clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
+        return clips

@@ -1,0 +1,110 @@
+"""GenerationRequest and validate_request(): the one check for the app, the API and the CLI."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from simba_music.errors import RequestError
+
+SIDES = ("left", "right")  # of the page, each with a model
+MIN_DURATION_S = 2.0
+DURATION_STEP_S = 0.5
+MAX_SEED = 2**32 - 1
+MAX_TAKES = 4
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """What to generate; take i uses seed + i.
+
+    prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
+    tokens; top_p in (0, 1]; guidance 1 is none.
+    """
+
+    prompt: str
+    duration_s: float = 10.0
+    seed: int = 0
+    takes: int = 1
+    temperature: float = 1.0
+    top_k: int = 100
+    top_p: float = 1.0
+    guidance: float = 4.5
+    negative: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in a recipe."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the loaded models allow."""
+
+    max_duration_s: float
+    max_text_tokens: int
+    count_tokens: Callable[[str], int] = field(repr=False)
+
+
+def _number(name: str, value: Any, low: float, high: float, whole: bool = False) -> float:
+    """A finite number in [low, high].
+
+    Raises:
+        RequestError: Otherwise.
+    """
+    allowed = f"{name} must be a {'whole ' if whole else ''}number from {low:g} to {high:.12g}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RequestError(f"{allowed}, got {value!r}.")
+    if not math.isfinite(value) or not low <= value <= high or (whole and value != int(value)):
+        raise RequestError(f"{allowed}, got {value:.12g}. Choose a value in that range.")
+    return value
+
+
+def _text(name: str, value: Any, limits: Limits) -> str:
+    if not isinstance(value, str):
+        raise RequestError(f"{name} must be text, got {type(value).__name__}.")
+    text = value.encode("utf-8", "replace").decode().strip()
+    count = limits.count_tokens(text)
+    if count > limits.max_text_tokens:
+        raise RequestError(
+            f"{name} has {count} text tokens; at most {limits.max_text_tokens} are allowed. "
+            "Shorten it."
+        )
+    return text
+
+
+def validate_request(limits: Limits, **raw: Any) -> GenerationRequest:
+    """Check every field and return the request, or say which value is wrong and what is allowed.
+
+    Raises:
+        RequestError: On the first field that is out of range, not finite, or of the wrong type.
+    """
+    unknown = set(raw) - set(GenerationRequest.__dataclass_fields__)
+    if unknown:
+        known = ", ".join(GenerationRequest.__dataclass_fields__)
+        raise RequestError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {known}.")
+    request = GenerationRequest(**{"prompt": "", **raw})
+    prompt = _text("prompt", request.prompt, limits)
+    if not prompt:
+        raise RequestError(
+            'The prompt is empty. Describe the music, for example "calm solo piano, slow, sad".'
+        )
+    duration_s = _number("duration_s", request.duration_s, MIN_DURATION_S, limits.max_duration_s)
+    if duration_s % DURATION_STEP_S:
+        raise RequestError(
+            f"duration_s must be a multiple of {DURATION_STEP_S:g} s, got {duration_s:g}."
+        )
+    top_p = _number("top_p", request.top_p, 0, 1)
+    if top_p == 0:
+        raise RequestError("top_p must be above 0 and at most 1, got 0. Use 1 to keep all tokens.")
+    return GenerationRequest(
+        prompt=prompt,
+        duration_s=float(duration_s),
+        seed=int(_number("seed", request.seed, 0, MAX_SEED, whole=True)),
+        takes=int(_number("takes", request.takes, 1, MAX_TAKES, whole=True)),
+        temperature=float(_number("temperature", request.temperature, 0, 2)),
+        top_k=int(_number("top_k", request.top_k, 0, 65536, whole=True)),
+        top_p=float(top_p),
+        guidance=float(_number("guidance", request.guidance, 1, 10)),
+        negative=_text("negative", request.negative, limits),
+    )

@@ -1,0 +1,1 @@
+"""Listening tests: pairs, ballots, votes and what they say."""

@@ -1,0 +1,105 @@
+"""Ballot: what a browser sends as a vote, and whether it was heard (no database, no sound)."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+
+from simba_music.errors import UserError
+from simba_music.models.config import StrictModel
+
+Letter = Literal["A", "B"]
+Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
+Stretch = tuple[float, float]
+DIMENSIONS = ("prompt fit", "melody", "harmony", "rhythm", "sound quality")
+HEARD_S = 5.0
+CLOCK_SLACK_S = 1.0  # for a browser's clock that is not ours
+END_SLACK_S = 0.25  # players stop a little before the last sample
+
+
+class VoteError(UserError):
+    """A vote that is not accepted; its text says why and what to do."""
+
+
+class Ballot(StrictModel):
+    """What a browser sends as a vote; every field is checked."""
+
+    ticket: str = Field(max_length=1000)
+    preference: Preference
+    ratings: dict[Letter, dict[str, int]] = {}
+    remark: str = Field(default="", max_length=2000)
+    heard: dict[Letter, list[Stretch]]
+    switches: int = Field(default=0, ge=0, le=100_000)
+
+
+def read_ballot(raw: dict[str, Any]) -> Ballot:
+    """A ballot of known fields within their bounds.
+
+    Raises:
+        VoteError: Otherwise, naming the first field that is wrong.
+    """
+    try:
+        ballot = Ballot.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "ballot"
+        raise VoteError(f"The vote's {where} is wrong: {first['msg']}.") from error
+    for side in ballot.ratings.values():
+        for dimension, value in side.items():
+            if dimension not in DIMENSIONS or not 1 <= value <= 5:
+                raise VoteError(
+                    f"A rating is 1 to 5 for one of {', '.join(DIMENSIONS)}; got {value!r} for "
+                    f"{dimension!r}."
+                )
+    return ballot
+
+
+def merge(stretches: Sequence[Stretch], duration_s: float) -> list[Stretch]:
+    """Unique stretches within the clip, in order, of stretches that may overlap.
+
+    Raises:
+        VoteError: If one is no stretch of time.
+    """
+    merged: list[Stretch] = []
+    for start, end in sorted(stretches):
+        if not 0 <= start <= end:
+            raise VoteError(f"Heard from {start:g} to {end:g} s is no stretch of time.")
+        start, end = min(start, duration_s), min(end, duration_s)
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def seconds(stretches: Sequence[Stretch]) -> float:
+    """Their length together, in s."""
+    return sum(end - start for start, end in stretches)
+
+
+def needed_s(duration_s: float) -> float:
+    """How much of each clip must be heard, in s: 5 s, or all of a shorter one."""
+    return min(HEARD_S, duration_s - END_SLACK_S)
+
+
+def heard_of(ballot: Ballot, duration_s: float, waited_s: float) -> dict[str, list[Stretch]]:
+    """What was heard of each clip, without repeats.
+
+    Raises:
+        VoteError: If it is too little, or more than fits in `waited_s` seconds.
+    """
+    heard = {s: merge(ballot.heard.get(s, []), duration_s) for s in get_args(Letter)}
+    needed = needed_s(duration_s)
+    for side, stretches in heard.items():
+        if seconds(stretches) < needed:
+            raise VoteError(
+                f"Listen to at least {needed:g} s of each clip before you vote; of {side} you "
+                f"have heard {seconds(stretches):.1f} s."
+            )
+    total = sum(seconds(stretches) for stretches in heard.values())
+    if total > waited_s + CLOCK_SLACK_S:
+        raise VoteError(
+            f"{total:.1f} s of listening do not fit in the {waited_s:.1f} s since the pair was "
+            "shown. Listen to both clips, then vote."
+        )
+    return heard

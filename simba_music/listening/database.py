@@ -1,0 +1,250 @@
+"""Database of listening tests, SQLite or PostgreSQL; a vote is there once it is confirmed."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, Integer, cast, create_engine, event, func, inspect, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from simba_music.listening.ballot import VoteError
+from simba_music.listening.tables import (
+    Base,
+    Battle,
+    Listener,
+    Trial,
+    Undo,
+    Vote,
+    as_dict,
+    from_dict,
+    now,
+)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+# What a mirrored line may hold, in an order in which each finds what it refers to.
+KINDS: dict[str, type[Base]] = {
+    "listener": Listener,
+    "battle": Battle,
+    "trial": Trial,
+    "vote": Vote,
+    "undo": Undo,
+}
+
+
+def default_url(data: Path) -> str:
+    """`DATABASE_URL` of the environment, else a SQLite file in the data folder."""
+    url = os.environ.get("DATABASE_URL") or f"sqlite:///{data / 'votes.sqlite3'}"
+    for short in ("postgres://", "postgresql://"):  # what hosts hand out
+        if url.startswith(short):
+            return "postgresql+psycopg://" + url.removeprefix(short)
+    return url
+
+
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name != "sqlite":
+        return engine
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions are begun below
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"busy_timeout = {BUSY_TIMEOUT_MS}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Any) -> None:
+        # A deferred transaction that reads and then writes is refused at once under contention.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+class Database:
+    """All that is kept of listening tests; a vote is there once `add_vote` returns."""
+
+    def __init__(self, url: str):
+        """Open, creating or migrating the tables."""
+        self.engine = _engine(url)
+        with self.engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", str(MIGRATIONS))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction: committed at the end, rolled back on an error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def add(self, row: Listener | Trial) -> None:
+        """Store a new row."""
+        with self.session() as session:
+            session.add(row)
+
+    def add_battle(self, row: Battle) -> None:
+        """Store a battle; one that another process has stored is left as it is."""
+        try:
+            with self.session() as session:
+                session.add(row)
+        except IntegrityError:
+            if self.battle(row.id) is None:
+                raise
+
+    def listener(self, name: str) -> Listener | None:
+        """A listener by name."""
+        with self.session() as session:
+            return session.get(Listener, name)
+
+    def battle(self, name: str) -> Battle | None:
+        """A battle by name."""
+        with self.session() as session:
+            return session.get(Battle, name)
+
+    def battles(self, origin: str, study: str | None = None) -> list[Battle]:
+        """All battles of an origin, oldest first."""
+        wanted = select(Battle).where(Battle.origin == origin, Battle.study == study)
+        with self.session() as session:
+            return list(session.scalars(wanted.order_by(Battle.created, Battle.id)))
+
+    def trial(self, name: str) -> Trial | None:
+        """A trial with its battle."""
+        with self.session() as session:
+            return session.get(Trial, name)
+
+    def trials_of(self, listener: str, study: str | None = None) -> list[tuple[Trial, Vote | None]]:
+        """What a listener was shown, oldest first, and what they answered."""
+        wanted = (
+            select(Trial, Vote)
+            .join(Trial.battle)
+            .outerjoin(Vote, Vote.trial_id == Trial.id)
+            .where(Trial.listener_id == listener)
+            .order_by(Trial.created, Trial.id)
+        )
+        if study is not None:
+            wanted = wanted.where(Battle.study == study)
+        with self.session() as session:
+            return [(trial, vote) for trial, vote in session.execute(wanted)]
+
+    def showings(self, battles: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """How often each of these battles was shown: in all, and flipped."""
+        flips = func.sum(cast(Trial.flipped, Integer))
+        wanted = select(Trial.battle_id, func.count(), flips).group_by(Trial.battle_id)
+        with self.session() as session:
+            found = {name: (n, f) for name, n, f in session.execute(wanted)}
+        return {name: found.get(name, (0, 0)) for name in battles}
+
+    def add_vote(self, vote: Vote) -> Vote:
+        """Store a vote; the same vote again is answered as it was the first time.
+
+        Raises:
+            VoteError: If the trial has another vote already.
+        """
+        try:
+            with self.session() as session:
+                session.add(vote)
+            return vote
+        except IntegrityError:
+            known = self.vote_of(vote.trial_id)
+            if known is None:
+                raise
+            if (known.listener_id, known.preference, known.ratings, known.remark) != (
+                vote.listener_id,
+                vote.preference,
+                vote.ratings,
+                vote.remark,
+            ):
+                raise VoteError(
+                    "You have voted on this pair already; the first vote counts. "
+                    "Press Undo within 10 s to change it."
+                ) from None
+            return known
+
+    def vote_of(self, trial: str) -> Vote | None:
+        """The vote on a trial."""
+        with self.session() as session:
+            return session.scalars(select(Vote).where(Vote.trial_id == trial)).first()
+
+    def undo(self, trial: str, listener: str, within_s: float) -> Undo:
+        """Take a vote back, so that the trial can be voted on again.
+
+        Raises:
+            VoteError: If there is no such vote, or it is older than `within_s` seconds.
+        """
+        with self.session() as session:
+            wanted = select(Vote).where(Vote.trial_id == trial, Vote.listener_id == listener)
+            vote = session.scalars(wanted).first()
+            if vote is None:
+                raise VoteError("There is no vote of yours to undo on this pair.")
+            if (now() - vote.created).total_seconds() > within_s:
+                raise VoteError(f"A vote can be undone for {within_s:g} s; this one stands.")
+            undo = Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=as_dict(vote))
+            session.add(undo)
+            session.delete(vote)
+        return undo
+
+    def votes_since(self, listener: str, since: datetime) -> int:
+        """How many votes a listener has given since then."""
+        wanted = select(func.count()).where(Vote.listener_id == listener, Vote.created >= since)
+        with self.session() as session:
+            return session.scalar(wanted) or 0
+
+    def restore(self, lines: Iterable[dict[str, Any]]) -> int:
+        """Store what is missing of votes and undos that another machine has noted.
+
+        Args:
+            lines: each has `listener`, `battle`, `trial` and `vote`, or `undo`, as `as_dict` makes
+                them.
+
+        Returns:
+            How many votes were missing.
+        """
+        found = list(lines)
+        undone = {line["undo"]["vote_id"] for line in found if "undo" in line}
+        count = 0
+        with self.session() as session:
+            for line in found:
+                for name, kind in KINDS.items():
+                    gone = name == "vote" and line.get("vote", {}).get("id") in undone
+                    if name not in line or gone:
+                        continue
+                    row = from_dict(kind, line[name])
+                    if session.get(kind, inspect(kind).primary_key_from_instance(row)) is None:
+                        session.add(row)
+                        session.flush()
+                        count += name == "vote"
+        return count
+
+    def listeners(self, study: str) -> list[Listener]:
+        """Who has joined a study, the first first."""
+        wanted = select(Listener).where(Listener.study == study)
+        with self.session() as session:
+            return list(session.scalars(wanted.order_by(Listener.created, Listener.id)))
+
+    def local_listeners(self) -> set[str]:
+        """Names of the listeners at the host's own machine."""
+        with self.session() as session:
+            return set(session.scalars(select(Listener.id).where(Listener.local)))
+
+    def votes(self) -> list[Vote]:
+        """All votes with their trials and battles, oldest first."""
+        with self.session() as session:
+            return list(session.scalars(select(Vote).order_by(Vote.created, Vote.id)))

@@ -1,0 +1,130 @@
+"""Gallery: pairs for the blind test that were written before, kept as tokens, decoded at start."""
+
+import hashlib
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from simba_music import audio
+from simba_music.errors import CheckpointError
+from simba_music.files import read_json, write_json
+from simba_music.generation.clip import Clip
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import SIDES
+from simba_music.listening.pairs import Side
+from simba_music.listening.trials import ListeningTest
+from simba_music.models.checkpoint import BUNDLED
+from simba_music.models.codec import Codec
+
+logger = logging.getLogger(__name__)
+
+GALLERY = BUNDLED / "gallery.json"
+SCHEMA = 1
+
+
+def about(clip: Clip) -> dict[str, Any]:
+    """What is kept of one clip of a pair, and told after the vote."""
+    recipe = clip.recipe
+    return {
+        "checkpoint": clip.name,
+        "model": recipe["model"],
+        "codec": recipe["codec"],
+        "seconds": round(clip.seconds, 3),
+        "tokens": int(clip.tokens.shape[-1]),
+        "gain_db": recipe["gain_db"],
+        "loudness_lufs": recipe["loudness_lufs"],
+        "scorer": recipe["scorer"],
+        "score": clip.score.cosine if clip.score else None,
+        "device": recipe["device"],
+    }
+
+
+def sampling_of(clip: Clip) -> dict[str, Any]:
+    """The settings that both clips of a pair share."""
+    left_out = ("prompt", "seed", "takes", "duration_s")
+    return {k: v for k, v in clip.recipe["request"].items() if k not in left_out}
+
+
+def write_gallery(
+    pipeline: Pipeline, prompts: Sequence[str], duration_s: float, path: Path
+) -> None:
+    """Let both models write every prompt, with seed i for prompt i, and keep their tokens."""
+    requests = [
+        pipeline.validate(prompt=text, seed=i, duration_s=duration_s)
+        for i, text in enumerate(prompts)
+    ]
+    clips = {side: pipeline.generate_batch(requests, side) for side in SIDES}
+    items = []
+    for i, request in enumerate(requests):
+        pair = {side: clips[side][i] for side in SIDES}
+        sides = {
+            side: about(clip) | {"ids": packed(clip.tokens[0].numpy())}
+            for side, clip in pair.items()
+        }
+        items.append(
+            {
+                "prompt": request.prompt,
+                "seed": request.seed,
+                "duration_s": duration_s,
+                "sampling": sampling_of(pair["left"]),
+                "sides": sides,
+            }
+        )
+    write_json(path, {"schema": SCHEMA, "items": items})
+
+
+def packed(ids: np.ndarray) -> str:
+    """Token ids `[S]` as base64 of little-endian 16-bit words."""
+    return b64encode(ids.astype("<u2").tobytes()).decode()
+
+
+def unpacked(text: str) -> np.ndarray:
+    """Token ids `[S]` of `packed`."""
+    return np.frombuffer(b64decode(text), "<u2").astype(np.int64)
+
+
+def _decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: float) -> Side:
+    """A side's sound again, from its tokens.
+
+    Raises:
+        CheckpointError: If none of the loaded codecs is the one that the tokens belong to.
+    """
+    codec = codecs.get(side["codec"]["sha256"])
+    if codec is None:
+        raise CheckpointError("its tokens belong to a codec that is not loaded")
+    wave = codec.decode(torch.from_numpy(unpacked(side["ids"]))[None, None])[0]
+    known = {key: value for key, value in side.items() if key != "ids"}
+    return Side(audio.fit(wave, duration_s), known)
+
+
+def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) -> None:
+    """Offer the gallery's pairs; those that the database does not hold yet are decoded first.
+
+    A gallery of other models than the loaded ones is left out, with a line in the log.
+    """
+    if not path.exists():
+        return
+    name = "gallery " + hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    found = read_json(path)["items"]
+    held = {battle.id for battle in test.database.battles("gallery", name)}
+    codecs = {side.lm.config.codec.sha256: side.codec for side in pipeline.models.values()}
+    try:
+        for i, item in enumerate(found):
+            battle = hashlib.sha256(f"{name}:{i}".encode()).hexdigest()[:32]
+            if battle in held:
+                continue
+            sides = {
+                side: _decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
+            }
+            test.add_battle(
+                item["prompt"], sides, "gallery", item["seed"], item["sampling"], name, battle
+            )
+    except CheckpointError as error:
+        logger.warning("the gallery is left out: %s", error)
+        return
+    test.gallery = name

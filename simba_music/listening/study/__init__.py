@@ -1,0 +1,1 @@
+"""Studies: a listening test of a host's own, with consent, practice and checks."""

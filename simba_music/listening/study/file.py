@@ -1,0 +1,179 @@
+"""Study file: what a host writes to describe a study, and the pairs that are rendered from it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from simba_music import audio
+from simba_music.errors import RequestError
+from simba_music.files import read_json, sha256, write_atomic, write_json
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import SIDES
+from simba_music.listening.gallery import about, sampling_of
+from simba_music.models.config import StrictModel
+
+STUDY, CLIPS = "study.json", "clips"
+SCHEMA = 1
+BATCH = 8  # prompts that are written together
+
+
+class Pair(StrictModel):
+    """Two clips of the host's own, beside the study's file; `left` and `right` are paths."""
+
+    prompt: str = Field(min_length=1, max_length=2000)
+    left: str
+    right: str
+
+
+class StudyConfig(StrictModel):
+    """A study as its host describes it (YAML); either `prompts`, which are rendered, or `pairs`.
+
+    `trials` is how many pairs each listener votes on, of all that there are; `repeats` of them come
+    again later, sides swapped; `catches` are pairs of a clip with itself.
+    """
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9-]{0,59}$")
+    title: str = Field(min_length=1, max_length=200)
+    consent: str = Field(min_length=1, max_length=10_000)
+    prompts: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    trials: int = Field(ge=1, le=500)
+    repeats: int = Field(default=0, ge=0, le=50)
+    catches: int = Field(default=0, ge=0, le=50)
+    duration_s: float = Field(default=10.0, ge=2, le=30)
+    seed: int = Field(default=0, ge=0, le=2**31)
+    headphones: Literal["required", "asked", "off"] = "asked"
+    thanks: str = Field(default="Thank you. This is your code:", max_length=2000)
+    licence: str = Field(default="CC-BY-4.0", max_length=60)
+
+    @field_validator("prompts", "pairs")
+    @classmethod
+    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("the same one stands there twice")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "StudyConfig":
+        if bool(self.prompts) == bool(self.pairs):
+            raise ValueError("give either prompts or pairs")
+        if self.trials + 1 > self.size:
+            raise ValueError(
+                f"{self.trials} trials and one for practice need {self.trials + 1} prompts or "
+                f"pairs; there are {self.size}"
+            )
+        if self.repeats > self.trials:
+            raise ValueError(f"{self.repeats} repeats of {self.trials} trials")
+        return self
+
+    @property
+    def size(self) -> int:
+        """Pairs that there are; the first is for practice."""
+        return len(self.prompts) + len(self.pairs)
+
+    @property
+    def length(self) -> int:
+        """Trials that a listener gives, practice included."""
+        return 1 + self.trials + self.repeats + self.catches
+
+
+def read_study(path: Path) -> StudyConfig:
+    """A study's YAML file.
+
+    Raises:
+        RequestError: If it cannot be read, or a field is wrong: says which.
+    """
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RequestError(f"{path} cannot be read as YAML: {error}") from error
+    try:
+        return StudyConfig.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the study"
+        raise RequestError(f"{path}: {where}: {first['msg']}") from error
+
+
+def _keep(out: Path, number: int, side: str, wave: audio.Waveform) -> str:
+    """Write a clip beside the study; its path in it."""
+    name = f"{CLIPS}/{number:03d}-{side}.wav"
+    (out / CLIPS).mkdir(parents=True, exist_ok=True)
+    write_atomic(out / name, audio.wav_bytes(wave))
+    return name
+
+
+def _written(
+    pipeline: Pipeline, config: StudyConfig, out: Path, done: int
+) -> Iterator[dict[str, Any]]:
+    """Items of the prompts from number `done` on; prompt i has the study's seed + i."""
+    for start in range(done, len(config.prompts), BATCH):
+        requests = [
+            pipeline.validate(prompt=text, seed=config.seed + i, duration_s=config.duration_s)
+            for i, text in enumerate(config.prompts[start : start + BATCH], start)
+        ]
+        clips = {side: pipeline.generate_batch(requests, side) for side in SIDES}
+        for i, request in enumerate(requests):
+            pair = {side: clips[side][i] for side in SIDES}
+            yield {
+                "prompt": request.prompt,
+                "seed": request.seed,
+                "sampling": sampling_of(pair["left"]),
+                "sides": {
+                    side: about(clip) | {"file": _keep(out, start + i, side, clip.waveform)}
+                    for side, clip in pair.items()
+                },
+            }
+
+
+def _brought(config: StudyConfig, beside: Path, out: Path, done: int) -> Iterator[dict[str, Any]]:
+    """Items of the host's own pairs from number `done` on."""
+    for i, pair in enumerate(config.pairs[done:], done):
+        files = {"left": beside / pair.left, "right": beside / pair.right}
+        sides = {}
+        for side, file in files.items():
+            try:
+                wave = audio.read(file)
+            except (OSError, RuntimeError) as error:  # libsndfile's own errors are RuntimeErrors
+                raise RequestError(f"{file} cannot be read as sound: {error}") from error
+            known = {"checkpoint": file.parent.name or "files", "file_sha256": sha256(file)}
+            sides[side] = known | {"file": _keep(out, i, side, wave)}
+        yield {"prompt": pair.prompt, "seed": config.seed, "sampling": {}, "sides": sides}
+
+
+def render_study(pipeline: Pipeline | None, path: Path, out: Path) -> int:
+    """Write every pair of a study file into `out`; goes on where it was stopped.
+
+    Args:
+        pipeline: both models; not needed for a study of the host's own pairs.
+        path: the study's YAML file; the paths of its pairs are beside it.
+        out: the folder that is then served.
+
+    Returns:
+        How many pairs there are.
+
+    Raises:
+        RequestError: If the file is wrong, or `out` holds another study.
+    """
+    config = read_study(path)
+    study = config.model_dump(mode="json")
+    items: list[dict[str, Any]] = []
+    if (out / STUDY).exists():
+        found = read_json(out / STUDY)
+        if found["study"] != study:
+            raise RequestError(f"{out} holds another study. Choose another --out.")
+        items = found["items"]
+    if config.prompts and pipeline is None:
+        raise RequestError("A study of prompts needs both models to render it.")
+    made = (
+        _brought(config, path.parent, out, len(items))
+        if pipeline is None
+        else _written(pipeline, config, out, len(items))
+    )
+    for item in made:
+        items.append(item)
+        write_json(out / STUDY, {"schema": SCHEMA, "study": study, "items": items})
+    return len(items)

@@ -1,0 +1,156 @@
+"""Vote report: what the votes say as Markdown, pool by pool, and a daily line of their health."""
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+
+from simba_music.listening.ballot import DIMENSIONS
+from simba_music.listening.statistics import (
+    Estimate,
+    Outcome,
+    bradley_terry,
+    by_stratum,
+    compare,
+    mean_of,
+)
+from simba_music.listening.tables import Vote
+
+NOT_ENOUGH = (
+    "**Not enough votes yet:** {needed} more decided votes would find a preference of 65 % in four "
+    "of five tests."
+)
+
+
+def sides_at(vote: Vote) -> dict[str, str]:
+    """The models at A and B: name and the first digits of the weights' sha256."""
+    return {
+        letter: f"{side['checkpoint']} {side.get('model', {}).get('sha256', '')[:8]}".strip()
+        for letter, side in vote.trial.at(vote.trial.battle).items()
+    }
+
+
+def outcome_of(vote: Vote) -> Outcome:
+    """A vote, unblinded."""
+    at = sides_at(vote)
+    return Outcome(at["A"], at["B"], vote.preference, vote.trial.battle.origin)
+
+
+def share_text(e: Estimate) -> str:
+    """A share in per cent with its interval and number."""
+    if not e.n:
+        return "no votes"
+    return f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f}, n = {e.n})"
+
+
+def _pair(outcomes: Sequence[Outcome], model: str, other: str) -> list[str]:
+    found = compare(outcomes, model, other)
+    lines = [
+        f"#### {model} against {other}",
+        "",
+        "| measure | value (95 % interval) |",
+        "|---|---|",
+        f"| preferred {model}, of decided votes | {share_text(found.share)} |",
+        f"| the same, order of showing taken out | {share_text(found.adjusted)} |",
+        f"| would choose A if both were alike | {share_text(found.order)} |",
+        f"| sign test | p = {found.p_value:.3g} |",
+        f"| alike / both bad | {found.ties} / {found.both_bad} |",
+    ]
+    for stratum, share in by_stratum(outcomes, model, other).items():
+        lines.append(f"| preferred {model}, {stratum} prompts | {share_text(share)} |")
+    if found.needed:
+        lines += ["", NOT_ENOUGH.format(needed=found.needed)]
+    return [*lines, ""]
+
+
+def _ratings(votes: Sequence[Vote]) -> list[str]:
+    values: dict[tuple[str, str], list[float]] = {}
+    for vote in votes:
+        at = sides_at(vote)
+        for letter, found in vote.ratings.items():
+            for dimension, value in found.items():
+                values.setdefault((dimension, at[letter]), []).append(value)
+    models = sorted({model for _, model in values})
+    if not models:
+        return []
+    lines = ["#### Ratings, 1 to 5", "", f"| | {' | '.join(models)} |", "|---" * (len(models) + 1)]
+    lines[-1] += "|"
+    for dimension in DIMENSIONS:
+        cells = []
+        for model in models:
+            e = mean_of(values.get((dimension, model), []))
+            spread = f" ({e.low:.2f} to {e.high:.2f})" if e.n > 1 else ""
+            cells.append(f"{e.value:.2f}{spread}, n = {e.n}" if e.n else "")
+        lines.append(f"| {dimension} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _strengths(outcomes: Sequence[Outcome]) -> list[str]:
+    models = {name for o in outcomes if o.winner for name in (o.a, o.b)}
+    if len(models) < 3:
+        return []
+    lines = ["#### Strength (Bradley-Terry, log odds against the mean)", "", "| | |", "|---|---|"]
+    found = bradley_terry(outcomes)
+    for name, e in sorted(found.items(), key=lambda pair: -pair[1].value):
+        lines.append(f"| {name} | {e.value:+.2f} ({e.low:+.2f} to {e.high:+.2f}) |")
+    return [*lines, ""]
+
+
+def _health(votes: Sequence[Vote]) -> list[str]:
+    days: dict[str, Counter[str]] = {}
+    reasons: Counter[str] = Counter()
+    for vote in votes:
+        days.setdefault(vote.created.date().isoformat(), Counter())[vote.status] += 1
+        reasons.update(vote.reasons)
+    kinds = ("counted", "pending", "excluded")
+    lines = ["#### Votes a day", "", f"| day | {' | '.join(kinds)} |", "|---|---|---|---|"]
+    for day, counts in sorted(days.items(), reverse=True)[:14]:
+        lines.append(f"| {day} | {' | '.join(str(counts[kind]) for kind in kinds)} |")
+    told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return [*lines, "", f"Not counted because: {told}." if told else "", ""]
+
+
+def pool_report(votes: Sequence[Vote]) -> str:
+    """What the votes of one pool say, as Markdown."""
+    counted = [vote for vote in votes if vote.status == "counted"]
+    outcomes = [outcome_of(vote) for vote in counted]
+    lines: list[str] = []
+    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
+        if any({o.a, o.b} == {model, other} for o in outcomes):
+            lines += _pair(outcomes, model, other)
+    return "\n".join([*lines, *_strengths(outcomes), *_ratings(counted), *_health(votes)])
+
+
+def shares(votes: Sequence[Vote]) -> dict[str, list[tuple[str, Estimate]]]:
+    """Preference and order effect of every two models with decided votes, to be drawn."""
+    outcomes = [outcome_of(vote) for vote in votes if vote.status == "counted"]
+    found = {}
+    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
+        one = compare(outcomes, model, other)
+        if not one.share.n:
+            continue
+        rows = [
+            (f"preferred {model}", one.share),
+            ("order of showing taken out", one.adjusted),
+            ("would choose A if both were alike", one.order),
+        ]
+        strata = by_stratum(outcomes, model, other)
+        rows += [(f"{name} prompts", share) for name, share in strata.items() if share.n]
+        found[f"{model} against {other}"] = rows
+    return found
+
+
+def pools(votes: Sequence[Vote], local: set[str]) -> dict[str, list[Vote]]:
+    """Votes of visitors, and of listeners at the host's own machine; never pooled, none empty."""
+    found = {
+        "Votes of visitors": [vote for vote in votes if vote.listener_id not in local],
+        "Votes given at this machine, never pooled with others": [
+            vote for vote in votes if vote.listener_id in local
+        ],
+    }
+    return {name: pool for name, pool in found.items() if pool}
+
+
+def report(votes: Sequence[Vote], local: set[str]) -> str:
+    """All votes as Markdown, pool by pool."""
+    parts = [f"### {name}\n\n{pool_report(pool)}" for name, pool in pools(votes, local).items()]
+    return "\n".join(parts) or "No votes yet. The blind test is where they are given."

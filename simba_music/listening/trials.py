@@ -1,0 +1,295 @@
+"""Blind pairs: equal loudness, hidden sides, proof of listening, one vote, then the reveal."""
+
+import hashlib
+import hmac
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+
+from simba_music import __version__
+from simba_music.listening.ballot import VoteError, heard_of, needed_s, read_ballot
+from simba_music.listening.database import Database
+from simba_music.listening.mirror import VoteMirror
+from simba_music.listening.pairs import Side, keep_pair, read_clip
+from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, now
+
+Origin = Literal["gallery", "typed", "study"]
+Kind = Literal["normal", "practice", "repeat", "catch"]
+UNDO_S = 10.0
+TICKET_LIFE_S = 2 * 3600
+BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
+
+
+class ListeningTest:
+    """Shows pairs, checks votes, and knows which side is which."""
+
+    def __init__(self, database: Database, folder: Path, secret: str):
+        """Clips are kept in `folder`, by the sha256 of their bytes."""
+        self.database, self.folder, self._secret = database, folder, secret
+        self.gallery: str | None = None  # the pairs on offer, see gallery.py
+        self.mirror: VoteMirror | None = None
+        self._tickets = URLSafeTimedSerializer(secret, salt="trial")
+        self._names = URLSafeTimedSerializer(secret, salt="listener")
+        self._offers = URLSafeTimedSerializer(secret, salt="battle")
+
+    def new_listener(
+        self,
+        local: bool,
+        consent: str | None = None,
+        study: str | None = None,
+        checks: dict[str, Any] | None = None,
+    ) -> str:
+        """A signed name for the browser to keep; `checks` were made before the first trial."""
+        name = new_id()
+        self.database.add(
+            Listener(
+                id=name, created=now(), local=local, consent=consent, study=study, checks=checks
+            )
+        )
+        return self._names.dumps(name)
+
+    def listener(self, signed: str) -> str:
+        """The listener that a browser says it is.
+
+        Raises:
+            VoteError: If the name was not signed here.
+        """
+        try:
+            name = str(self._names.loads(signed))
+        except BadSignature as error:
+            raise VoteError("Your listener's name is not known here. Reload the page.") from error
+        if self.database.listener(name) is None:
+            raise VoteError("Your listener's name is not known here. Reload the page.")
+        return name
+
+    def add_battle(
+        self,
+        prompt: str,
+        sides: dict[str, Side],
+        origin: Origin,
+        seed: int,
+        sampling: dict[str, Any],
+        study: str | None = None,
+        key: str | None = None,
+    ) -> Battle:
+        """Match a pair and keep it for ever; `sides` has "left" and "right".
+
+        One with a `key` is kept once, however many processes add it.
+        """
+        duration_s, known = keep_pair(self.folder, sides)
+        battle = Battle(
+            id=key or new_id(),
+            created=now(),
+            app_version=__version__,
+            prompt=prompt,
+            origin=origin,
+            study=study,
+            seed=seed,
+            duration_s=duration_s,
+            sampling=sampling,
+            sides=known,
+        )
+        self.database.add_battle(battle)
+        return battle
+
+    def offer(self, battle: Battle) -> str:
+        """A signed name of a battle, for the browser that asked for it to be made."""
+        return str(self._offers.dumps(battle.id))
+
+    def show_offered(self, offer: str, listener: str) -> dict[str, Any]:
+        """Show a battle that was made for this listener.
+
+        Raises:
+            VoteError: If the offer was not made here.
+        """
+        try:
+            battle = self.database.battle(self._offers.loads(offer, max_age=TICKET_LIFE_S))
+        except BadSignature as error:
+            raise VoteError("This pair was not made here. Ask for another.") from error
+        assert battle is not None  # battles are never deleted
+        return self.show_once(battle, listener)
+
+    def show_once(self, battle: Battle, listener: str) -> dict[str, Any]:
+        """Show a battle, or, to a listener who has left it without a vote, the same trial again.
+
+        Raises:
+            VoteError: If the listener has voted on it.
+        """
+        for trial, vote in self.database.trials_of(listener):
+            if trial.battle_id == battle.id and trial.kind == "normal":
+                if vote is not None:
+                    raise VoteError("You have voted on this pair already. Ask for the next one.")
+                if (now() - trial.created).total_seconds() < TICKET_LIFE_S:
+                    return self.showing(trial, battle)
+        return self.show(battle, listener)
+
+    def left_open(self, listener: str) -> dict[str, Any] | None:
+        """The pair that a listener had before them when they left or reloaded the page, if any."""
+        shown = self.database.trials_of(listener)
+        if not shown or shown[-1][1] is not None:
+            return None
+        trial = shown[-1][0]
+        if (now() - trial.created).total_seconds() >= TICKET_LIFE_S:
+            return None
+        return self.showing(trial, trial.battle)
+
+    def unheard(self, listener: str) -> list[Battle]:
+        """Pairs of the gallery that a listener has not voted on, those shown least first."""
+        seen = {trial.battle_id for trial, vote in self.database.trials_of(listener) if vote}
+        fresh = [b for b in self.database.battles("gallery", self.gallery) if b.id not in seen]
+        shown = self.database.showings([b.id for b in fresh])
+        secrets.SystemRandom().shuffle(fresh)
+        return sorted(fresh, key=lambda battle: shown[battle.id][0])
+
+    def next_pair(self, listener: str) -> dict[str, Any]:
+        """The next pair of the gallery.
+
+        Raises:
+            VoteError: If there is none left.
+        """
+        fresh = self.unheard(listener)
+        if not fresh:
+            raise VoteError("You have voted on every pair of the gallery. Type a prompt instead.")
+        return self.show_once(fresh[0], listener)
+
+    def _binding(self, trial: str, flipped: bool) -> str:
+        """Ties a ticket to its sides without saying which they are."""
+        text = f"{trial}:{int(flipped)}".encode()
+        return hmac.new(self._secret.encode(), text, hashlib.sha256).hexdigest()
+
+    def show(
+        self,
+        battle: Battle,
+        listener: str,
+        kind: Kind = "normal",
+        place: int = 0,
+        flipped: bool | None = None,
+        first: str | None = None,
+    ) -> dict[str, Any]:
+        """A new trial: everything that the browser gets before the vote, in one piece.
+
+        Sides and the one to play first are drawn by the system's random source, unless `flipped`
+        or `first` is given by a study that balances them.
+        """
+        flipped = bool(secrets.randbits(1)) if flipped is None else flipped
+        trial = Trial(
+            id=new_id(),
+            battle_id=battle.id,
+            listener_id=listener,
+            created=now(),
+            flipped=flipped,
+            first=first or secrets.choice("AB"),
+            kind=kind,
+            place=place,
+        )
+        self.database.add(trial)
+        return self.showing(trial, battle)
+
+    def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
+        """What the browser gets of a trial, at first and after a reload."""
+        clips = {letter: read_clip(self.folder, side) for letter, side in trial.at(battle).items()}
+        binding = self._binding(trial.id, trial.flipped)
+        return {
+            "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),
+            "prompt": battle.prompt,
+            "duration_s": battle.duration_s,
+            "first": trial.first,
+            "heard_s": needed_s(battle.duration_s),
+            **clips,
+        }
+
+    def _trial(self, ticket: str) -> Trial:
+        """The trial of a ticket.
+
+        Raises:
+            VoteError: If the ticket is forged, altered or too old.
+        """
+        try:
+            name, listener, binding = self._tickets.loads(ticket, max_age=TICKET_LIFE_S)
+        except SignatureExpired as error:
+            hours = TICKET_LIFE_S / 3600
+            raise VoteError(
+                f"This pair was shown more than {hours:g} h ago and can no longer be voted on. "
+                "Ask for the next pair."
+            ) from error
+        except (BadSignature, ValueError, TypeError) as error:
+            raise VoteError("This ticket was not issued here. Ask for the next pair.") from error
+        trial = self.database.trial(name)
+        if (
+            trial is None
+            or trial.listener_id != listener
+            or not hmac.compare_digest(binding, self._binding(name, trial.flipped))
+        ):
+            raise VoteError("This ticket does not fit its pair. Ask for the next pair.")
+        return trial
+
+    def vote(self, raw: dict[str, Any]) -> Vote:
+        """Check a ballot and keep it; when this returns, the vote is on disk.
+
+        Raises:
+            VoteError: If anything in it is wrong, was not heard, or was voted on before.
+        """
+        ballot = read_ballot(raw)
+        trial = self._trial(ballot.ticket)
+        waited_s = (now() - trial.created).total_seconds()
+        heard = heard_of(ballot, trial.battle.duration_s, waited_s)
+        vote = Vote(
+            id=new_id(),
+            trial_id=trial.id,
+            listener_id=trial.listener_id,
+            created=now(),
+            preference=ballot.preference,
+            ratings={str(s): dict(sorted(r.items())) for s, r in ballot.ratings.items() if r},
+            remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
+            heard=heard,
+            switches=ballot.switches,
+            seconds_to_vote=round(waited_s, 2),
+            **self._standing(trial),
+        )
+        kept = self.database.add_vote(vote)
+        if self.mirror is not None and kept is vote:
+            self.mirror.keep(trial, vote)
+        return kept
+
+    def _standing(self, trial: Trial) -> dict[str, Any]:
+        """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
+        if trial.kind != "normal":
+            return {"status": "excluded", "reasons": [trial.kind]}
+        since = now() - timedelta(seconds=BUSY_S)
+        # A study has its own number of trials, and each must be heard.
+        free = trial.battle.origin == "study"
+        if not free and self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
+            reason = f"more than {BUSY_VOTES} votes in {BUSY_S // 60} minutes"
+            return {"status": "pending", "reasons": [reason]}
+        return {"status": "counted", "reasons": []}
+
+    def undo(self, ticket: str) -> None:
+        """Take a vote back within 10 s.
+
+        Raises:
+            VoteError: If it is too late, or there is none.
+        """
+        trial = self._trial(ticket)
+        undone = self.database.undo(trial.id, trial.listener_id, UNDO_S)
+        if self.mirror is not None:
+            self.mirror.keep_undo(undone)
+
+    def reveal(self, ticket: str) -> dict[str, Any]:
+        """Which side was which, once the vote can no longer be undone.
+
+        Raises:
+            VoteError: If there is no vote yet, or it can still be undone, or it is a study's.
+        """
+        trial = self._trial(ticket)
+        if trial.battle.origin == "study":
+            raise VoteError("A study does not tell which side was which.")
+        vote = self.database.vote_of(trial.id)
+        if vote is None:
+            raise VoteError("Vote first; then you see which was which.")
+        left_s = UNDO_S - (now() - vote.created).total_seconds()
+        if left_s > 0:
+            raise VoteError(f"Your vote can be undone for {left_s:.0f} s; then you see the models.")
+        return {"preference": vote.preference, "seed": trial.battle.seed, **trial.at(trial.battle)}

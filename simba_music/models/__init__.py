@@ -1,0 +1,1 @@
+"""Language models and the codec: networks, their configs and their checkpoints."""

@@ -1,0 +1,270 @@
+"""Checkpoints: find, load strictly, and save."""
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from simba_music.errors import CheckpointError
+from simba_music.files import read_json, sha256, write_json
+from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
+from simba_music.models.config import LMConfig
+from simba_music.models.lm import MusicLM
+
+Module = TypeVar("Module", bound=nn.Module)
+BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint came from: what was asked for, its folder, revision and sha256.
+
+    `revision` is the Hub's commit, None for a folder; `notice` is what its user should know.
+    """
+
+    id: str
+    folder: Path
+    revision: str | None
+    sha256: str
+    notice: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Short name for files and labels."""
+        return self.id.split("@")[0].rstrip("/").split("/")[-1]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A checkpoint on disk: its folder and, if it came from the Hub, its commit and a notice."""
+
+    folder: Path
+    revision: str | None = None
+    notice: str | None = None
+
+
+def is_repository(source: str) -> bool:
+    """Whether a name has the form of a Hub repository, `org/name` or `org/name@revision`."""
+    return bool(_REPO.fullmatch(source)) and not source.startswith((".", "/"))
+
+
+def locate(
+    source: str, report: Report = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
+) -> Place:
+    """Find a checkpoint: a directory, a bundled name, or `org/name@revision`, which is fetched.
+
+    Args:
+        source: one of the three.
+        report: called while it downloads.
+        patterns: which files of a Hub repository.
+
+    Raises:
+        CheckpointError: If there is no such thing, or it cannot be fetched.
+    """
+    for folder in (Path(source).expanduser(), BUNDLED / source):
+        if (folder / CONFIG).is_file():
+            return Place(folder.resolve())
+    if Path(source).is_dir():
+        raise CheckpointError(
+            f"Checkpoint {source} has no {CONFIG}; it needs {CONFIG} and {WEIGHTS}."
+        )
+    if not is_repository(source):
+        names = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}")))
+        raise CheckpointError(
+            f"Checkpoint {source!r} not found. Give a folder with {CONFIG} and {WEIGHTS}, "
+            f"a bundled name ({names}), or a Hub repository such as org/name@revision."
+        )
+    repository, _, revision = source.partition("@")
+    found = fetch(repository, revision or None, patterns, report)
+    return Place(found.folder, found.commit, found.notice)
+
+
+def offered() -> list[str]:
+    """Names of the bundled language models."""
+    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}") if "backbone" in read_json(p))
+
+
+def allowed() -> list[str]:
+    """What a visitor may choose: the bundled models and those of `SIMBA_MUSIC_MODELS`."""
+    listed = os.environ.get("SIMBA_MUSIC_MODELS", "").replace(",", " ").split()
+    return list(dict.fromkeys([*offered(), *listed]))
+
+
+def may_load_any() -> bool:
+    """Whether a visitor may name any checkpoint.
+
+    `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes on one's own machine, no on a Space.
+    """
+    said = os.environ.get("SIMBA_MUSIC_ANY_MODEL")
+    return said == "1" if said else "SPACE_ID" not in os.environ
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Tensors of `model.safetensors`, every one finite.
+
+    Raises:
+        CheckpointError: If the file is missing, malformed, or holds NaN or infinity.
+    """
+    path = folder / WEIGHTS
+    if not path.exists():
+        raise CheckpointError(f"{path} is missing. Only safetensors weights are read.")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{path}: {name} holds NaN or infinite values. Download or train it again."
+            )
+    return tensors
+
+
+def check_fit(module: nn.Module, path: Path) -> None:
+    """Compare a module, on any device, with the names and shapes of a safetensors file.
+
+    Only the file's header is read, so that a config cannot make us allocate what no file fills.
+
+    Raises:
+        CheckpointError: If names or shapes differ.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
+    expected = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+    problems = [f"missing {name}" for name in expected if name not in shapes]
+    problems += [f"unknown {name}" for name in shapes if name not in expected]
+    problems += [
+        f"{name} has shape {shape}, expected {expected[name]}"
+        for name, shape in shapes.items()
+        if name in expected and shape != expected[name]
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{path} does not fit its {CONFIG}: {'; '.join(problems[:3])}"
+            f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. "
+            "Use the config.json that was saved with these weights."
+        )
+
+
+def read_module(make: Callable[[], Module], folder: Path) -> Module:
+    """A module in float32 with the weights of a folder, whole or not at all.
+
+    Args:
+        make: makes the module with any weights; it is called for its shapes first, without memory.
+        folder: holds `model.safetensors`.
+
+    Raises:
+        CheckpointError: See `check_fit` and `read_weights`.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise CheckpointError(f"{folder / WEIGHTS} is missing. Only safetensors weights are read.")
+    with torch.device("meta"):
+        shape = make()
+    check_fit(shape, folder / WEIGHTS)
+    tensors, module = read_weights(folder), make()
+    expected = module.state_dict()
+    module.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()}, strict=True)
+    return module
+
+
+def read_config(folder: Path) -> LMConfig:
+    """The config of a language-model checkpoint.
+
+    Raises:
+        CheckpointError: If it has unknown or missing keys, or values that do not fit together.
+    """
+    try:
+        return LMConfig.model_validate(read_json(folder / CONFIG))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "config"
+        raise CheckpointError(
+            f"{folder / CONFIG}: {where}: {first['msg']} ({error.error_count()} in all). "
+            "This is not a language model of this version; see checkpoints/README.md."
+        ) from error
+
+
+def load_language_model(
+    source: str, device: str = "cpu", report: Report = ignore
+) -> tuple[MusicLM, Origin]:
+    """Load a language model in float32, whole or not at all.
+
+    Args:
+        source: a directory, a bundled name, or `org/name@revision`.
+        device: where to put it.
+        report: called while it downloads.
+
+    Raises:
+        CheckpointError: See `locate`, `read_config`, `read_module`.
+    """
+    place = locate(source, report)
+    config = read_config(place.folder)
+    model = read_module(lambda: MusicLM(config), place.folder)
+    digest = sha256(place.folder / WEIGHTS)
+    origin = Origin(source, place.folder, place.revision, digest, place.notice)
+    return model.to(device).eval().requires_grad_(False), origin
+
+
+def codec_source(config: LMConfig, origin: Origin) -> str:
+    """Folder or Hub repository of the codec that a checkpoint names; a leading dot is relative.
+
+    Raises:
+        CheckpointError: If a checkpoint from the Hub names a path outside its own repository.
+    """
+    identifier = config.codec.id
+    if not identifier.startswith("."):
+        if origin.revision is not None and not is_repository(identifier):
+            raise _outside(origin, identifier)
+        return identifier
+    folder = Path(os.path.normpath(origin.folder / identifier))
+    if origin.revision is not None and not folder.is_relative_to(origin.folder):
+        raise _outside(origin, identifier)
+    return str(folder)
+
+
+def check_encoder(origin: Origin, config: LMConfig) -> None:
+    """Refuse a checkpoint from the Hub that names a path of this machine as its text encoder.
+
+    Raises:
+        CheckpointError: Unless the name is a package's or a repository's.
+    """
+    identifier = config.text_encoder.id
+    if not identifier.startswith("package:") and not is_repository(identifier):
+        raise CheckpointError(
+            f"{origin.id} names the text encoder {identifier!r}, which is no Hub repository."
+        )
+
+
+def _outside(origin: Origin, identifier: str) -> CheckpointError:
+    return CheckpointError(
+        f"{origin.id} names the codec {identifier!r}, a path outside its repository. A published "
+        "checkpoint brings its codec along (./codec) or names a Hub repository."
+    )
+
+
+def save_language_model(folder: Path, model: MusicLM) -> None:
+    """Write `model.safetensors` (float16) and `config.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_module(folder, model)
+    write_json(folder / CONFIG, model.config.model_dump(by_alias=True))
+
+
+def save_module(folder: Path, module: nn.Module) -> None:
+    """Write a module's parameters as float16 safetensors, through a temporary file."""
+    part = folder / f".{WEIGHTS}.part"
+    tensors = {k: v.detach().half().contiguous().cpu() for k, v in module.state_dict().items()}
+    save_file(tensors, part)
+    part.replace(folder / WEIGHTS)

@@ -1,0 +1,233 @@
+"""Frozen EnCodec: Waveform <-> tokens, whole or streamed; frame rate, codes, sample rate."""
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import EncodecModel
+
+from simba_music.audio import Waveform, mono, resample
+from simba_music.errors import CheckpointError
+from simba_music.files import check_sha256, read_json
+from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
+from simba_music.models.config import CodecRef
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"
+
+
+_CONTEXT = 3  # frames that the upsampling layers reach to either side
+# Largest values of a codec's config.json; Meta's have 32 filters and 2048 codes.
+_BOUNDS = {
+    "num_filters": 128,
+    "hidden_size": 2048,
+    "codebook_dim": 2048,
+    "codebook_size": 65_536,
+    "kernel_size": 127,
+    "last_kernel_size": 127,
+    "residual_kernel_size": 31,
+    "num_residual_layers": 8,
+    "num_lstm_layers": 8,
+    "audio_channels": 2,
+}
+
+
+def _check_bounds(folder: Path) -> None:
+    """Refuse a config.json whose network would not fit in memory.
+
+    Raises:
+        CheckpointError: If a size is not a whole number up to its bound.
+    """
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{folder / 'config.json'} is not a codec's.")
+    for name, most in _BOUNDS.items():
+        value = config.get(name, 1)
+        if type(value) is not int or not 0 < value <= most:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: {name} is {value!r}; a codec may have 1 to {most}."
+            )
+    ratios = config.get("upsampling_ratios", [1])
+    fits = isinstance(ratios, list) and 0 < len(ratios) <= 8
+    if not fits or any(type(ratio) is not int or not 0 < ratio <= 16 for ratio in ratios):
+        raise CheckpointError(
+            f"{folder / 'config.json'}: upsampling_ratios must be up to 8 numbers from 1 to 16."
+        )
+
+
+@dataclass(frozen=True)
+class DecodeState:
+    """What a streaming decode carries from one chunk to the next.
+
+    `tokens` `[B, K, n]` and `frames` `[B, C, m]` (the LSTM's output) hold the last frames before
+    the first convolution and before the upsampling; of them, `read` and `sounded` are context.
+    """
+
+    tokens: Tensor
+    read: int
+    hidden: tuple[Tensor, Tensor] | None
+    frames: Tensor | None
+    sounded: int
+
+
+class Codec:
+    """One codebook of a `transformers.EncodecModel`; mono, float32."""
+
+    def __init__(self, model: EncodecModel, ref: CodecRef):
+        config = model.config
+        found = (config.sampling_rate, math.ceil(config.frame_rate), config.codebook_size)
+        wanted = (ref.sample_rate, ref.frame_rate, ref.codebook_size)
+        if found != wanted:
+            raise CheckpointError(
+                f"Codec {ref.id} has (sample rate, frame rate, codes) {found}, the checkpoint "
+                f"expects {wanted}. Use the codec that the checkpoint was trained with."
+            )
+        if config.audio_channels != 1 or config.normalize:
+            raise CheckpointError(
+                f"Codec {ref.id} is stereo or normalises its chunks; only mono EnCodec such as "
+                "facebook/encodec_24khz or facebook/encodec_32khz is supported."
+            )
+        self.model, self.ref = model.eval().requires_grad_(False), ref
+        self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
+
+    @classmethod
+    def load(
+        cls, source: str | Path, ref: CodecRef, device: str = "cpu", report: Report = ignore
+    ) -> "Codec":
+        """Load strictly from a folder or a Hub repository.
+
+        Args:
+            source: folder or repository id.
+            ref: what the language model expects of it.
+            device: where to run.
+            report: called while it downloads.
+
+        Raises:
+            CheckpointError: If it is missing, damaged, or another codec.
+        """
+        folder = Path(source)
+        if not folder.is_dir() and not ref.id.startswith("."):
+            folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, report).folder
+        if ref.sha256 is not None:
+            check_sha256(folder / WEIGHTS, ref.sha256)
+        _check_bounds(folder)
+        try:
+            loaded: Any = EncodecModel.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"Codec {ref.id} could not be loaded: {error} Check the path or name."
+            ) from error
+        model, info = loaded
+        wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+        if wrong:
+            raise CheckpointError(
+                f"Codec {ref.id}: {len(wrong)} weights do not fit its config, {wrong[0]} for one."
+            )
+        if not all(torch.isfinite(t).all() for t in model.state_dict().values()):
+            raise CheckpointError(f"Codec {ref.id} holds NaN or infinite weights.")
+        return cls(model.to(device), ref)
+
+    @torch.no_grad()
+    def decode(self, tokens: Tensor) -> list[Waveform]:
+        """Decode tokens `[B, 1, S]` to B waveforms `[1, S / frame_rate * sample_rate]`.
+
+        Raises:
+            ValueError: If the shape is not that or an id is outside the codebook.
+        """
+        if tokens.ndim == 3 and tokens.shape[2] == 0:
+            raise ValueError("There are no frames to decode: tokens must be [B, 1, S], S > 0.")
+        self._check(tokens)
+        device = next(self.model.parameters()).device
+        samples = self.model.decode(tokens[None].to(device), [None]).audio_values.cpu()
+        return [Waveform(row, self.sample_rate) for row in samples]
+
+    def decode_init(self, batch: int) -> DecodeState:
+        """State of a streaming decode of `batch` clips that has heard nothing yet."""
+        return DecodeState(torch.zeros(batch, 1, 0, dtype=torch.long), 0, None, None, 0)
+
+    def decode_step(self, tokens: Tensor, state: DecodeState) -> tuple[list[Waveform], DecodeState]:
+        """Decode the next tokens `[B, 1, s]`, as far as no later token can change it.
+
+        All chunks end to end, with `decode_flush` last, are what `decode` returns. The decoder
+        reaches six frames ahead unless it is causal, so a chunk may hold less than it was given.
+
+        Raises:
+            ValueError: As `decode`.
+        """
+        self._check(tokens)
+        return self._advance(tokens, state, last=False)
+
+    def decode_flush(self, state: DecodeState) -> list[Waveform]:
+        """The rest of a streaming decode."""
+        return self._advance(state.tokens[..., :0], state, last=True)[0]
+
+    @torch.no_grad()
+    def _advance(
+        self, tokens: Tensor, state: DecodeState, last: bool
+    ) -> tuple[list[Waveform], DecodeState]:
+        first, lstm, *upsampling = self.model.decoder.layers
+        config, device = self.model.config, next(self.model.parameters()).device
+        reach = config.kernel_size - 1
+        ahead = 0 if config.use_causal_conv or last else reach // 2
+        tokens = torch.cat([state.tokens, tokens], dim=-1)
+        final = tokens.shape[-1] - ahead  # frames that later tokens cannot change
+        if state.hidden is None and not last and tokens.shape[-1] <= reach:
+            final = 0  # the padding before the first frame mirrors those after it
+        hidden, frames = state.hidden, state.frames
+        if final > state.read:
+            embedded = self.model.quantizer.decode(tokens.transpose(0, 1).to(device))
+            new = first(embedded)[..., state.read : final]
+            steps = new.permute(2, 0, 1)
+            out, hidden = lstm.lstm(steps, hidden)
+            fresh = (out + steps).permute(1, 2, 0)
+            frames = fresh if frames is None else torch.cat([frames, fresh], dim=-1)
+            start = max(0, final - reach)
+            tokens, read = tokens[..., start:], final - start
+        else:
+            read = state.read
+        ahead = 0 if config.use_causal_conv or last else _CONTEXT
+        count = 0 if frames is None else frames.shape[-1] - ahead
+        if frames is None or count <= state.sounded:
+            silence = Waveform(torch.zeros(1, 0), self.sample_rate)
+            carried = DecodeState(tokens, read, hidden, frames, state.sounded)
+            return [silence] * tokens.shape[0], carried
+        samples = frames
+        for layer in upsampling:
+            samples = layer(samples)
+        hop = math.prod(config.upsampling_ratios)
+        samples = samples[..., state.sounded * hop : count * hop].cpu()
+        start = max(0, count - _CONTEXT)
+        carried = DecodeState(tokens, read, hidden, frames[..., start:], count - start)
+        return [Waveform(row, self.sample_rate) for row in samples], carried
+
+    def _check(self, tokens: Tensor) -> None:
+        """Refuse tokens that are not `[B, 1, S]` ids of the codebook."""
+        if tokens.ndim != 3 or tokens.shape[1] != 1:
+            raise ValueError(f"Tokens must be [B, 1, S], got {list(tokens.shape)}.")
+        if tokens.numel() == 0:
+            return
+        low, high = int(tokens.min()), int(tokens.max())
+        if low < 0 or high >= self.ref.codebook_size:
+            raise ValueError(
+                f"Token ids must be 0 to {self.ref.codebook_size - 1}, got {low} to {high}."
+            )
+
+    @torch.no_grad()
+    def encode(self, wave: Waveform) -> Tensor:
+        """First codebook of a waveform, tokens `[1, 1, S]`; mixed to mono and resampled first."""
+        samples = resample(mono(wave), self.sample_rate).samples
+        device = next(self.model.parameters()).device
+        bandwidth = min(self.model.config.target_bandwidths)
+        codes = self.model.encode(samples[None].to(device), bandwidth=bandwidth).audio_codes
+        return codes[0, :, :1].cpu()

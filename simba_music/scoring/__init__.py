@@ -1,0 +1,1 @@
+"""Scoring: how well a clip fits its prompt."""

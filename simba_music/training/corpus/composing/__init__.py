@@ -1,0 +1,1 @@
+"""Composing: scores from genres, forms, progressions and patterns."""

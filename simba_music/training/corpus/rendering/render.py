@@ -1,0 +1,95 @@
+"""Rendering: a score becomes stems through FluidSynth and our synthesis, and stems a mix."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pretty_midi
+
+from simba_music.errors import RequestError
+from simba_music.training.corpus.rendering.mix import mix
+from simba_music.training.corpus.rendering.production import Production
+from simba_music.training.corpus.rendering.synthesis import synthesise
+from simba_music.training.corpus.tables import instruments
+
+# Where Debian installs the two MIT-licensed General MIDI soundfonts. (TimGM6mb is GPL.)
+SOUNDFONTS = (
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
+)
+_SETTINGS = {"synth.reverb.active": 0, "synth.chorus.active": 0}  # the mix has its own room
+
+
+class Renderer:
+    """One FluidSynth with its soundfonts loaded, for many scores."""
+
+    def __init__(self, sample_rate: int):
+        """Load the soundfonts.
+
+        Raises:
+            RequestError: If one, or the FluidSynth library, is not installed.
+        """
+        hint = (
+            "Install them: apt-get install fluidsynth fluid-soundfont-gm "
+            "musescore-general-soundfont-small"
+        )
+        try:
+            import fluidsynth
+        except ImportError as error:
+            raise RequestError(f"The FluidSynth library is not installed. {hint}") from error
+        for path in SOUNDFONTS:
+            if not Path(path).exists():
+                raise RequestError(f"Soundfont {path} not found. {hint}")
+        self.sample_rate = sample_rate
+        self._synth: Any = fluidsynth.Synth(gain=0.6, samplerate=float(sample_rate), **_SETTINGS)
+        self._fonts = [self._synth.sfload(path) for path in SOUNDFONTS]
+
+    def stems(
+        self, score: pretty_midi.PrettyMIDI, production: Production, duration_s: float
+    ) -> list[tuple[str, np.ndarray]]:
+        """(role, float32 samples `[T]`) of every part, unbalanced."""
+        length = round(duration_s * self.sample_rate)
+        font = self._fonts[production.soundfont]
+        out = []
+        for part in score.instruments:
+            role, name = part.name.split(":")
+            patch = None if part.is_drum else instruments()[name].patch
+            if patch:
+                samples = synthesise(patch, part.notes, length, self.sample_rate)
+            else:
+                samples = self._play(part, font, length)
+            out.append((role, samples))
+        return out
+
+    def render(
+        self, score: pretty_midi.PrettyMIDI, production: Production, duration_s: float
+    ) -> np.ndarray:
+        """Render and mix a score, whose tracks are named `role:instrument`.
+
+        Returns:
+            float32 samples `[T]` at about -20 LUFS.
+        """
+        return mix(self.stems(score, production, duration_s), production, self.sample_rate)
+
+    def _play(self, part: pretty_midi.Instrument, font: int, length: int) -> np.ndarray:
+        synth = self._synth
+        synth.system_reset()
+        channel = 9 if part.is_drum else 0
+        bank = 128 if part.is_drum else 0
+        if synth.program_select(channel, font, bank, part.program) != 0:
+            synth.program_select(channel, font, bank, 0)  # the standard kit
+        events = [(n.start, 1, n.pitch, n.velocity) for n in part.notes]
+        events += [(n.end, 0, n.pitch, 0) for n in part.notes]
+        chunks, done = [], 0
+        for time_s, on, pitch, velocity in sorted(events):
+            until = min(length, round(time_s * self.sample_rate))
+            if until > done:
+                chunks.append(synth.get_samples(until - done))
+                done = until
+            if on:
+                synth.noteon(channel, pitch, velocity)
+            else:
+                synth.noteoff(channel, pitch)
+        chunks.append(synth.get_samples(max(0, length - done)))
+        stereo = np.concatenate(chunks).reshape(-1, 2)[:length]
+        return (stereo[:, 0].astype(np.float32) + stereo[:, 1]) / np.float32(65536)

@@ -1,0 +1,1 @@
+"""Evaluation: measures of codec, scorer and models, written into REPORT.json."""

@@ -1,0 +1,97 @@
+"""Clips of prompts: generated in batches into a folder, so that a run that was stopped goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from simba_music import audio
+from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
+from simba_music.errors import RequestError
+from simba_music.files import read_json, write_json
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.prompt_files import Prompt
+from simba_music.generation.request import GenerationRequest
+from simba_music.training.corpus.store import read_rows
+from simba_music.training.evaluation.measures import Row
+
+BATCH = 8
+SEED = 0
+VARIED_PROMPTS, SEEDS = 8, 3  # for diversity: so many prompts, each with so many seeds
+SAMPLING = ("temperature", "top_k", "top_p", "guidance")
+CLIPS, SETTINGS = "clips.jsonl", "settings.json"
+
+
+class ClipStore:
+    """Clips of one model on disk, so that a run that was stopped goes on."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / CLIPS
+        rows = list(read_rows(path)) if path.exists() else []
+        self.rows: dict[str, Row] = {
+            row["id"]: row for row in rows if (folder / f"{row['id']}.wav").exists()
+        }
+
+    def add(self, identifier: str, wave: Waveform, row: Row) -> None:
+        """Write a clip, then say that it is there."""
+        audio.write(self.folder / f"{identifier}.wav", wave)
+        self.rows[identifier] = row | {"id": identifier}
+        with (self.folder / CLIPS).open("a") as file:
+            file.write(json.dumps(self.rows[identifier]) + "\n")
+
+    def samples(self, identifier: str) -> np.ndarray:
+        """Mono samples `[T]` at 24 kHz."""
+        wave = audio.read(self.folder / f"{identifier}.wav")
+        found: np.ndarray = resample(mono(wave), SAMPLE_RATE).samples[0].numpy()
+        return found
+
+
+def _jobs(prompts: list[Prompt]) -> list[tuple[str, str, int]]:
+    """(clip id, prompt, seed): each prompt once, the first few with more seeds."""
+    jobs = [(prompt.id, prompt.text, SEED + i) for i, prompt in enumerate(prompts)]
+    for i, prompt in enumerate(prompts[:VARIED_PROMPTS]):
+        for k in range(1, SEEDS):
+            jobs.append((f"{prompt.id}-seed{k}", prompt.text, SEED + i + 1000 * k))
+    return jobs
+
+
+def make_clips(
+    pipeline: Pipeline, side: str, prompts: list[Prompt], duration_s: float, store: ClipStore
+) -> None:
+    """Generate what is missing, in batches, with a progress bar."""
+    missing = [job for job in _jobs(prompts) if job[0] not in store.rows]
+    bar = tqdm(total=len(missing), desc=pipeline.names()[side], unit="clip", disable=None)
+    for start in range(0, len(missing), BATCH):
+        group = missing[start : start + BATCH]
+        requests = [
+            pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed)
+            for _, text, seed in group
+        ]
+        for (identifier, text, seed), clip in zip(
+            group, pipeline.generate_batch(requests, side), strict=True
+        ):
+            score = clip.score.as_dict() if clip.score else None
+            row = {"prompt": text, "seed": seed, "score": score, "seconds": clip.seconds}
+            row["tokens"] = clip.tokens[0].tolist()
+            store.add(identifier, clip.waveform, row)
+            bar.update()
+    bar.close()
+
+
+def claim_folder(out: Path, settings: dict[str, Any]) -> None:
+    """Say what the folder's clips are made of, sampling included; it may be said once.
+
+    Raises:
+        RequestError: If it holds clips of something else.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / SETTINGS
+    defaults = GenerationRequest("").as_dict()
+    settings = settings | {"sampling": {name: defaults[name] for name in SAMPLING}}
+    if path.exists() and read_json(path) != settings:
+        raise RequestError(f"{out} holds clips of other settings. Choose another --out.")
+    write_json(path, settings)

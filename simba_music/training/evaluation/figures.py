@@ -1,0 +1,116 @@
+"""Figures: spectrograms of systems side by side, and held-out loss against training step."""
+
+import json
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from simba_music.audio import Waveform
+
+
+def _draw_spectrogram(axes: Any, wave: Waveform) -> None:
+    """A spectrogram of one channel on matplotlib axes, 0 to 8 kHz, 70 dB."""
+    import librosa
+
+    samples, rate = wave.samples[0].numpy(), wave.sample_rate
+    level = np.abs(librosa.stft(samples, n_fft=1024)) / np.sqrt(np.mean(samples**2) + 1e-9)
+    axes.imshow(
+        librosa.amplitude_to_db(level, ref=np.max, top_db=70)[: 8000 * 1024 // rate],
+        origin="lower",
+        aspect="auto",
+        extent=(0, len(samples) / rate, 0, 8),
+    )
+
+
+def draw_pairs(pairs: list[tuple[str, Waveform, Waveform]], path: Path) -> None:
+    """A sheet of spectrograms, each original above what a codec makes of it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    across = (len(pairs) + 1) // 2
+    figure, grid = pyplot.subplots(4, across, figsize=(3 * across, 7), dpi=80, squeeze=False)
+    for i, (title, original, other) in enumerate(pairs):
+        row, column = 2 * (i // across), i % across
+        _draw_spectrogram(grid[row][column], original)
+        _draw_spectrogram(grid[row + 1][column], other)
+        grid[row][column].set_title(title, fontsize=9)
+        if column == 0:
+            grid[row][0].set_ylabel("original, kHz", fontsize=8)
+            grid[row + 1][0].set_ylabel("codec, kHz", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def draw_spectrograms(
+    sources: dict[str, list[Waveform]], captions: list[str], path: Path, rows: int = 4
+) -> None:
+    """Spectrograms of the first `rows` captions, one column a system, 0 to 8 kHz, in dB."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(
+        rows, len(sources), figsize=(3.2 * len(sources), 2 * rows), dpi=80, squeeze=False
+    )
+    for column, (name, waves) in enumerate(sources.items()):
+        for row in range(rows):
+            axes = grid[row][column]
+            _draw_spectrogram(axes, waves[row])
+            if row == 0:
+                axes.set_title(name, fontsize=9)
+            if column == 0:
+                axes.set_ylabel("\n".join(wrap(captions[row], 32)), fontsize=6)
+    path.parent.mkdir(exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def draw_convergence(checkpoints: Path, path: Path) -> None:
+    """Held-out loss of both language models against training step, from `history.jsonl`.
+
+    A step that stands there twice is where a training went on from the weights of another, maybe
+    on another corpus, held-out crops included: the line breaks there. A star is what `average`
+    made of a training's two ends.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), dpi=110)
+    for name in ("simba", "transformer"):
+        history = (checkpoints / name / "history.jsonl").read_text().splitlines()
+        rows = [json.loads(line) for line in history]
+        trained = [[row["step"], row["valid"]] for row in rows if "averaged" not in row]
+        steps, losses = np.array(trained).T
+        (again,) = np.nonzero(np.diff(steps) == 0)
+        (line,) = axes.plot(
+            np.insert(steps, again + 1, np.nan),
+            np.insert(losses, again + 1, np.nan),
+            marker=".",
+            label=name,
+        )
+        for row in rows:
+            if "averaged" in row:
+                axes.plot(row["step"], row["valid"], "*", color=line.get_color(), markersize=10)
+    for step in steps[again]:
+        axes.axvline(step, color="grey", linestyle=":")
+        axes.text(step, axes.get_ylim()[1], "went on ", color="grey", va="top", rotation=90)
+    axes.set(
+        xlabel="training step",
+        ylabel="held-out loss (nats a token)",
+        title="Bundled pair, one seed, same batches in the same order",
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    path.parent.mkdir(exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)

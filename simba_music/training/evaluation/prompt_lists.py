@@ -1,0 +1,244 @@
+"""Evaluation on prompts: clips of any prompt file, scored and compared with a reference set."""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from simba_music.audio import SAMPLE_RATE
+from simba_music.errors import RequestError
+from simba_music.files import write_atomic, write_json
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.prompt_files import Prompt, read_prompts
+from simba_music.generation.request import SIDES
+from simba_music.models.report import source_line, table
+from simba_music.training.corpus.recordings import SUFFIXES, decode
+from simba_music.training.evaluation.clip_store import (
+    SEEDS,
+    VARIED_PROMPTS,
+    ClipStore,
+    claim_folder,
+    make_clips,
+)
+from simba_music.training.evaluation.distances import (
+    frechet_distance,
+    frechet_infinity,
+    kernel_distance,
+    mean_cosine_distance,
+    tag_divergence,
+)
+from simba_music.training.evaluation.measures import BOOTSTRAP_SEED, Row, in_order, mean_row, row_of
+from simba_music.training.judges.tagger import Tagger, load_tagger
+from simba_music.training.record import git_commit, machine
+
+logger = logging.getLogger(__name__)
+
+SCORES = {"alignment (cosine)": "cosine", "percentile among mismatched prompts": "percentile"}
+FEWEST_WINDOWS = 40  # below, a Frechet distance says nothing
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """What the tagger makes of a set of sounds: embeddings `[W, E]` and tags `[W, L]`."""
+
+    vectors: np.ndarray
+    tags: np.ndarray
+
+
+def together(found: list[tuple[np.ndarray, np.ndarray]]) -> Tagged:
+    """What the tagger found in several sounds, as one set."""
+    return Tagged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def reference_sounds(folder: Path | None, bench: Path) -> tuple[str, list[np.ndarray]]:
+    """(what they are, samples `[T]`) of a folder of audio, or renderings of the benchmark.
+
+    Raises:
+        RequestError: If there is no audio, or no synthesiser for the benchmark.
+    """
+    if folder is not None:
+        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+        if not paths:
+            raise RequestError(f"{folder} holds no audio ({', '.join(SUFFIXES)}).")
+        return folder.name, [decode(path, SAMPLE_RATE) for path in paths]
+    if shutil.which("fluidsynth") is None:
+        raise RequestError("FluidSynth is not installed, so the benchmark cannot be rendered")
+    from simba_music.training.evaluation.codec import bench_sounds
+
+    return bench.name, [sound.samples for sound in bench_sounds(bench)]
+
+
+def _spread(measure: Callable[[np.ndarray], float], vectors: np.ndarray) -> float:
+    """Standard error of a measure of `[W, E]` by the delete-half jackknife (Shao and Wu 1989).
+
+    A bootstrap would repeat windows, which a kernel takes for closeness.
+    """
+    rng, whole = np.random.default_rng(BOOTSTRAP_SEED), measure(vectors)
+    halves = [
+        measure(vectors[rng.choice(len(vectors), len(vectors) // 2, replace=False)])
+        for _ in range(RESAMPLES)
+    ]
+    return float(np.sqrt(np.mean(np.square(np.subtract(halves, whole)))))
+
+
+def distance_rows(name: str, heard: Tagged, reference: Tagged) -> list[Row]:
+    """FAD, FAD at infinite size, KAD and divergence of the tags, from the reference."""
+    count = len(heard.vectors)
+    target = reference.vectors
+    fad = frechet_distance(heard.vectors, target)
+    infinite = frechet_infinity(heard.vectors, target)
+    kad = kernel_distance(heard.vectors, target)
+    reach = 1.96 * _spread(lambda x: kernel_distance(x, target), heard.vectors)
+    tags = tag_divergence(heard.tags, reference.tags)
+    return [
+        row_of("FAD (our tagger's space)", name, fad, fad, fad, count),
+        row_of("FAD at infinite size", name, infinite, infinite, infinite, count),
+        row_of("KAD (our tagger's space)", name, kad, kad - reach, kad + reach, count),
+        row_of("KL of instruments (nats)", name, tags, tags, tags, count),
+    ]
+
+
+def model_rows(
+    name: str, store: ClipStore, prompts: list[Prompt], tagger: Tagger, reference: Tagged | None
+) -> list[Row]:
+    """Every measure of one model's clips."""
+    rows, scores = [], [store.rows[p.id]["score"] for p in prompts]
+    for metric, key in SCORES.items():
+        values = [s[key] for s in scores if s and s[key] is not None]
+        if len(values) > 1:
+            rows.append(mean_row(metric, name, values))
+    sounds = {identifier: store.samples(identifier) for identifier in store.rows}
+    heard = {k: tagger.listen(sound) for k, sound in sounds.items()}
+    mean = {k: vectors.mean(0) for k, (vectors, _) in heard.items()}
+    families = [
+        [mean[k] for k in (p.id, *(f"{p.id}-seed{i}" for i in range(1, SEEDS)))]
+        for p in prompts[:VARIED_PROMPTS]
+    ]
+    same = [mean_cosine_distance(np.stack(family)) for family in families]
+    if len(same) > 1:
+        rows.append(mean_row("distance of seeds of one prompt", name, same))
+        across = mean_cosine_distance(np.stack([mean[p.id] for p in prompts]))
+        rows.append(row_of("distance of prompts", name, across, across, across, len(prompts)))
+    speeds = [len(sounds[k]) / SAMPLE_RATE / row["seconds"] for k, row in store.rows.items()]
+    rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
+    own = together([heard[p.id] for p in prompts])
+    if reference is not None and len(own.vectors) >= FEWEST_WINDOWS:
+        rows += distance_rows(name, own, reference)
+    return rows
+
+
+def _paired_row(stores: dict[str, ClipStore], prompts: list[Prompt]) -> list[Row]:
+    """Mean difference of alignment of the two models over the same prompts (Student's t)."""
+    (first, a), (second, b) = stores.items()
+    scores = [(a.rows[p.id]["score"], b.rows[p.id]["score"]) for p in prompts]
+    cosines = [(x["cosine"], y["cosine"]) for x, y in scores if x and y]
+    pairs = [x - y for x, y in cosines if x is not None and y is not None]
+    if len(pairs) < 3 or np.ptp(pairs) == 0:
+        return []
+    interval = stats.ttest_1samp(pairs, 0).confidence_interval()
+    name = f"{first} minus {second}"
+    mean = float(np.mean(pairs))
+    return [row_of("alignment (cosine)", name, mean, interval.low, interval.high, len(pairs))]
+
+
+def _draw(stores: dict[str, ClipStore], path: Path) -> None:
+    """Histogram of the alignment of each model's clips."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 3.5), dpi=110)
+    for name, store in stores.items():
+        scores = [row["score"] for row in store.rows.values()]
+        values = [s["cosine"] for s in scores if s and s["cosine"] is not None]
+        axes.hist(values, bins=20, range=(-0.5, 1), alpha=0.6, label=name)
+    axes.set_xlabel("alignment (cosine)")
+    axes.set_ylabel("clips")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+
+
+def evaluate_prompts(
+    pipeline: Pipeline,
+    file: Path,
+    out: Path,
+    bench: Path,
+    reference_folder: Path | None = None,
+    duration_s: float = 10.0,
+    limit: int | None = None,
+) -> None:
+    """Clips of both sides for a prompt file, into `out`: `report.json`, `report.md`, figures.
+
+    A run that was stopped goes on where it was.
+
+    Args:
+        pipeline: the checkpoints and the scorer.
+        file: see `read_prompts`.
+        out: folder for clips and reports.
+        bench: frozen benchmark, rendered as the reference set unless a folder is given.
+        reference_folder: audio that the clips are compared with.
+        duration_s: of every clip.
+        limit: only the first prompts.
+
+    Raises:
+        RequestError: On a bad prompt file, or a folder with other settings.
+    """
+    started, limits = time.monotonic(), pipeline.limits()
+    prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit)
+    for line in left_out:
+        logger.warning("left out: %s", line)
+    digests = pipeline.digests()
+    settings = {"prompts": [p.text for p in prompts], "duration_s": duration_s, "models": digests}
+    claim_folder(out, settings)
+    stores = {}
+    for side in SIDES:
+        name = pipeline.names()[side]
+        stores[name] = ClipStore(out / name)
+        make_clips(pipeline, side, prompts, duration_s, stores[name])
+    tagger, missing, reference = load_tagger(), dict[str, str](), None
+    try:
+        what, sounds = reference_sounds(reference_folder, bench)
+        reference = together([tagger.listen(sound) for sound in sounds])
+        floor = np.arange(len(reference.vectors)) % 2 == 0
+    except RequestError as error:
+        if reference_folder is not None:
+            raise
+        missing["FAD, KAD, KL"] = str(error)
+    rows = _paired_row(stores, prompts)
+    for name, store in stores.items():
+        rows += model_rows(name, store, prompts, tagger, reference)
+    if reference is not None:
+        halves = [Tagged(reference.vectors[k], reference.tags[k]) for k in (floor, ~floor)]
+        rows += distance_rows(f"half of {what} to the other half", *halves)
+        if not any(row["metric"].startswith("FAD") and row["model"] in stores for row in rows):
+            missing["FAD, KAD, KL"] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
+    scorer = pipeline.scorer
+    made: dict[str, Any] = {
+        "id": f"prompts-{file.stem}",
+        "machine": machine(),
+        "commit": git_commit(),
+        "checkpoints": digests,
+        "scorer": f"{scorer.identifier} {scorer.revision}" if scorer else "none",
+        "prompts": len(prompts),
+        "left_out": left_out,
+        "duration_s": duration_s,
+        "missing": missing,
+        "rows": in_order(rows),
+    }
+    write_json(out / "report.json", {"schema": 2, "tables": [made]})
+    _draw(stores, out / "alignment.png")
+    text = [f"# {file.name}: {len(prompts)} prompts, {duration_s:g} s each", table(made["rows"])]
+    text += [source_line(made), f"Scorer: {made['scorer']}.", "![Alignment](alignment.png)"]
+    text += [f"Left out: {len(left_out)}."] if left_out else []
+    write_atomic(out / "report.md", ("\n\n".join(text) + "\n").encode())
+    logger.info("%s in %.1f min", out / "report.md", (time.monotonic() - started) / 60)

@@ -1,0 +1,60 @@
+"""Report: REPORT.json's tables, written a subcommand at a time, and metrics.json beside weights."""
+
+import json
+from pathlib import Path
+
+from simba_music.files import read_json, write_json
+from simba_music.models.checkpoint import WEIGHTS
+from simba_music.training.evaluation.measures import Row, row_of, share_row
+from simba_music.training.record import git_commit, machine
+
+
+def update_report(
+    report: Path,
+    tables: dict[str, list[Row]],
+    weights: dict[str, str],
+    missing: dict[str, str] | None = None,
+    remarks: list[str] | None = None,
+) -> None:
+    """Replace some tables of the report and the `metrics.json` beside the weights it names.
+
+    Each table says by itself on what machine, from which commit and with which `weights` (name ->
+    sha256) it was made; `missing` says which systems are not in it, and why; `remarks` say it in
+    words.
+    """
+    kept = {t["id"]: t for t in read_json(report)["tables"]} if report.exists() else {}
+    source = {
+        "machine": machine(),
+        "commit": git_commit(),
+        "checkpoints": dict(sorted(weights.items())),
+        "missing": missing or {},
+        **({"notes": remarks} if remarks else {}),
+    }
+    fresh = {name: {"id": name, **source, "rows": rows} for name, rows in tables.items()}
+    write_json(report, {"schema": 2, "tables": list((kept | fresh).values())})
+    write_metrics(report)
+
+
+def write_metrics(report: Path) -> None:
+    """Copy each model's rows into `metrics.json` beside its weights."""
+    rows = [
+        {"table": table["id"], **row}
+        for table in read_json(report)["tables"]
+        for row in table["rows"]
+    ]
+    for folder in (p.parent for p in report.parent.glob(f"*/{WEIGHTS}")):
+        own = [row for row in rows if row["model"] == folder.name]
+        history = folder / "history.jsonl"
+        training = read_json(folder / "training.json")
+        if history.exists() and "valid" in (
+            last := json.loads(history.read_text().splitlines()[-1])
+        ):
+            name, loss = "held-out loss (nats a token)", last["valid"]
+            own.append(row_of(name, folder.name, loss, loss, loss, training["held_out_crops"]))
+        if "held_out_recall_at_5_of_100" in training:
+            recall = round(100 * training["held_out_recall_at_5_of_100"])
+            own.append(share_row("right caption in the top 5 of 100", folder.name, recall, 100))
+        if "held_out_macro_auc" in training:
+            auc, count = training["held_out_macro_auc"], training["held_out_windows"]
+            own.append(row_of("instrument AUC (macro)", folder.name, auc, auc, auc, count))
+        write_json(folder / "metrics.json", {"rows": own})

@@ -1,0 +1,1 @@
+"""Experiments: the paper's comparison, and clips along a training."""

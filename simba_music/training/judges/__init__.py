@@ -1,0 +1,1 @@
+"""Training of the judges: the scorer and the instrument tagger."""

@@ -1,0 +1,48 @@
+"""LM average: the weights between those that a training began with and those it ended with."""
+
+import json
+from pathlib import Path
+
+from simba_music.errors import RequestError
+from simba_music.files import read_json, sha256, write_json
+from simba_music.models.checkpoint import WEIGHTS, load_language_model, save_language_model
+from simba_music.training.corpus.store import read_rows, write_rows
+from simba_music.training.corpus.tokens import TokenCorpus
+from simba_music.training.lm.loss import validate
+from simba_music.training.lm.start import exported_start
+from simba_music.training.record import lineage
+
+
+def average_training(start: Path, run: Path, share: float, corpus: Path, out: Path) -> None:
+    """Write the checkpoint that lies `share` of the way from `start` to `run`, which began there.
+
+    Other trainings may lie between the two, each begun with the weights of the one before. A
+    training that went on for many epochs of a new corpus has learned some of it by heart; on
+    the way between the two ends the loss on held-out pieces is below both (WiSE-FT, Wortsman et
+    al. 2022, arXiv 2109.01903, section 3).
+
+    The history gets a row of what it loses on the held-out crops of `corpus`, `training.json` the
+    share and the digests of both ends.
+
+    Raises:
+        RequestError: If the share is not between 0 and 1, `run` did not start from `start`, nor
+            from what started there, or it has learned a condition that `start` does not know.
+    """
+    if not 0 < share < 1:
+        raise RequestError(f"A share of {share} is not between 0 and 1.")
+    record = read_json(run / "training.json")
+    if read_json(start / "training.json") not in lineage(record)[1:]:
+        raise RequestError(f"{run} did not start from {start}: their weights do not go together.")
+    model, _ = load_language_model(str(run))
+    first, _ = exported_start(start, model.config)
+    last = model.state_dict()
+    if first.keys() != last.keys():
+        raise RequestError(f"{run} has learned a condition that {start} has no weights for.")
+    model.load_state_dict({name: first[name].lerp(last[name], share) for name in last})
+    loss = round(validate(model, TokenCorpus(corpus, "valid"), "cpu"), 4)
+    save_language_model(out, model)
+    history = list(read_rows(run / "history.jsonl"))
+    write_rows(out / "history.jsonl", [*history, history[-1] | {"valid": loss, "averaged": share}])
+    averaged = {"share": share, "start": sha256(start / WEIGHTS), "end": sha256(run / WEIGHTS)}
+    write_json(out / "training.json", record | {"averaged": averaged})
+    print(json.dumps({"valid": loss, **averaged}))

@@ -1,0 +1,277 @@
+"""Language-model training: every architecture on the same batches, resumable, on many processes."""
+
+import json
+import logging
+import time
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from simba_music.errors import RequestError
+from simba_music.files import read_json
+from simba_music.models.checkpoint import save_language_model
+from simba_music.models.config import CodecRef
+from simba_music.models.lm import MusicLM
+from simba_music.training.corpus.tokens import TokenCorpus
+from simba_music.training.devices import fast_bfloat16
+from simba_music.training.lm.batches import Batch, Pick, batches, collate
+from simba_music.training.lm.loss import VALID_CROPS, forward_flops, total_loss, validate
+from simba_music.training.lm.optimiser import RATE, make_optimisers
+from simba_music.training.lm.preset import Architecture, LMPreset, make_config
+from simba_music.training.lm.start import exported_start, start_from_codebook
+from simba_music.training.record import write_training_record
+from simba_music.training.resume import read_state, write_state
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 150.0
+
+
+def schedule(step: int, preset: LMPreset) -> float:
+    """Share of the learning rate at a step: warm-up, stable, linear fall to nothing."""
+    falling = (preset.steps - step) / max(1.0, preset.decay_share * preset.steps)
+    return min(1.0, (step + 1) / preset.warmup_steps, falling)
+
+
+class LMTrainer:
+    """Model, its moving average, and optimiser; `step` is one update, `save`/`restore` resume."""
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        preset: LMPreset,
+        codec: CodecRef,
+        codebook: Tensor,
+        device: str,
+    ):
+        torch.manual_seed(preset.seed)
+        torch.set_flush_denormal(True)
+        self.preset = preset
+        bfloat16 = preset.precision == "auto" and fast_bfloat16(device)
+        self.accelerator = Accelerator(
+            cpu=device == "cpu",
+            mixed_precision="bf16" if bfloat16 else "no",
+        )
+        self.device = str(self.accelerator.device)
+        model = MusicLM(make_config(architecture, preset, codec)).train()
+        start_from_codebook(model, codebook)
+        self.average = MusicLM(model.config).requires_grad_(False).to(self.device)
+        self.average.load_state_dict(model.state_dict())
+        self.raw = model
+        prepared = torch.compile(model) if preset.compile else model
+        self.model, *self.optimisers = self.accelerator.prepare(
+            prepared, *make_optimisers(model, preset)
+        )
+        self.steps, self.tokens, self.seconds = 0, 0, 0.0
+        self.history = list[dict[str, Any]]()
+        self.before = dict[str, Any]()
+
+    def start_from(self, folder: Path) -> None:
+        """Begin with the weights of an exported checkpoint; the optimiser begins anew.
+
+        Its history goes on in this one's.
+
+        Raises:
+            RequestError: If it has another config.
+        """
+        weights, self.history = exported_start(folder, self.raw.config)
+        for model in (self.raw, self.average):
+            model.load_state_dict(model.state_dict() | weights)
+        self.before = self.history[-1] if self.history else {}
+
+    def step(self, parts: list[Batch]) -> float:
+        """One update on the parts of a step, of which this process takes its share.
+
+        Returns:
+            Loss in nats a token, over all processes.
+        """
+        started, accelerator = time.monotonic(), self.accelerator
+        count = sum(part.n_targets for part in parts)
+        rate = self.preset.learning_rate * schedule(self.steps, self.preset)
+        for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
+            group["lr"] = rate * group[RATE]
+        mine = parts[accelerator.process_index :: accelerator.num_processes]
+        if len(parts) % accelerator.num_processes:
+            raise RequestError(
+                f"{len(parts)} parts a step cannot be shared by {accelerator.num_processes} "
+                "processes; set --accumulate to a multiple of their number."
+            )
+        summed = torch.zeros((), device=self.device)
+        for i, part in enumerate(mine):
+            # Gradients are averaged over processes, with the last part.
+            last = i + 1 == len(mine)
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                loss = total_loss(self.model, part.to(self.device))
+                accelerator.backward(loss * accelerator.num_processes / count)
+            summed += loss.detach()
+        accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
+        for optimiser in self.optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+        self.steps += 1
+        self.tokens += count
+        self._follow()
+        found = float(accelerator.reduce(summed, "sum")) / count
+        self.seconds += time.monotonic() - started
+        return found
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        decay = min(self.preset.ema_decay, (1 + self.steps) / (10 + self.steps))
+        for slow, fast in zip(self.average.parameters(), self.raw.parameters(), strict=True):
+            slow.lerp_(fast, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write the state to resume from."""
+        state = {
+            "model": self.raw.state_dict(),
+            "average": self.average.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "planned": self.preset.steps,
+            "steps": self.steps,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "history": self.history,
+            "before": self.before,
+        }
+        write_state(path, state)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `save` wrote."""
+        self.raw.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimiser, found in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(found)
+        self.steps, self.tokens = state["steps"], state["tokens"]
+        self.seconds, self.history = state["seconds"], state["history"]
+        self.before = state["before"]
+
+
+def _resume(trainer: LMTrainer, state: Path) -> None:
+    """Restore the last state, or, if more steps are planned now, the one before its fall."""
+    if not state.exists():
+        return
+    found, before = read_state(state, trainer.device), state.with_name("stable.state")
+    if found["planned"] != trainer.preset.steps and before.exists():
+        found = read_state(before, trainer.device)
+    trainer.restore(found)
+    logger.info("resumed at step %d", trainer.steps)
+
+
+def train_lm(
+    corpus_dir: Path,
+    out: Path,
+    architecture: Architecture,
+    preset: LMPreset,
+    codec: CodecRef,
+    codebook: Tensor,
+    device: str = "cpu",
+    limit_steps: int | None = None,
+    start: Path | None = None,
+) -> None:
+    """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
+
+    A new training may `start` from the weights of an exported checkpoint of the same config; its
+    history then goes on in the new one, after a row of what it loses on this corpus.
+
+    Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
+    preset's snapshot steps, whole checkpoints under `snapshots/`.
+
+    Raises:
+        RequestError: If the corpus was tokenised with another codec, or `start` does not fit.
+    """
+    train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
+    if train.codec["sha256"] != codec.sha256:
+        raise RequestError(
+            "The corpus was tokenised with another codec: run `corpus tokens` again."
+        )
+    trainer = LMTrainer(architecture, preset, codec, codebook, device)
+    state = out / "resume.state"
+    if start is not None and not state.exists():
+        trainer.start_from(start)
+    _resume(trainer, state)
+    sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
+    flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
+    if trainer.before and not trainer.steps:
+        trainer.history.append(_row(trainer, trainer.before["train"], valid, flops, train))
+    fall = preset.steps - round(preset.decay_share * preset.steps)
+    last = min(preset.steps, limit_steps or preset.steps)
+    shown = trainer.accelerator.is_main_process
+    stream, saved, mean = batches(train, preset, trainer.steps), time.monotonic(), 0.0
+    bar = tqdm(total=preset.steps, initial=trainer.steps, unit="step", disable=None)
+    while trainer.steps < last:
+        loss = trainer.step(next(stream))
+        mean = loss if not mean else 0.95 * mean + 0.05 * loss
+        speed = trainer.tokens / trainer.seconds
+        bar.set_postfix(loss=f"{mean:.3f}", tokens_s=f"{speed:.0f}", refresh=False)
+        bar.update()
+        if not shown:
+            continue
+        done = trainer.steps == last
+        if trainer.steps % preset.validate_every == 0 or done:
+            trainer.history.append(_row(trainer, mean, valid, flops, train))
+            logger.info("%s %s", architecture.name, trainer.history[-1])
+        if trainer.steps in preset.snapshots:
+            save_language_model(out / "snapshots" / str(trainer.steps), trainer.average)
+        if trainer.steps == fall:
+            trainer.save(state.with_name("stable.state"))
+        if time.monotonic() - saved > SAVE_EVERY_S or done:
+            trainer.save(state)
+            saved = time.monotonic()
+    bar.close()
+    if shown:
+        _export(out, trainer, train, corpus_dir, architecture, start)
+
+
+def _row(
+    trainer: LMTrainer, mean: float, valid: TokenCorpus, flops: float, train: TokenCorpus
+) -> dict[str, Any]:
+    passes = trainer.tokens / sum(crop.length for crop in train.crops)
+
+    def with_before(key: str, value: float) -> float:
+        return trainer.before.get(key, 0) + value
+
+    return {
+        "step": with_before("step", trainer.steps),
+        "tokens": with_before("tokens", trainer.tokens),
+        "epochs": round(with_before("epochs", passes), 3),
+        "flops": with_before("flops", trainer.tokens * flops),
+        "seconds": round(with_before("seconds", trainer.seconds), 1),
+        "train": round(mean, 4),
+        "valid": round(validate(trainer.average, valid, trainer.device), 4),
+    }
+
+
+def _export(
+    out: Path,
+    trainer: LMTrainer,
+    train: TokenCorpus,
+    corpus_dir: Path,
+    architecture: Architecture,
+    start: Path | None,
+) -> None:
+    save_language_model(out, trainer.average)
+    lines = (json.dumps(row) + "\n" for row in trainer.history)
+    (out / "history.jsonl").write_text("".join(lines))
+    write_training_record(
+        out,
+        stage="lm",
+        steps=trainer.steps,
+        seconds=trainer.seconds,
+        device=trainer.device,
+        corpora=[corpus_dir],
+        preset=asdict(trainer.preset),
+        architecture=architecture.name,
+        parameters=sum(p.numel() for p in trainer.raw.parameters()),
+        tokens=trainer.tokens,
+        tokenised_hours=round(sum(crop.duration_s for crop in train.crops) / 3600, 2),
+        processes=trainer.accelerator.num_processes,
+        started_from=read_json(start / "training.json") if start else None,
+        held_out_crops=VALID_CROPS,
+    )

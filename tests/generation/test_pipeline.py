@@ -1,0 +1,155 @@
+import pytest
+import torch
+from conftest import CODES
+
+from simba_music.errors import CheckpointError, RequestError
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.pipeline import LoadedModel, Pipeline
+
+SETTINGS = {"prompt": "calm piano", "duration_s": 2.5, "seed": 7}
+
+
+def clips(pipeline, should_stop=lambda: False, sides=("left", "right"), **changes):
+    request = pipeline.validate(sides, **(SETTINGS | changes))
+    return [e for e in pipeline.generate(request, sides, should_stop) if isinstance(e, Clip)]
+
+
+def test_both_sides_get_a_clip_of_exactly_the_asked_length(pipeline):
+    left, right = clips(pipeline)
+    assert (left.side, left.name, right.side, right.name) == (
+        "left",
+        "simba",
+        "right",
+        "transformer",
+    )
+    for clip in (left, right):
+        assert clip.waveform.samples.shape == (1, 60_000) and clip.tokens.shape == (1, 125)
+        assert int(clip.tokens.max()) < CODES and not clip.stopped_early
+    assert not torch.equal(left.tokens, right.tokens)
+
+
+def test_same_seed_same_tokens_and_samples(pipeline):
+    for first, second in zip(clips(pipeline), clips(pipeline), strict=True):
+        assert torch.equal(first.tokens, second.tokens)
+        assert torch.equal(first.waveform.samples, second.waveform.samples)
+
+
+def test_another_seed_gives_other_tokens(pipeline):
+    for first, second in zip(clips(pipeline), clips(pipeline, seed=8), strict=True):
+        assert not torch.equal(first.tokens, second.tokens)
+
+
+def test_take_i_is_seed_plus_i(pipeline):
+    takes = clips(pipeline, sides=("left",), takes=2)
+    assert [c.recipe["request"]["seed"] for c in takes] == [7, 8]
+    assert torch.equal(takes[1].tokens, clips(pipeline, sides=("left",), seed=8)[0].tokens)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"guidance": 1.0}, {"negative": "drums"}, {"temperature": 0.0}, {"prompt": "loud"}]
+)
+def test_settings_change_the_tokens(pipeline, changes):
+    assert not torch.equal(clips(pipeline)[0].tokens, clips(pipeline, **changes)[0].tokens)
+
+
+def test_stopping_keeps_what_was_made(pipeline):
+    calls = iter(range(10_000))
+    kept = clips(pipeline, should_stop=lambda: next(calls) >= 60)
+    assert len(kept) == 1 and kept[0].stopped_early
+    assert kept[0].tokens.shape[1] == 60
+    assert kept[0].waveform.duration_s == pytest.approx(1.2)
+    whole = clips(pipeline, sides=("left",))[0]
+    assert torch.equal(whole.tokens[:, :60], kept[0].tokens)
+
+
+def test_progress_counts_up_to_the_whole(pipeline):
+    request = pipeline.validate(**SETTINGS)
+    seen = [e for e in pipeline.generate(request, ("left",)) if isinstance(e, Progress)]
+    assert [e.frames for e in seen] == sorted({e.frames for e in seen})
+    assert seen[0].frames == 1 and seen[-1].frames == seen[-1].total_frames == 125
+
+
+def test_a_batch_gives_each_request_its_own_clip(pipeline):
+    prompts = [("calm piano", 2.5, 7), ("loud drums with a long description", 2.0, 8)]
+    requests = [pipeline.validate(prompt=p, duration_s=d, seed=s) for p, d, s in prompts]
+    for side in ("left", "right"):
+        batch = pipeline.generate_batch(requests, side)
+        for request, clip in zip(requests, batch, strict=True):
+            alone = list(pipeline.generate(request, (side,)))[-1]
+            assert clip.waveform.duration_s == request.duration_s
+            assert (clip.tokens == alone.tokens).float().mean() > 0.9
+
+
+def test_the_recipe_says_what_made_the_clip(pipeline):
+    clip = clips(pipeline)[0]
+    recipe = clip.recipe
+    assert recipe["request"] == {
+        "prompt": "calm piano",
+        "duration_s": 2.5,
+        "seed": 7,
+        "takes": 1,
+        "temperature": 1.0,
+        "top_k": 100,
+        "top_p": 1.0,
+        "guidance": 4.5,
+        "negative": "",
+    }
+    assert len(recipe["model"]["sha256"]) == 64 and recipe["licence"] == "Apache-2.0"
+    assert recipe["engine"] == "reference" and recipe["device"] == "cpu"
+    assert recipe["scorer"]["scorer"] == "random scorer of the tests"
+    assert -1 <= recipe["scorer"]["cosine"] <= 1 and 0 <= recipe["scorer"]["percentile"] <= 100
+
+
+def test_either_side_can_hold_either_model(pipeline, system):
+    twice = pipeline.with_models(str(system / "transformer"), str(system / "transformer"))
+    assert twice.names() == {"left": "transformer-left", "right": "transformer-right"}
+    left, right = clips(twice)
+    assert torch.equal(left.tokens, right.tokens)
+    assert twice.models["left"] is pipeline.models["right"]
+
+
+def test_a_bad_checkpoint_leaves_the_pipeline_as_it_was(pipeline):
+    before = dict(pipeline.models)
+    with pytest.raises(CheckpointError, match="not found"):
+        pipeline.with_models("nowhere", "nothing")
+    assert pipeline.models == before
+
+
+def test_models_are_chosen_by_slot_or_name(pipeline):
+    assert pipeline.choose("both") == ("left", "right")
+    assert pipeline.choose("transformer") == pipeline.choose("right") == ("right",)
+    with pytest.raises(RequestError, match="Unknown model 'gpt'. Choose one of: left, right"):
+        pipeline.choose("gpt")
+
+
+def test_a_prompt_beyond_256_text_tokens_is_refused(pipeline):
+    with pytest.raises(RequestError, match="text tokens; at most 256"):
+        pipeline.validate(prompt="piano " * 300)
+
+
+def test_a_silent_or_short_clip_is_not_scored(pipeline):
+    from simba_music.audio import Waveform
+
+    scorer = pipeline.scorer
+    silent = scorer.score(Waveform(torch.zeros(1, 48_000), 24_000), "calm")
+    short = scorer.score(Waveform(torch.randn(1, 12_000), 24_000), "calm")
+    assert (silent.cosine, silent.reason) == (None, "silent")
+    assert (short.cosine, short.reason) == (None, "shorter than 1 s")
+
+
+def test_one_slot_loads_whole(system):
+    side = LoadedModel.load(str(system / "simba"))
+    assert side.origin.name == "simba" and side.codec.frame_rate == 50
+    alone = Pipeline({"left": side, "right": side}, None)
+    assert clips(alone, sides=("left",))[0].score is None
+
+
+def test_two_users_at_once_get_what_each_would_alone(pipeline):
+    from concurrent.futures import ThreadPoolExecutor
+
+    seeds = [7, 8, 9, 10]
+    alone = [clips(pipeline, seed=s, sides=("left",))[0].tokens for s in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(clips, pipeline, seed=s, sides=("left",)) for s in seeds]
+        together = [job.result()[0].tokens for job in jobs]
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

@@ -1,0 +1,59 @@
+"""The gallery: pairs written once, offered from then on without any generation."""
+
+import pytest
+
+from simba_music.files import read_json, write_json
+from simba_music.listening import gallery
+from simba_music.listening.ballot import VoteError
+
+
+@pytest.fixture(scope="module")
+def written(pipeline, tmp_path_factory):
+    path = tmp_path_factory.mktemp("gallery") / "gallery.json"
+    gallery.write_gallery(pipeline, ["calm piano", "fast drums"], 2.0, path)
+    return path
+
+
+def test_every_pair_is_offered_once_whoever_opens_it(test, pipeline, written):
+    for _ in range(2):
+        gallery.open_gallery(test, pipeline, written)
+    listener = test.listener(test.new_listener(local=False))
+    assert len(test.unheard(listener)) == 2
+    assert test.next_pair(listener)["prompt"] in ("calm piano", "fast drums")
+
+
+def test_a_pair_sounds_as_the_models_wrote_it(test, pipeline, written):
+    gallery.open_gallery(test, pipeline, written)
+    item = read_json(written)["items"][0]
+    request = pipeline.validate(prompt=item["prompt"], seed=item["seed"], duration_s=2.0)
+    for side in ("left", "right"):
+        (clip,) = pipeline.generate_batch([request], side)
+        assert gallery.packed(clip.tokens[0].numpy()) == item["sides"][side]["ids"]
+
+
+def test_a_gallery_of_another_codec_is_left_out(test, pipeline, written, tmp_path, caplog):
+    found = read_json(written)
+    for item in found["items"]:
+        item["sides"]["left"]["codec"]["sha256"] = "0" * 64
+    other = tmp_path / "other.json"
+    write_json(other, found)
+    gallery.open_gallery(test, pipeline, other)
+    listener = test.listener(test.new_listener(local=False))
+    assert "codec that is not loaded" in caplog.text
+    with pytest.raises(VoteError, match="Type a prompt"):
+        test.next_pair(listener)
+
+
+def test_no_gallery_is_no_error(test, pipeline, tmp_path):
+    gallery.open_gallery(test, pipeline, tmp_path / "none.json")
+    assert test.gallery is None
+
+
+def test_the_bundled_gallery_belongs_to_the_bundled_models():
+    from simba_music.files import sha256
+    from simba_music.models.checkpoint import BUNDLED
+
+    for item in read_json(gallery.GALLERY)["items"]:
+        for side in item["sides"].values():
+            folder = BUNDLED / side["model"]["id"]
+            assert side["model"]["sha256"] == sha256(folder / "model.safetensors")

@@ -1,0 +1,259 @@
+"""Studies: what their file may say, what each listener hears, and what is left of it."""
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ballots import ballot, tone
+
+from simba_music import audio
+from simba_music.__main__ import main
+from simba_music.errors import RequestError
+from simba_music.files import read_json
+from simba_music.listening.ballot import VoteError
+from simba_music.listening.study.data import SCHEMA, agreements, export, study_report, votes_of
+from simba_music.listening.study.file import STUDY, read_study, render_study
+from simba_music.listening.study.session import Study, open_study
+from simba_music.listening.trials import ListeningTest
+
+SECRET = "a secret of the tests"
+FIELDS = {
+    "name": "first",
+    "title": "Which fits better?",
+    "consent": "I am of age and take part of my own will.",
+    "trials": 4,
+    "repeats": 1,
+    "catches": 2,
+    "headphones": "asked",
+}
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A study of the host's own pairs: five of them, tones of two pitches."""
+    folder = tmp_path_factory.mktemp("study")
+    write(folder / "study.yaml", pairs=tone_pairs(folder, 6.0))
+    assert render_study(None, folder / "study.yaml", folder / "out") == 5
+    return folder
+
+
+def tone_pairs(folder, seconds):
+    """Five pairs of tones of two pitches as sound files in `folder`, as a study file has them."""
+    pairs = []
+    for i in range(5):
+        for side, pitch in (("left", 200 + 20 * i), ("right", 300 + 20 * i)):
+            (folder / f"{side}{i}").mkdir()
+            audio.write(folder / f"{side}{i}" / "clip.wav", tone(seconds, 0.1, pitch))
+        pairs.append({"prompt": f"tone {i}", "left": f"left{i}/clip.wav"})
+        pairs[-1]["right"] = f"right{i}/clip.wav"
+    return pairs
+
+
+def write(path, **changes):
+    path.write_text(yaml.safe_dump({k: v for k, v in (FIELDS | changes).items() if v is not None}))
+    return path
+
+
+@pytest.fixture
+def study(rendered, base, tmp_path):
+    return Study(ListeningTest(base, tmp_path / "clips", SECRET), rendered / "out", SECRET)
+
+
+def answer(study, trial, clock, preference="A"):
+    clock(20)
+    return study.test.vote(ballot(trial, preference=preference))
+
+
+def take(study, clock, preference=lambda trial: "A", stop=None):
+    """One listener's whole visit: their name, and the trials in their order."""
+    name = study.listener(study.join(False, {"headphones": "passed"})).id
+    trials = []
+    while study.progress(name)["code"] is None and len(trials) != stop:
+        trials.append(study.next_trial(name))
+        answer(study, trials[-1], clock, preference(trials[-1]))
+    return name, trials
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "No Spaces"}, "name: String should match"),
+        ({"prompts": ["a", "a"]}, "prompts: .*twice"),
+        ({"prompts": ["a", "b"]}, "4 trials and one for practice need 5"),
+        ({"prompts": None}, "either prompts or pairs"),
+        ({"prompts": list("abcde"), "repeats": 9}, "9 repeats of 4 trials"),
+        ({"prompts": list("abcde"), "color": 1}, "color: Extra inputs"),
+        ({"prompts": list("abcde"), "consent": None}, "consent: Field required"),
+    ],
+)
+def test_a_study_file_that_is_wrong_says_where(tmp_path, changes, said):
+    path = write(tmp_path / "s.yaml", **changes)
+    with pytest.raises(RequestError, match=said):
+        read_study(path)
+
+
+def test_the_example_in_docs_is_a_study():
+    assert read_study(Path(__file__).parents[2] / "docs" / "study-example.yaml").length == 8
+
+
+def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys):
+    path = tmp_path / "s.yaml"
+    path.write_text("name: [unclosed")
+    with pytest.raises(RequestError, match="cannot be read as YAML"):
+        read_study(path)
+    pairs = [{"prompt": str(i), "left": "a.wav", "right": "b.wav"} for i in range(5)]
+    write(path, pairs=pairs)
+    with pytest.raises(RequestError, match=r"a\.wav cannot be read as sound"):
+        render_study(None, path, tmp_path / "out")
+    assert main(["study", "report", str(tmp_path / "out")]) == 2
+    assert "holds no study" in capsys.readouterr().err
+
+
+def test_prompts_are_rendered_once_and_go_on_where_they_stopped(pipeline, tmp_path, monkeypatch):
+    path = write(tmp_path / "s.yaml", prompts=[f"piano {i}" for i in range(5)], duration_s=2.0)
+    monkeypatch.setattr("simba_music.listening.study.file.BATCH", 2)
+    generated, whole = [], type(pipeline).generate_batch
+
+    def counted(self, requests, side):
+        if len(generated) == 2:
+            raise KeyboardInterrupt
+        generated.append(len(requests))
+        return whole(self, requests, side)
+
+    monkeypatch.setattr(type(pipeline), "generate_batch", counted)
+    with pytest.raises(KeyboardInterrupt):
+        render_study(pipeline, path, tmp_path / "out")
+    with pytest.raises(RequestError, match="not finished"):
+        Study(None, tmp_path / "out", SECRET)
+    monkeypatch.setattr(type(pipeline), "generate_batch", whole)
+    assert render_study(pipeline, path, tmp_path / "out") == 5
+    names = {item["prompt"] for item in read_json(tmp_path / "out" / STUDY)["items"]}
+    assert names == {f"piano {i}" for i in range(5)}
+    with pytest.raises(RequestError, match="another study"):
+        render_study(pipeline, write(path, prompts=list("abcde")), tmp_path / "out")
+
+
+def test_a_listener_hears_practice_trials_catches_and_a_swapped_repeat(study, clock):
+    name, trials = take(study, clock)
+    kinds = [trial.kind for trial, _ in study.test.database.trials_of(name, "first")]
+    assert kinds[0] == "practice" and len(trials) == 8 == study.config.length
+    assert Counter(kinds) == {"practice": 1, "normal": 4, "catch": 2, "repeat": 1}
+    assert kinds == study.order(name) and kinds.index("repeat") >= 4
+    assert trials[0]["practice"] and not any(trial["practice"] for trial in trials[1:])
+    shown = [trial for trial, _ in study.test.database.trials_of(name, "first")]
+    repeat = next(trial for trial in shown if trial.kind == "repeat")
+    first = next(t for t in shown if t.kind == "normal" and t.battle_id == repeat.battle_id)
+    assert repeat.flipped != first.flipped
+    assert abs(sum(1 if trial.first == "A" else -1 for trial in shown)) <= 1
+    for trial, told in zip(shown, trials, strict=True):
+        assert (told["A"] == told["B"]) == (trial.kind == "catch")
+        assert not any("left" in str(v) or "right" in str(v) for k, v in told.items() if k > "Z")
+    statuses = {vote.trial.kind: vote.status for vote in votes_of(study)}
+    assert statuses["normal"] == "counted"
+    assert {statuses[kind] for kind in ("practice", "catch", "repeat")} == {"excluded"}
+    with pytest.raises(VoteError, match="answered everything"):
+        study.next_trial(name)
+    with pytest.raises(VoteError, match="does not tell"):
+        clock(20)
+        study.test.reveal(trials[1]["ticket"])
+
+
+def test_a_reload_gives_the_same_trial_and_a_code_comes_only_at_the_end(study, clock):
+    name, trials = take(study, clock, stop=3)
+    first, again = study.next_trial(name), study.next_trial(name)
+    assert {k: v for k, v in first.items() if k != "ticket"} == {
+        k: v for k, v in again.items() if k != "ticket"
+    }
+    assert study.progress(name) == {"done": 3, "of": 8, "code": None}
+    answer(study, again, clock)
+    with pytest.raises(VoteError, match="already"):
+        study.test.vote(ballot(first, preference="B"))
+    while study.progress(name)["code"] is None:
+        answer(study, study.next_trial(name), clock)
+    code = study.progress(name)["code"]
+    assert len(code) == 10 and code == study.code(name) != study.code("another")
+
+
+def test_sides_are_balanced_over_listeners(study, clock):
+    for _ in range(10):
+        take(study, clock)
+    for battle, (shown, flips) in study.test.database.showings(
+        [pair.id for pair in study.pairs[1:]]
+    ).items():
+        normal = [
+            vote.trial.flipped
+            for vote in votes_of(study)
+            if vote.trial.battle_id == battle and vote.trial.kind == "normal"
+        ]
+        assert len(normal) == 10 and abs(sum(normal) - 5) <= 2, (shown, flips)
+
+
+def test_headphones_and_consent_come_first(study, rendered, base, tmp_path):
+    object.__setattr__(study.config, "headphones", "required")
+    for checks in ({}, {"headphones": "failed"}, {"headphones": "skipped"}):
+        with pytest.raises(VoteError, match="needs headphones"):
+            study.join(False, checks)
+    one = study.listener(study.join(True, {"headphones": "passed"}))
+    assert one.consent == study.config.consent and one.checks == {"headphones": "passed"}
+    outsider = study.test.new_listener(local=False)
+    with pytest.raises(VoteError, match="not joined"):
+        study.listener(outsider)
+
+
+def prefers(wave_of):
+    """A listener who prefers the clip of the lower pitch, and knows when both are the same."""
+    import base64
+    import io
+
+    import soundfile
+
+    def pitch(text):
+        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(text)))
+        return np.abs(np.fft.rfft(samples[:rate])).argmax()
+
+    def choose(trial):
+        a, b = pitch(trial["A"]), pitch(trial["B"])
+        return "TIE" if a == b else "A" if (a < b) == wave_of else "B"
+
+    return choose
+
+
+def table(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_the_report_knows_careful_listeners_and_the_export_says_all(study, clock, tmp_path):
+    assert "No votes yet" in study_report(study)
+    for _ in range(2):
+        take(study, clock, prefers(True))
+    take(study, clock, lambda trial: "A")
+    votes = votes_of(study)
+    same, total = agreements(votes)
+    assert total == 3 and same == 2  # the third listener always says A
+    text = study_report(study)
+    assert "joined / finished | 3 / 3 |" in text
+    assert "catch pairs called alike | 67 %" in text
+    assert "at least half of their catch pairs" in text
+    export(study, tmp_path / "data")
+    rows = table(tmp_path / "data" / "votes.csv")
+    assert len(rows) == 24 and list(rows[0]) == list(SCHEMA)
+    assert {row["kind"] for row in rows} == {"practice", "normal", "catch", "repeat"}
+    listeners = table(tmp_path / "data" / "listeners.csv")
+    assert all(row["code"] == study.code(row["listener"]) for row in listeners)
+    card = (tmp_path / "data" / "README.md").read_text()
+    assert "license: cc-by-4.0" in card and study.config.consent in card
+    assert all(f"`{name}`" in card for name in SCHEMA)
+
+
+def test_an_export_goes_to_a_private_dataset(hub, rendered, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_writes")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path / 'v.sqlite3'}")
+    command = ["study", "export", str(rendered / "out"), "--out", str(tmp_path / "data")]
+    assert main([*command, "--hub", "tester/votes"]) == 0
+    assert "/datasets/tester/votes/tree/" in capsys.readouterr().out
+    files = hub.repos["tester/votes"].commits[hub.repos["tester/votes"].refs["main"]]
+    assert {"votes.csv", "listeners.csv", "README.md"} <= set(files)
+    open_study(rendered / "out").test.database.close()

@@ -1,0 +1,217 @@
+"""The blind test below the page: what a browser gets, and what it may send."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from ballots import RATE, ballot, battle, tone
+
+from simba_music.audio import Waveform, loudness_lufs, match_pair
+from simba_music.files import load_secret
+from simba_music.listening import trials as listening_test
+from simba_music.listening.ballot import VoteError, merge, seconds
+from simba_music.listening.trials import ListeningTest
+
+
+def shown(test, **kwargs):
+    listener = test.listener(test.new_listener(local=False))
+    return test.show(battle(test), listener, **kwargs)
+
+
+def test_a_pair_is_matched_in_everything_but_sound():
+    quiet, loud = match_pair(tone(8, 0.01), tone(8.02, 0.9, rate=32_000))
+    assert quiet.sample_rate == loud.sample_rate == 32_000
+    assert quiet.samples.shape == loud.samples.shape
+    levels = [loudness_lufs(w.samples.T.numpy(), w.sample_rate) for w in (quiet, loud)]
+    assert levels[0] == pytest.approx(levels[1], abs=0.05)
+
+
+def test_the_louder_clip_comes_down_where_the_other_cannot_come_up():
+    clicks = torch.zeros(1, 8 * RATE)
+    clicks[:, :: RATE // 2] = 0.9  # high peaks, low loudness
+    pair = match_pair(tone(8, 0.3), Waveform(clicks, RATE))
+    levels = [loudness_lufs(w.samples.T.numpy(), w.sample_rate) for w in pair]
+    assert levels[0] == pytest.approx(levels[1], abs=0.1) and levels[0] < -20
+    assert max(float(w.samples.abs().max()) for w in pair) <= 10 ** (-1 / 20) + 1e-4
+
+
+def test_a_reload_finds_the_pair_that_was_there_until_it_is_voted_on(test, clock):
+    listener = test.listener(test.new_listener(local=False))
+    assert test.left_open(listener) is None
+    trial = test.show(battle(test), listener)
+    again = test.left_open(listener)
+    assert {k: v for k, v in again.items() if k != "ticket"} == {
+        k: v for k, v in trial.items() if k != "ticket"
+    }
+    clock(20)
+    test.vote(ballot(again))
+    assert test.left_open(listener) is None
+    test.show(battle(test), listener)
+    clock(listening_test.TICKET_LIFE_S + 1)
+    assert test.left_open(listener) is None
+
+
+def test_what_a_browser_gets_names_no_model(test):
+    payload = shown(test)
+    assert set(payload) == {"ticket", "prompt", "duration_s", "first", "heard_s", "A", "B"}
+    said = str({key: value for key, value in payload.items() if key not in "AB"})
+    assert "simba" not in said and "transformer" not in said
+    files = [base64.b64decode(payload[side]) for side in "AB"]
+    assert len(files[0]) == len(files[1]) and files[0][:44] == files[1][:44]
+    waves = [soundfile.read(io.BytesIO(data))[0] for data in files]
+    assert len(waves[0]) == len(waves[1])
+
+
+def test_sides_are_drawn_for_every_showing(test):
+    pair, listener = battle(test), test.listener(test.new_listener(local=False))
+    first = [test.show(pair, listener)["A"] for _ in range(40)]
+    assert 5 < first.count(first[0]) < 35
+
+
+def test_a_vote_is_kept_and_revealed_once_it_stands(test, clock):
+    trial = shown(test, flipped=True)
+    clock(15)
+    vote = test.vote(ballot(trial, ratings={"A": {"melody": 4}}, remark=" good "))
+    (kept,) = test.database.votes()
+    assert (kept.id, kept.preference, kept.status) == (vote.id, "A", "counted")
+    assert kept.ratings == {"A": {"melody": 4}} and kept.remark == "good"
+    assert kept.heard["B"] == [[0.0, 5.5]]
+    with pytest.raises(VoteError, match="can be undone for"):
+        test.reveal(trial["ticket"])
+    clock(listening_test.UNDO_S + 1)
+    told = test.reveal(trial["ticket"])
+    assert told["A"]["checkpoint"] == "transformer" and told["B"]["checkpoint"] == "simba"
+    with pytest.raises(VoteError, match="this one stands"):
+        test.undo(trial["ticket"])
+
+
+def test_a_vote_can_be_taken_back_and_given_anew(test, clock):
+    trial = shown(test)
+    clock(15)
+    test.vote(ballot(trial))
+    test.undo(trial["ticket"])
+    assert test.database.votes() == []
+    with pytest.raises(VoteError, match="no vote of yours"):
+        test.undo(trial["ticket"])
+    with pytest.raises(VoteError, match="Vote first"):
+        test.reveal(trial["ticket"])
+    test.vote(ballot(trial, preference="BOTH_BAD"))
+    assert [v.preference for v in test.database.votes()] == ["BOTH_BAD"]
+
+
+def test_the_same_vote_again_is_answered_alike_and_another_is_refused(test, clock):
+    trial = shown(test)
+    clock(15)
+    first = test.vote(ballot(trial))
+    assert test.vote(ballot(trial)).id == first.id
+    with pytest.raises(VoteError, match="voted on this pair already"):
+        test.vote(ballot(trial, preference="B"))
+    assert len(test.database.votes()) == 1
+
+
+def test_votes_without_listening_are_refused(test, clock):
+    trial = shown(test)
+    with pytest.raises(VoteError, match="do not fit in the"):
+        test.vote(ballot(trial))
+    clock(60)
+    again = [[0.0, 2.0]] * 20
+    for heard in ({}, {"A": [[0, 8]]}, {"A": [[0, 8]], "B": again}, {"A": [[3, 7.9]], "B": []}):
+        with pytest.raises(VoteError, match="Listen to at least 5 s of each"):
+            test.vote(ballot(trial, heard=heard))
+    with pytest.raises(VoteError, match="no stretch of time"):
+        test.vote(ballot(trial, heard={"A": [[6, 1]], "B": [[0, 8]]}))
+    with pytest.raises(VoteError, match="heard"):
+        test.vote(ballot(trial, heard={"A": [[0, float("inf")]], "B": [[0, 8]]}))
+    assert test.database.votes() == []
+
+
+def test_forged_altered_and_old_tickets_are_refused(test, clock):
+    trial, other = shown(test), shown(test)
+    clock(20)
+    own = trial["ticket"]
+    forger = ListeningTest(test.database, test.folder, "another secret")
+    name, listener, binding = test._tickets.loads(own)
+    forged = forger._tickets.dumps([name, listener, binding])
+    mixed = test._tickets.dumps([name, test._tickets.loads(other["ticket"])[1], binding])
+    turned = test._tickets.dumps([name, listener, test._binding(name, True)[::-1]])
+    for ticket in (forged, mixed, turned, own[:-2], own + "x", "", "é", "a.b.c"):
+        with pytest.raises(VoteError, match="ticket"):
+            test.vote(ballot(trial, ticket=ticket))
+    later = test._tickets.loads
+    test._tickets.loads = lambda text, max_age: later(text, max_age=-1)
+    with pytest.raises(VoteError, match="no longer be voted on"):
+        test.vote(ballot(trial))
+    assert test.database.votes() == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preference": "simba"},
+        {"ratings": {"A": {"melody": 6}}},
+        {"ratings": {"A": {"mood": 3}}},
+        {"ratings": {"C": {"melody": 3}}},
+        {"remark": "x" * 3000},
+        {"switches": -1},
+        {"status": "counted"},
+        {"heard": "all of it"},
+    ],
+)
+def test_malformed_ballots_are_refused_readably(test, clock, changes):
+    trial = shown(test)
+    clock(20)
+    with pytest.raises(VoteError, match="vote's|rating"):
+        test.vote(ballot(trial, **changes))
+    assert test.database.votes() == []
+
+
+def test_hurried_votes_wait_to_be_looked_at(test, clock):
+    pair, listener = battle(test), test.listener(test.new_listener(local=False))
+    for _ in range(listening_test.BUSY_VOTES + 2):
+        trial = test.show(pair, listener)
+        clock(12)
+        test.vote(ballot(trial))
+    statuses = [vote.status for vote in test.database.votes()]
+    assert statuses.count("pending") == 2 and len(statuses) == listening_test.BUSY_VOTES + 2
+    assert "votes in 10 minutes" in test.database.votes()[-1].reasons[0]
+
+
+def test_practice_and_catch_trials_are_kept_apart(test, clock):
+    for kind in ("practice", "catch", "repeat"):
+        trial = shown(test, kind=kind)
+        clock(20)
+        assert test.vote(ballot(trial)).status == "excluded"
+
+
+def test_a_listener_is_known_by_a_signed_name_only(test):
+    signed = test.new_listener(local=True)
+    assert test.database.listener(test.listener(signed)).local
+    for name in (signed[:-1], "", "' OR 1=1", ListeningTest(test.database, test.folder, "b")
+                 .new_listener(False)):  # fmt: skip
+        with pytest.raises(VoteError, match="not known here"):
+            test.listener(name)
+
+
+def test_the_secret_is_made_once_and_is_private(tmp_path, monkeypatch):
+    first = load_secret(tmp_path / "data")
+    assert load_secret(tmp_path / "data") == first and len(first) == 64
+    assert (tmp_path / "data" / "secret").stat().st_mode & 0o077 == 0
+    assert [p.name for p in (tmp_path / "data").iterdir()] == ["secret"]
+    monkeypatch.setenv("SIMBA_MUSIC_SECRET", "shared by replicas")
+    assert load_secret(tmp_path / "data") == "shared by replicas"
+
+
+def test_merged_stretches_are_unique_and_within_the_clip():
+    assert merge([(3, 4), (0, 1), (0.5, 2), (3.5, 99)], 8.0) == [(0, 2), (3, 8)]
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        pieces = [tuple(sorted(rng.uniform(0, 12, 2))) for _ in range(6)]
+        grid = np.linspace(0, 8, 801)
+        covered = np.zeros(801, dtype=bool)
+        for start, end in pieces:
+            covered |= (grid >= start) & (grid <= end)
+        found = seconds(merge(pieces, 8.0))
+        assert found == pytest.approx(covered.mean() * 8, abs=0.1)

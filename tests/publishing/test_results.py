@@ -1,0 +1,33 @@
+"""The Results tab shows the report as it is, and says where it is of something else."""
+
+from simba_music.files import read_json, sha256, write_json
+from simba_music.models.checkpoint import BUNDLED
+from simba_music.models.report import LIMITS, report_tables, stale, table, unmeasured
+
+LOADED = {n: sha256(BUNDLED / n / "model.safetensors") for n in ("simba", "transformer")}
+
+
+def test_every_table_of_the_report_is_shown_with_its_figures():
+    tables = read_json(BUNDLED / "REPORT.json")["tables"]
+    shown = report_tables()
+    assert {made["id"] for _, _, made in shown} == {made["id"] for made in tables}
+    assert shown[0][2]["id"] == "prompts"
+    for heading, _, made in shown:
+        assert heading and f"{made['rows'][0]['value']:.4g}" in table(made["rows"])
+    assert "cannot be compared with LAION CLAP" in LIMITS.replace("\n", " ")
+
+
+def test_the_bundled_report_is_of_the_bundled_weights():
+    for _, _, made in report_tables():
+        assert stale(made, LOADED) == [], made["id"]
+    assert unmeasured(LOADED) == []
+
+
+def test_other_weights_are_told_from_those_measured(tmp_path):
+    (made,) = [made for _, _, made in report_tables() if made["id"] == "prompts"]
+    assert stale(made, LOADED | {"simba": "0" * 64}) == ["simba"]
+    assert unmeasured({"mine": "0" * 64}) == ["mine"]
+    assert report_tables(tmp_path / "REPORT.json") == []
+    new = {"id": "mine", "rows": [], "checkpoints": {}, "machine": "x", "commit": "y"}
+    write_json(tmp_path / "REPORT.json", {"schema": 2, "tables": [new]})
+    assert report_tables(tmp_path / "REPORT.json") == [("mine", "", new)]

@@ -1,0 +1,136 @@
+"""The app as a program calls it: every check holds on the server, not only in the page."""
+
+from pathlib import Path
+
+import pytest
+from conftest import serving
+
+from simba_music import audio
+from simba_music.errors import CheckpointError
+from simba_music.generation.clip import Clip, Progress
+from simba_music.ui import compare
+
+# gradio_client leaves sockets and loops to the garbage collector.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def client(system):
+    """A client of the app in a process of its own, as `make app` starts it."""
+    from gradio_client import Client
+
+    sides = ["--left", system / "simba", "--right", system / "transformer"]
+    with serving(*sides, "--scorer", system / "clap", "--device", "cpu") as url:
+        yield Client(url, verbose=False, analytics_enabled=False)
+
+
+def call(client, pipeline, **changes):
+    settings = {
+        "prompt": "calm piano",
+        "duration_s": 2.0,
+        "seed": 5,
+        "fresh": False,
+        "temperature": 1.0,
+        "top_k": 100,
+        "top_p": 1.0,
+        "guidance": 4.5,
+        "negative": "",
+        "left": pipeline.models["left"].origin.id,
+        "right": pipeline.models["right"].origin.id,
+    } | changes
+    job = client.submit(*settings.values(), api_name="/generate")
+    job.result()
+    final = [None] * 6  # each step holds what changed, the rest are empty updates
+    for step in job.outputs():
+        for i, value in enumerate(step):
+            if not (isinstance(value, dict) and value.get("__type__") == "update"):
+                final[i] = value
+    return final
+
+
+def test_two_clips_of_the_asked_length_and_the_same_again(client, pipeline):
+    first, second = (call(client, pipeline) for _ in range(2))
+    assert first[0] == 5 and len(first) == 6
+    for side in (1, 3):
+        assert "Seed 5" in first[side] and "real time" in first[side]
+        wave, again = audio.read(first[side + 1]), audio.read(second[side + 1])
+        assert wave.duration_s == 2.0
+        assert Path(first[side + 1]).read_bytes() == Path(second[side + 1]).read_bytes()
+        assert (wave.samples == again.samples).all()
+    assert Path(first[2]).name == "simba-calm-piano-seed5.wav"
+
+
+def test_a_fresh_seed_is_drawn_and_told(client, pipeline):
+    first, second = (call(client, pipeline, fresh=True) for _ in range(2))
+    assert first[0] != second[0] and f"Seed {first[0]}" in first[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": "piano " * 300}, "at most 256"),
+        ({"duration_s": 31.0}, "greater than maximum"),
+        ({"duration_s": 2.3}, "multiple of 0.5"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"left": "nowhere"}, "'nowhere' not found"),
+    ],
+)
+def test_bad_input_is_refused_by_the_server(client, pipeline, changes, said):
+    with pytest.raises(Exception, match=said):
+        call(client, pipeline, **changes)
+
+
+def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
+    import shutil
+
+    evil = tmp_path / "<img src=x onerror=alert(1)>"
+    shutil.copytree(system / "simba", evil)
+    shutil.copytree(system / "codec", tmp_path / "codec")
+    held = pipeline.with_models(str(evil), str(evil))
+    request = held.validate(prompt="<b>calm</b>", duration_s=2.0)
+    heading = compare.title(held, "left")
+    for event in held.generate(request, ("left",)):
+        card = (
+            compare.progress_card(heading, event)
+            if isinstance(event, Progress)
+            else compare.result_card(heading, event)
+        )
+        assert "<img" not in card and "<b>calm" not in card
+    assert isinstance(event, Clip)
+    assert compare.file_name(event).endswith("-b-calm-b-seed0.wav")
+
+
+def test_the_alignment_over_time_is_drawn_and_said():
+    from xml.etree import ElementTree
+
+    from simba_music.scoring.score import Score
+    from simba_music.ui.cards import timeline
+
+    score = Score("clap", "1", 0.4, 90.0, timeline=(0.5, -0.1, 2.0))
+    drawn = ElementTree.fromstring(timeline(score).partition("<div")[0])
+    heights = [float(bar.get("height")) for bar in drawn.iter("rect")]
+    assert heights == [40.0, 8.0, 80.0]  # of the scale from -0.25 to 1; beyond it is cut
+    assert drawn.get("aria-label").endswith("every 2.5 s: 0.50, -0.10, 2.00")
+    assert timeline(Score("clap", "1", None, None, "silent")) == ""
+
+
+def test_one_session_stops_only_itself():
+    stops = compare.Stops()
+    stops.request("a")
+    assert stops.wanted("a") and not stops.wanted("b")
+    stops.clear("a")
+    assert not stops.wanted("a")
+
+
+def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch, tmp_path):
+    monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "0")
+    monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/offered")
+    runner = compare.Runner(pipeline, compare.Stops())
+    own = pipeline.models["left"].origin.id
+    raw = {"prompt": "calm piano", "duration_s": 2.0}
+    with pytest.raises(CheckpointError, match="is not offered here. Choose one of: .*org/of"):
+        next(runner.run(own, "/etc", raw, "session", tmp_path))
+    assert next(runner.run(own, own, raw, "session", tmp_path))[0] == 0

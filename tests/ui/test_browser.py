@@ -1,0 +1,75 @@
+"""A person's visit in headless Chromium, on the bundled checkpoints (marker `browser`)."""
+
+import time
+
+import pytest
+from browser import (
+    WIDTHS,
+    both_cards,
+    choose_tab,
+    clip_address,
+    generate,
+    length_in_browser,
+    shoot,
+    wait,
+)
+
+from simba_music.files import read_json
+from simba_music.models.checkpoint import BUNDLED
+from simba_music.models.report import FIGURES
+
+pytestmark = pytest.mark.browser
+
+DURATION_S = 10.0
+
+
+def test_a_prompt_becomes_two_playable_clips(page):
+    generate(page, "calm solo piano, slow, sad")
+    wait(page, "return document.body.innerText.includes('tokens/s, about')")
+    wait(page, both_cards("made in"))
+    seeds = set()
+    for side in ("left", "right"):
+        url = wait(page, clip_address(side))
+        assert length_in_browser(page, url) == pytest.approx(DURATION_S, abs=0.1)
+        card = page.execute_script(f"return document.querySelector('#{side}-card').innerText")
+        for part in ("Alignment", "mismatched prompts", "Seed", "real time", "checkpoint"):
+            assert part in card
+        seeds.add(card.split("Seed ")[1].split()[0])
+        width = page.execute_script(
+            f"return document.querySelector('#{side}-player').getBoundingClientRect().right"
+        )
+        assert width <= WIDTHS[page.form][0]
+    assert len(seeds) == 1
+    wait(page, "return !document.querySelector('#both-player .ab-play')?.disabled")
+    names = page.execute_script("return document.querySelector('#both-player').innerText")
+    assert "simba" in names and "transformer" in names
+    time.sleep(1)  # the waveforms are drawn
+    shoot(page, "compare")
+
+
+def test_an_empty_prompt_is_explained(page):
+    generate(page, " ")
+    wait(page, "return document.body.innerText.includes('The prompt is empty')")
+    shoot(page, "empty-prompt")
+
+
+def test_stop_keeps_what_was_made(page):
+    generate(page, "upbeat funk with slap bass and drums")
+    wait(page, "return document.body.innerText.includes('tokens/s, about')")
+    page.execute_script("document.querySelector('#stop').click()")
+    wait(page, "return document.body.innerText.includes('Stopped early')")
+    length = length_in_browser(page, wait(page, clip_address("left")))
+    assert 0 < length < DURATION_S
+
+
+def test_the_results_are_shown_as_the_report_has_them(page):
+    choose_tab(page, "Results")
+    wait(page, "return document.querySelectorAll('#results table').length >= 4")
+    wait(page, f"return document.querySelectorAll('#results img').length == {len(FIGURES)}")
+    tables = read_json(BUNDLED / "REPORT.json")["tables"]
+    text = page.execute_script("return document.querySelector('#results').innerText")
+    for made in tables:
+        assert f"{made['rows'][0]['value']:.4g}" in text
+    wide = page.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= WIDTHS[page.form][0]
+    shoot(page, "results")
