@@ -5,4 +5,4 @@ L text tokens, D model width, V vocabulary, H heads, P head width, N state size,
 E embedding width.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Files on disk: sha256 of weights, JSON read strictly, atomic writes, the secret key."""
+"""Files on disk: strict models of them, sha256, JSON, atomic writes, the secret key."""
 
 import hashlib
 import json
@@ -7,7 +7,15 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from simba_music.errors import CheckpointError
+
+
+class StrictModel(BaseModel):
+    """Base of everything that is read from a file: immutable, no unknown keys, no NaN."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def sha256(path: Path) -> str:

@@ -41,10 +41,13 @@ CODES = 64
 APP = Path(__file__).parent.parent / "app.py"
 
 
-def lm_config(backbone: str, mixer: str = "mlp", **changes) -> LMConfig:
+def lm_config(backbone: str, mixer: str = "mlp", conditions=None, **changes) -> LMConfig:
+    """`conditions` are beside the text and the length, or other settings of these."""
     transformer = backbone == "transformer"
+    encoder = changes.get("text_encoder", MINILM)
+    always = {"text": {"states": encoder["width"]}, "length": {"longest_s": 30.0}}
     fields = {
-        "schema": 1,
+        "schema": 2,
         "backbone": backbone,
         "channel_mixer": mixer,
         "conditioning": "prefix",
@@ -54,6 +57,7 @@ def lm_config(backbone: str, mixer: str = "mlp", **changes) -> LMConfig:
         "n_heads": 4,
         "d_ff": 48,
         "positions": "rope" if transformer else "none",
+        "conditions": always | (conditions or {}),
         "vocab": CODES,
         "n_codebooks": 1,
         "special_ids": {"bos": CODES},
@@ -129,11 +133,12 @@ def system(tmp_path_factory) -> Path:
     return root
 
 
-def play_beside_plain(system: Path, folder: Path, prompt: str, **told) -> dict[str, Clip]:
-    """Clips of a model that is `told` something, on the left, and of one that is told nothing."""
+def play_beside_plain(system: Path, folder: Path, prompt: str, conditions) -> dict[str, Clip]:
+    """Clips of a model with these conditions, on the left, and of one without them."""
     codec = lm_config("simba").codec.model_dump()
     codec |= {"id": str(system / "codec"), "sha256": sha256(system / "codec" / "model.safetensors")}
-    save_language_model(folder / "keen", random_lm(lm_config("simba", codec=codec, **told)))
+    keen = random_lm(lm_config("simba", codec=codec, conditions=conditions))
+    save_language_model(folder / "keen", keen)
     pipeline = Pipeline.load(str(folder / "keen"), str(system / "transformer"), None, "cpu")
     request = pipeline.validate(prompt=prompt, duration_s=2)
     return {clip.side: clip for clip in pipeline.generate(request) if isinstance(clip, Clip)}

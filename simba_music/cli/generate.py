@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from simba_music import audio
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.generation.clip import Clip
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import GenerationRequest
 
 
 def _request_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given, under the names of GenerationRequest."""
+    """The settings that were given, under the names of Request."""
     given = {
         "duration_s": args.duration,
         "seed": args.seed,
@@ -127,7 +127,7 @@ def _read_prompts(path: Path) -> list[dict[str, str]]:
 
 def _row_request(
     pipeline: Pipeline, sides: tuple[str, ...], row: dict[str, str], options: dict[str, Any]
-) -> GenerationRequest:
+) -> Request:
     own: dict[str, Any] = {}
     for key, kind in (("duration_s", float), ("seed", int)):
         if row.get(key):

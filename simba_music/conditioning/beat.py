@@ -1,21 +1,23 @@
-"""Beat clock: the tempo that a prompt names, and its beats as features of every frame.
+"""Beat condition: the tempo that a prompt names, and its beats as features of every frame.
 
 A text encoder cannot tell 92 from 120 beats a minute, so the number is read from the prompt and
-given to the models as what musicians play to: a click. Where there is no number, a tempo word says
-roughly which. Beat-synchronous conditions of this kind are those of MusiConGen (Lan et al. 2024,
-arXiv 2407.15060).
+its beats are given to every frame. Where there is no number, a tempo word says roughly which.
+Beat-synchronous conditions of this kind are those of MusiConGen (Lan et al. 2024, arXiv
+2407.15060).
 """
 
 import math
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from simba_music.conditioning.types import Condition, Crop, Request, Span
+
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
 CYCLES = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)  # a beat: four beats, two, one, halves, triplets, quarters
-FEATURES = 2 * len(CYCLES) + 2
 ALIKE = 1.5  # tempos whose ratio is larger contradict each other
 _REFERENCE_BPM = 110.0
 
@@ -71,30 +73,50 @@ def named_tempo(prompt: str) -> float:
     return tempos[0] if tempos and max(tempos) <= ALIKE * min(tempos) else 0.0
 
 
-class BeatClock(NamedTuple):
-    """Beats of every row of a batch: `tempo` `[B]` in beats a minute, 0 where it is not known.
+class Pulse(NamedTuple):
+    """Tempo in beats a minute, and where in the music frame 0 lies, in beats from its beginning."""
 
-    `beat` `[B]` is where in the music the first frame lies, in beats from its beginning. `level`
-    `[B]` is how loud the clock is heard, 1 in training.
-    """
+    tempo: float
+    beat: float = 0.0
 
-    tempo: Tensor
-    beat: Tensor
-    level: Tensor
 
-    @classmethod
-    def of(cls, tempo: Tensor, beat: Tensor | None = None) -> "BeatClock":
-        """A clock at full level; the music begins with the first frame unless `beat` says else."""
-        return cls(tempo, torch.zeros_like(tempo) if beat is None else beat, torch.ones_like(tempo))
+class Beat(Condition[Pulse]):
+    """Where in the beat each frame lies, where a tempo is known."""
 
-    def features(self, frames: Tensor, frame_rate: float) -> Tensor:
-        """`[B, S, FEATURES]` at frames `[B, S]` after the first; all 0 where no tempo is known."""
-        beats = self.beat[:, None] + frames / frame_rate * self.tempo[:, None] / 60
+    name: ClassVar[str] = "beat"
+    drop: ClassVar[float] = 0.3
+
+    @property
+    def width(self) -> int:
+        """See `Condition`."""
+        return 2 * len(CYCLES) + 2
+
+    def from_prompt(self, request: Request) -> Pulse | None:
+        """The tempo that the prompt names."""
+        bpm = named_tempo(request.prompt)
+        return Pulse(bpm) if bpm else None
+
+    def from_negative(self, request: Request) -> Pulse | None:
+        """The tempo that the negative prompt names, else the prompt's."""
+        bpm = named_tempo(request.negative)
+        return Pulse(bpm) if bpm else self.from_prompt(request)
+
+    def from_crop(self, crop: Crop, caption: str | None) -> Pulse | None:
+        """Tempo of the piece; beats are counted from its beginning."""
+        return Pulse(crop.tempo, crop.start_s * crop.tempo / 60) if crop.tempo else None
+
+    def features(self, values: Sequence[Pulse | None], span: Span) -> Tensor:
+        """`[B, S, F]`: sine and cosine of every cycle, 1, and the tempo in octaves."""
+        device = span.first.device
+        tempo, beat = torch.tensor([value or (0.0, 0.0) for value in values], device=device).T
+        beats = beat[:, None] + span.seconds * tempo[:, None] / 60
         angle = 2 * math.pi * beats[..., None] * beats.new_tensor(CYCLES)
-        known = self.tempo > 0
-        pace = torch.log2(torch.where(known, self.tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
+        known = tempo > 0
+        pace = torch.log2(torch.where(known, tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
         constant = torch.stack([torch.ones_like(pace), pace], -1)[:, None]
-        found = torch.cat(
-            [angle.sin(), angle.cos(), constant.expand(-1, frames.shape[1], -1)], dim=-1
-        )
-        return found * (known * self.level)[:, None, None]
+        found = torch.cat([angle.sin(), angle.cos(), constant.expand(-1, span.frames, -1)], dim=-1)
+        return found * known[:, None, None]
+
+    def describe(self, value: Pulse) -> str:
+        """Such as "96 beats a minute"."""
+        return f"{value.tempo:g} beats a minute"

@@ -1,4 +1,4 @@
-"""Key signature: the key that a prompt names, as features that every frame hears.
+"""Key condition: the key that a prompt names, as features of every frame.
 
 A text encoder hardly tells "minor" from "major", and a mode without its tonic says next to nothing
 about the next token: in a corpus of all keys, no pitch class is likelier in minor. So key and mode
@@ -9,10 +9,13 @@ Conditions on harmony of this kind are those of MusiConGen (Lan et al. 2024, arX
 
 import random
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
+
+from simba_music.conditioning.types import Condition, Crop, Request, Span
 
 NOTES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 SCALES = {
@@ -24,7 +27,6 @@ SCALES = {
     "pentatonic": (0, 2, 4, 7, 9),
     "minor pentatonic": (0, 3, 5, 7, 10),
 }
-FEATURES = 2 * len(NOTES)
 
 _SHARP = {"Db": "C#", "Ab": "G#"}  # how those tonics are spelled below a minor third
 
@@ -111,11 +113,36 @@ def named_key(prompt: str, seed: int) -> Key | None:
     return Key(random.Random(seed).randrange(len(NOTES)), modes.pop())
 
 
-def key_features(keys: list[Key | None]) -> Tensor:
-    """`[B, FEATURES]`: tonic, and pitch classes of the scale; all 0 where no key is known."""
-    found = torch.zeros(len(keys), FEATURES)
-    for row, key in zip(found, keys, strict=True):
-        if key is not None:
-            row[key.tonic] = 1
-            row[[len(NOTES) + (key.tonic + step) % 12 for step in SCALES[key.scale]]] = 1
-    return found
+class KeySignature(Condition[Key]):
+    """Tonic and scale, where a key is known."""
+
+    name: ClassVar[str] = "key"
+    drop: ClassVar[float] = 0.3
+
+    @property
+    def width(self) -> int:
+        """See `Condition`."""
+        return 2 * len(NOTES)
+
+    def from_prompt(self, request: Request) -> Key | None:
+        """The key that the prompt names."""
+        return named_key(request.prompt, request.seed)
+
+    def from_crop(self, crop: Crop, caption: str | None) -> Key | None:
+        """Key of the piece."""
+        if crop.key is None or crop.mode is None:
+            return None
+        return Key(NOTES.index(crop.key), crop.mode)
+
+    def features(self, values: Sequence[Key | None], span: Span) -> Tensor:
+        """`[B, 1, F]`: tonic, and pitch classes of the scale."""
+        found = torch.zeros(len(values), self.width)
+        for row, key in zip(found, values, strict=True):
+            if key is not None:
+                row[key.tonic] = 1
+                row[[len(NOTES) + (key.tonic + step) % 12 for step in SCALES[key.scale]]] = 1
+        return found[:, None].to(span.first.device)
+
+    def describe(self, value: Key) -> str:
+        """Such as "E minor"."""
+        return str(value)

@@ -1,4 +1,4 @@
-"""Line-up: the instruments that a prompt names, as features that every frame hears.
+"""Line-up condition: the instruments that a prompt names, as features of every frame.
 
 A frozen text encoder made for sentences puts "banjo" near "guitar", and hardly tells "drumless"
 from "drums". So the instruments that a model knows by name are read from the prompt and given to it
@@ -8,10 +8,15 @@ one by one. What it does not know by name reaches it through the text alone.
 import functools
 import re
 from collections.abc import Sequence
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from simba_music.conditioning.types import Condition, Crop, Request, Span
+
+Name = Annotated[str, Field(pattern=r"\S", max_length=64)]
 Names = tuple[tuple[str, ...], ...]  # for each instrument what it is called, its title first
 
 _DENIED = re.compile(r"\b(?:no|not|without|minus)\s+(?:(?:an?|any|the)\s+)?$")
@@ -49,9 +54,42 @@ def named_instruments(text: str, names: Names) -> list[int]:
     return sorted(found)
 
 
-def line_up_features(texts: Sequence[str], names: Names) -> Tensor:
-    """`[B, len(names)]`: 1 for what a text names, else 0."""
-    found = torch.zeros(len(texts), len(names))
-    for row, text in zip(found, texts, strict=True):
-        row[named_instruments(text, names)] = 1
-    return found
+class LineUp(Condition[tuple[int, ...]]):
+    """Which of the instruments that a model knows by name are named."""
+
+    name: ClassVar[str] = "line_up"
+    drop: ClassVar[float] = 0.3
+    names: tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...] = Field(
+        min_length=1, max_length=1024
+    )
+
+    @property
+    def width(self) -> int:
+        """See `Condition`."""
+        return len(self.names)
+
+    def from_prompt(self, request: Request) -> tuple[int, ...] | None:
+        """Instruments that the prompt names."""
+        return self._named(request.prompt)
+
+    def from_negative(self, request: Request) -> tuple[int, ...] | None:
+        """Instruments that the negative prompt names."""
+        return self._named(request.negative)
+
+    def from_crop(self, crop: Crop, caption: str | None) -> tuple[int, ...] | None:
+        """Instruments that the caption names."""
+        return self._named(caption or "")
+
+    def _named(self, text: str) -> tuple[int, ...] | None:
+        return tuple(named_instruments(text, self.names)) or None
+
+    def features(self, values: Sequence[tuple[int, ...] | None], span: Span) -> Tensor:
+        """`[B, 1, F]`: 1 for what is named, else 0."""
+        found = torch.zeros(len(values), self.width)
+        for row, named in zip(found, values, strict=True):
+            row[list(named or ())] = 1
+        return found[:, None].to(span.first.device)
+
+    def describe(self, value: tuple[int, ...]) -> str:
+        """Titles, such as "piano, drum kit"."""
+        return ", ".join(self.names[i][0] for i in value)

@@ -1,5 +1,6 @@
 """Loading: a model whole, models kept by least recent use, loading in steps that can be stopped."""
 
+import functools
 import os
 import queue
 import threading
@@ -11,6 +12,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 
 from simba_music.errors import CheckpointError
+from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
 from simba_music.models.codec import Codec
@@ -44,6 +46,11 @@ class LoadedModel:
             check_encoder(origin, config)
         codec = Codec.load(codec_source(config, origin), config.codec, device, report)
         return cls(origin, lm, TextEncoder.load(config.text_encoder, device, report), codec)
+
+    @functools.cached_property
+    def engine(self) -> ReferenceEngine:
+        """What decodes it."""
+        return ReferenceEngine(self.lm)
 
     @property
     def size(self) -> int:

@@ -9,20 +9,15 @@ import torch
 from torch import Tensor
 
 from simba_music import __version__, audio
+from simba_music.conditioning.batch import read_from
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
-from simba_music.generation.decoding import (
-    frames_of,
-    generate,
-    heard_key,
-    heard_line_up,
-    heard_tempo,
-)
+from simba_music.generation.decoding import frames_of, generate
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, best_device, in_steps
 from simba_music.generation.request import (
     MAX_SEED,
     SIDES,
-    GenerationRequest,
     Limits,
     validate_request,
 )
@@ -30,8 +25,7 @@ from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Score, Scorer
 
-RECIPE_SCHEMA = 1
-PROGRESS_FRAMES = 10
+RECIPE_SCHEMA = 2
 
 
 class Pipeline:
@@ -150,13 +144,13 @@ class Pipeline:
             raise RequestError(f"Unknown model {model!r}. Choose one of: {known}.")
         return found
 
-    def validate(self, sides: Sequence[str] = SIDES, **raw: Any) -> GenerationRequest:
+    def validate(self, sides: Sequence[str] = SIDES, **raw: Any) -> Request:
         """`validate_request` with the limits of these sides."""
         return validate_request(self.limits(sides), **raw)
 
     def generate(
         self,
-        request: GenerationRequest,
+        request: Request,
         sides: Sequence[str] = SIDES,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[Progress | Clip]:
@@ -173,25 +167,24 @@ class Pipeline:
                 yield from self._take(side, take, replace(request, seed=seed, takes=1), should_stop)
 
     def _take(
-        self, side: str, take: int, request: GenerationRequest, should_stop: Callable[[], bool]
+        self, side: str, take: int, request: Request, should_stop: Callable[[], bool]
     ) -> Iterator[Progress | Clip]:
         loaded, name = self.models[side], self.names()[side]
-        total = frames_of(loaded.lm, request)
-        started, frames = time.monotonic(), list[Tensor]()
-        for frame in generate(loaded.lm, loaded.encoder, [request]):
-            frames.append(frame)
+        total = frames_of(loaded.lm.config, request)
+        started, blocks, done = time.monotonic(), list[Tensor](), 0
+        for block in generate(loaded.engine, loaded.lm.config, loaded.encoder, [request]):
+            blocks.append(block)
+            done += block.shape[-1]
             if should_stop():
                 break
-            if len(frames) % PROGRESS_FRAMES == 1 or len(frames) == total:
-                elapsed = time.monotonic() - started
-                yield Progress(side, name, take, len(frames), total, elapsed)
-        yield self._finish(side, take, request, torch.stack(frames, dim=-1), total, started)
+            yield Progress(side, name, take, done, total, time.monotonic() - started)
+        yield self._finish(side, take, request, torch.cat(blocks, dim=-1)[0], total, started)
 
     def _finish(
         self,
         side: str,
         take: int,
-        request: GenerationRequest,
+        request: Request,
         tokens: Tensor,
         total: int,
         started: float,
@@ -219,19 +212,16 @@ class Pipeline:
     def _recipe(
         self,
         loaded: LoadedModel,
-        request: GenerationRequest,
+        request: Request,
         score: Score | None,
         loudness_lufs: float,
         gain_db: float,
     ) -> dict[str, Any]:
         config, origin = loaded.lm.config, loaded.origin
-        key = heard_key(loaded.lm, request)
         return {
             "schema": RECIPE_SCHEMA,
             "request": request.as_dict(),
-            "tempo": heard_tempo(loaded.lm, request) or None,
-            "key": str(key) if key else None,
-            "line_up": heard_line_up(loaded.lm, request),
+            "conditions": read_from(config.conditions, request),
             "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
             "codec": {
                 "id": config.codec.id,
@@ -243,8 +233,8 @@ class Pipeline:
                 "sha256": config.text_encoder.sha256,
                 "revision": config.text_encoder.revision,
             },
-            "engine": "reference",
-            "dtype": "float32",
+            "engine": loaded.engine.name,
+            "dtype": loaded.engine.dtype,
             "device": self.device,
             "threads": torch.get_num_threads(),
             "app_version": __version__,
@@ -254,13 +244,13 @@ class Pipeline:
             "licence": config.licence,
         }
 
-    def generate_batch(self, requests: Sequence[GenerationRequest], side: str) -> list[Clip]:
+    def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """Clips of several requests decoded together; `seconds` is each one's share."""
         loaded, started = self.models[side], time.monotonic()
-        frames = list(generate(loaded.lm, loaded.encoder, requests))
-        tokens, clips = torch.stack(frames, dim=-1), []
-        for row, request in zip(tokens, requests, strict=True):
-            total = frames_of(loaded.lm, request)
-            clip = self._finish(side, 0, request, row[None, :total], total, started)
+        blocks = list(generate(loaded.engine, loaded.lm.config, loaded.encoder, requests))
+        codes, clips = torch.cat(blocks, dim=-1), []
+        for row, request in zip(codes, requests, strict=True):
+            total = frames_of(loaded.lm.config, request)
+            clip = self._finish(side, 0, request, row[:, :total], total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips

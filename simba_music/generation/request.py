@@ -1,10 +1,11 @@
-"""GenerationRequest and validate_request(): the one check for the app, the API and the CLI."""
+"""Request check: validate_request(), the one for the app, the API and the CLI."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 
 SIDES = ("left", "right")  # of the page, each with a model
@@ -12,29 +13,6 @@ MIN_DURATION_S = 2.0
 DURATION_STEP_S = 0.5
 MAX_SEED = 2**32 - 1
 MAX_TAKES = 4
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """What to generate; take i uses seed + i.
-
-    prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
-    tokens; top_p in (0, 1]; guidance 1 is none.
-    """
-
-    prompt: str
-    duration_s: float = 10.0
-    seed: int = 0
-    takes: int = 1
-    temperature: float = 1.0
-    top_k: int = 100
-    top_p: float = 1.0
-    guidance: float = 4.5
-    negative: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """As it stands in a recipe."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -73,17 +51,17 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     return text
 
 
-def validate_request(limits: Limits, **raw: Any) -> GenerationRequest:
+def validate_request(limits: Limits, **raw: Any) -> Request:
     """Check every field and return the request, or say which value is wrong and what is allowed.
 
     Raises:
         RequestError: On the first field that is out of range, not finite, or of the wrong type.
     """
-    unknown = set(raw) - set(GenerationRequest.__dataclass_fields__)
+    unknown = set(raw) - set(Request.__dataclass_fields__)
     if unknown:
-        known = ", ".join(GenerationRequest.__dataclass_fields__)
+        known = ", ".join(Request.__dataclass_fields__)
         raise RequestError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {known}.")
-    request = GenerationRequest(**{"prompt": "", **raw})
+    request = Request(**{"prompt": "", **raw})
     prompt = _text("prompt", request.prompt, limits)
     if not prompt:
         raise RequestError(
@@ -97,7 +75,7 @@ def validate_request(limits: Limits, **raw: Any) -> GenerationRequest:
     top_p = _number("top_p", request.top_p, 0, 1)
     if top_p == 0:
         raise RequestError("top_p must be above 0 and at most 1, got 0. Use 1 to keep all tokens.")
-    return GenerationRequest(
+    return Request(
         prompt=prompt,
         duration_s=float(duration_s),
         seed=int(_number("seed", request.seed, 0, MAX_SEED, whole=True)),

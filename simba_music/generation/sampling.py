@@ -1,18 +1,50 @@
-"""Sampling: logits to token by guidance, temperature, top-k and top-p; pure functions."""
+"""Sampling: logits to codes by guidance, temperature, top-k and top-p; pure functions."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from simba_music.conditioning.types import Request
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How codes are drawn; see `Request`. All requests of a batch share it."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    guidance: float = 1.0
+
+    @classmethod
+    def of(cls, requests: Sequence[Request]) -> "Sampling":
+        """What all of these requests say.
+
+        Raises:
+            ValueError: If they do not say the same.
+        """
+        found = {cls(r.temperature, r.top_k, r.top_p, r.guidance) for r in requests}
+        if len(found) != 1:
+            raise ValueError(
+                "Requests of one batch must share temperature, top_k, top_p, guidance."
+            )
+        return found.pop()
+
+    @property
+    def guided(self) -> bool:
+        """Whether there is an unconditional branch."""
+        return self.guidance != 1
+
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance on logits `[B, V]` (Ho and Salimans 2022, eq. 6); 1 is none."""
+    """Classifier-free guidance on logits `[..., V]` (Ho and Salimans 2022, eq. 6); 1 is none."""
     return unconditional + scale * (conditional - unconditional)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Mask all but the k largest logits `[B, V]`; 0, or k of V and more, keeps everything."""
+    """Mask all but the k largest logits `[..., V]`; 0, or k of V and more, keeps everything."""
     if k <= 0 or k >= logits.shape[-1]:
         return logits
     threshold = logits.topk(k, dim=-1).values[..., -1:]
@@ -20,9 +52,9 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """Nucleus filter (Holtzman et al. 2020): the fewest tokens whose probability reaches p.
+    """Nucleus filter (Holtzman et al. 2020): the fewest codes whose probability reaches p.
 
-    At least one token is kept, however small p is; p of 1 keeps everything.
+    At least one code is kept, however small p is; p of 1 keeps everything.
     """
     if p >= 1:
         return logits
@@ -34,35 +66,26 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), float("-inf"))
 
 
-def sample(
-    logits: Tensor,
-    generators: Sequence[torch.Generator],
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-) -> Tensor:
-    """Draw one token a row; each row has a generator, so neighbours in a batch change nothing.
+def draw_noise(generators: Sequence[torch.Generator], count: int, shape: tuple[int, int]) -> Tensor:
+    """Exponential noise `[n, B, K, V]` for n steps, a generator a row.
 
-    Args:
-        logits: `[B, V]`.
-        generators: B CPU generators.
-        temperature: 0 is greedy.
-        top_k: tokens kept, 0 for all.
-        top_p: probability kept, in (0, 1].
-
-    Returns:
-        Token ids `[B]`.
-
-    Raises:
-        FloatingPointError: If a logit is NaN (argmax would pick it silently).
+    A row is drawn step by step, so that it is the same however steps are cut into blocks and
+    whatever is in the other rows.
     """
-    if torch.isnan(logits).any():
-        raise FloatingPointError("The model produced NaN logits; its checkpoint is damaged.")
-    if temperature == 0:
+    rows = [
+        torch.stack([torch.empty(shape).exponential_(generator=g) for _ in range(count)])
+        for g in generators
+    ]
+    return torch.stack(rows, dim=1)
+
+
+def sample(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
+    """Draw one code a row and book from logits `[B, K, V]`, guidance done; `[B, K]`.
+
+    An exponential race: argmax(p / E) with E ~ Exp(1), `noise` `[B, K, V]`, is a draw from p.
+    """
+    if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    kept = keep_top_p(keep_top_k(logits / temperature, top_k), top_p)
-    # Exponential races: argmax(p / E) with E ~ Exp(1) is a draw from p.
-    noise = torch.stack(
-        [torch.empty(logits.shape[-1]).exponential_(generator=g) for g in generators]
-    )
+    kept = keep_top_k(logits / sampling.temperature, sampling.top_k)
+    kept = keep_top_p(kept, sampling.top_p)
     return (kept.softmax(dim=-1) / noise.to(logits.device)).argmax(dim=-1)

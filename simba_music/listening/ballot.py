@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from simba_music.errors import UserError
-from simba_music.models.config import StrictModel
+from simba_music.files import StrictModel
 
 Letter = Literal["A", "B"]
 Preference = Literal["A", "B", "TIE", "BOTH_BAD"]

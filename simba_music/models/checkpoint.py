@@ -18,6 +18,7 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
 from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
+from simba_music.models.schemas import Former, upgrade_config
 
 Module = TypeVar("Module", bound=nn.Module)
 BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -130,7 +131,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check_fit(module: nn.Module, path: Path) -> None:
+def check_fit(module: nn.Module, path: Path, former: Former | None = None) -> None:
     """Compare a module, on any device, with the names and shapes of a safetensors file.
 
     Only the file's header is read, so that a config cannot make us allocate what no file fills.
@@ -140,15 +141,21 @@ def check_fit(module: nn.Module, path: Path) -> None:
     """
     try:
         with safe_open(path, "pt") as file:
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
+            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
+    if former is not None:
+        unread = {name: torch.empty(shape, device="meta") for name, shape in found.items()}
+        try:
+            found = {name: list(t.shape) for name, t in former.upgrade(unread).items()}
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {error}") from error
     expected = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
-    problems = [f"missing {name}" for name in expected if name not in shapes]
-    problems += [f"unknown {name}" for name in shapes if name not in expected]
+    problems = [f"missing {name}" for name in expected if name not in found]
+    problems += [f"unknown {name}" for name in found if name not in expected]
     problems += [
         f"{name} has shape {shape}, expected {expected[name]}"
-        for name, shape in shapes.items()
+        for name, shape in found.items()
         if name in expected and shape != expected[name]
     ]
     if problems:
@@ -159,12 +166,13 @@ def check_fit(module: nn.Module, path: Path) -> None:
         )
 
 
-def read_module(make: Callable[[], Module], folder: Path) -> Module:
+def read_module(make: Callable[[], Module], folder: Path, former: Former | None = None) -> Module:
     """A module in float32 with the weights of a folder, whole or not at all.
 
     Args:
         make: makes the module with any weights; it is called for its shapes first, without memory.
         folder: holds `model.safetensors`.
+        former: how its weights are named, if they are of an earlier schema.
 
     Raises:
         CheckpointError: See `check_fit` and `read_weights`.
@@ -173,21 +181,24 @@ def read_module(make: Callable[[], Module], folder: Path) -> Module:
         raise CheckpointError(f"{folder / WEIGHTS} is missing. Only safetensors weights are read.")
     with torch.device("meta"):
         shape = make()
-    check_fit(shape, folder / WEIGHTS)
+    check_fit(shape, folder / WEIGHTS, former)
     tensors, module = read_weights(folder), make()
+    if former is not None:
+        tensors = former.upgrade(tensors)
     expected = module.state_dict()
     module.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()}, strict=True)
     return module
 
 
-def read_config(folder: Path) -> LMConfig:
-    """The config of a language-model checkpoint.
+def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
+    """The config of a language-model checkpoint, and how weights of an earlier schema are named.
 
     Raises:
         CheckpointError: If it has unknown or missing keys, or values that do not fit together.
     """
+    raw, former = upgrade_config(read_json(folder / CONFIG))
     try:
-        return LMConfig.model_validate(read_json(folder / CONFIG))
+        return LMConfig.model_validate(raw), former
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "config"
@@ -211,8 +222,8 @@ def load_language_model(
         CheckpointError: See `locate`, `read_config`, `read_module`.
     """
     place = locate(source, report)
-    config = read_config(place.folder)
-    model = read_module(lambda: MusicLM(config), place.folder)
+    config, former = read_config(place.folder)
+    model = read_module(lambda: MusicLM(config), place.folder, former)
     digest = sha256(place.folder / WEIGHTS)
     origin = Origin(source, place.folder, place.revision, digest, place.notice)
     return model.to(device).eval().requires_grad_(False), origin

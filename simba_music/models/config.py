@@ -1,22 +1,19 @@
 """LMConfig and its parts: frozen, mirrored 1:1 by config.json, unknown key = error."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
-SCHEMA = 1
+from simba_music.conditioning.registry import read_conditions
+from simba_music.conditioning.text import Text
+from simba_music.conditioning.types import Condition
+from simba_music.files import StrictModel
+
+SCHEMA = 2
 EXPAND = 2  # width of the Mamba-2 inner stream, as a multiple of d_model
-
-
-Name = Annotated[str, Field(pattern=r"\S", max_length=64)]
-
-
-class StrictModel(BaseModel):
-    """Base of everything that is read from a file: immutable, no unknown keys, no NaN."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TextEncoderRef(StrictModel):
@@ -65,7 +62,7 @@ class LMConfig(StrictModel):
     The bounds are wide; they keep a config from asking for more memory than any machine has.
     """
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     backbone: Literal["simba", "mamba", "transformer"]
     channel_mixer: Literal["mlp", "einfft", "none"]
     conditioning: Literal["prefix", "cross"]
@@ -75,14 +72,7 @@ class LMConfig(StrictModel):
     n_heads: int = Field(gt=0, le=512)
     d_ff: int = Field(ge=0, le=32_768)
     positions: Literal["none", "rope", "sinusoidal"]
-    beat_clock: bool = False
-    end_clock: bool = False
-    key_signature: bool = False
-    # Names of every instrument that it is told of.
-    line_up: tuple[Annotated[tuple[Name, ...], Field(min_length=1)], ...] = Field(
-        default=(), max_length=1024
-    )
-    tail_s: float = Field(default=0, ge=0, le=10)  # silence at the end of its training pieces
+    conditions: dict[str, SerializeAsAny[Condition]]  # type: ignore[type-arg]
     vocab: int = Field(gt=1, le=65_536)
     n_codebooks: Literal[1]
     special_ids: SpecialIds
@@ -96,6 +86,11 @@ class LMConfig(StrictModel):
         """Heads of cross-attention, of at least 32 channels where there are so many."""
         return max(1, self.d_model // 32)
 
+    @field_validator("conditions", mode="before")
+    @classmethod
+    def _known(cls, raw: object) -> object:
+        return read_conditions(raw) if isinstance(raw, Mapping) else raw
+
     @model_validator(mode="after")
     def _fits_together(self) -> "LMConfig":
         if self.vocab != self.codec.codebook_size:
@@ -105,6 +100,11 @@ class LMConfig(StrictModel):
             )
         if self.special_ids.bos < self.vocab:
             raise ValueError(f"special_ids.bos must be {self.vocab}, got {self.special_ids.bos}")
+        text = self.conditions.get(Text.name)
+        if not isinstance(text, Text) or text.states != self.text_encoder.width:
+            raise ValueError(
+                f"conditions.text.states must be the text encoder's {self.text_encoder.width}"
+            )
         inner = self.d_model * (1 if self.backbone == "transformer" else EXPAND)
         if inner % self.n_heads:
             raise ValueError(f"n_heads {self.n_heads} does not divide the width {inner}")

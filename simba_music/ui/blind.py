@@ -8,10 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from simba_music.conditioning.types import Request
 from simba_music.errors import UserError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import MAX_SEED, SIDES, GenerationRequest
+from simba_music.generation.request import MAX_SEED, SIDES
 from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 from simba_music.listening.ballot import HEARD_S, VoteError
 from simba_music.listening.gallery import about, sampling_of
@@ -55,11 +56,11 @@ class PairMaker:
         self.pipeline, self.test = pipeline, test
         self._written = on_gpu(self._write, self._gpu_seconds) or self._write
 
-    def _gpu_seconds(self, request: GenerationRequest, order: list[str]) -> int:
+    def _gpu_seconds(self, request: Request, order: list[str]) -> int:
         rates = (self.pipeline.models[side].codec.frame_rate for side in order)
         return seconds_needed(round(request.duration_s * sum(rates)), FIRST_TOKENS_PER_S)
 
-    def _write(self, request: GenerationRequest, order: list[str]) -> Iterator[Progress | Clip]:
+    def _write(self, request: Request, order: list[str]) -> Iterator[Progress | Clip]:
         yield from self.pipeline.generate(request, order)
 
     def make(self, prompt: str) -> Iterator[float | str]:
@@ -82,7 +83,7 @@ class PairMaker:
                 clips[event.side] = event
         yield self._keep(request, clips)
 
-    def _keep(self, request: GenerationRequest, clips: dict[str, Clip]) -> str:
+    def _keep(self, request: Request, clips: dict[str, Clip]) -> str:
         sides = {side: Side(clips[side].waveform, about(clips[side])) for side in SIDES}
         sampling = sampling_of(clips["left"])
         made = self.test.add_battle(request.prompt, sides, "typed", request.seed, sampling)

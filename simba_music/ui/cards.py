@@ -1,6 +1,7 @@
 """Cards: what a side of the page says while it waits, downloads, writes and is done."""
 
 from html import escape
+from typing import Any
 
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
@@ -88,11 +89,7 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe["model"]["revision"]
     commit = f" at {revision[:8]}" if revision else ""
-    told = [f"in {recipe['key']}"] if recipe["key"] else []
-    told += [f"to {recipe['tempo']:g} beats a minute"] if recipe["tempo"] else []
-    played = f" Played {', '.join(told)}." if told else ""
-    if recipe["line_up"]:
-        played += f" Instruments named: {escape(', '.join(recipe['line_up']))}."
+    played = _conditions(recipe["conditions"])
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
@@ -103,6 +100,11 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}{scored}."
         f"{played}{stopped}</div>{said}</div>"
     )
+
+
+def _conditions(read: dict[str, dict[str, Any]]) -> str:
+    """What was read from the prompt besides its text, as a sentence; "" if nothing."""
+    return f" Read: {escape('; '.join(one['value'] for one in read.values()))}." if read else ""
 
 
 def verdict_card(names: dict[str, str], scores: dict[str, Score | None]) -> str:

@@ -12,10 +12,11 @@ from typing import Any
 import gradio as gr
 
 from simba_music import audio
+from simba_music.conditioning.types import Request
 from simba_music.errors import CheckpointError, UserError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES, GenerationRequest
+from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
 from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 from simba_music.hub.fetch import Downloading
 from simba_music.models.checkpoint import allowed, may_load_any
@@ -86,18 +87,18 @@ class Runner:
         self.tokens_per_s = FIRST_TOKENS_PER_S
         self._on_gpu = on_gpu(self._generate_by_name, self._gpu_seconds)
 
-    def _gpu_seconds(self, left: str, right: str, request: GenerationRequest, session: str) -> int:
+    def _gpu_seconds(self, left: str, right: str, request: Request, session: str) -> int:
         rates = (side.codec.frame_rate for side in self.pipeline.models.values())
         return seconds_needed(round(request.duration_s * sum(rates)), self.tokens_per_s)
 
     def _generate_by_name(
-        self, left: str, right: str, request: GenerationRequest, session: str
+        self, left: str, right: str, request: Request, session: str
     ) -> Iterator[Progress | Clip]:
         """Both models in one call of the GPU process, to which models cannot be sent."""
         yield from self._generate(self.pipeline.with_models(left, right), request, session)
 
     def _generate(
-        self, chosen: Pipeline, request: GenerationRequest, session: str
+        self, chosen: Pipeline, request: Request, session: str
     ) -> Iterator[Progress | Clip]:
         yield from chosen.generate(request, SIDES, lambda: self.stops.wanted(session))
 
@@ -173,7 +174,7 @@ def _of(name: str, step: Downloading) -> bool:
 
 def _advanced() -> list[gr.components.Component]:
     """Sampling settings: temperature, top-k, top-p, guidance, negative prompt."""
-    plain = GenerationRequest("")
+    plain = Request("")
     with gr.Accordion("Sampling", open=False), gr.Row():
         return [
             gr.Slider(0, 2, plain.temperature, step=0.05, label="Temperature", info="0 is greedy"),

@@ -1,11 +1,12 @@
 import pytest
 import torch
 from conftest import lm_config, play_beside_plain, random_lm
-from model_checks import assert_steps_hear
+from model_checks import assert_steps_use
 
-from simba_music.conditioning.beat import CYCLES, FEATURES, BeatClock, named_tempo
-from simba_music.generation.decoding import END_LEAD_S, UNGUIDED_BEAT, generate, prefill
-from simba_music.generation.request import GenerationRequest
+from simba_music.conditioning.beat import CYCLES, Beat, Pulse, named_tempo
+from simba_music.conditioning.types import Crop, Request, Span
+from simba_music.generation.decoding import generate, read_requests
+from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.ui.cards import result_card
 
@@ -53,14 +54,10 @@ def test_a_tempo_is_read_where_a_prompt_names_one(prompt, bpm):
 
 
 def test_features_repeat_with_the_beat_and_are_nothing_without_a_tempo():
-    clock = BeatClock.of(torch.tensor([120.0, 60.0, 0.0]), torch.tensor([0.0, 1.0, 0.0]))
-    frames = torch.arange(400).expand(3, -1)
-    found = clock.features(frames, 50)
-    assert found.shape == (3, 400, FEATURES)
+    beat, span = Beat(), Span(torch.zeros(3, dtype=torch.long), 400, 50)
+    found = beat.features([Pulse(120.0), Pulse(60.0, 1.0), None], span)
+    assert found.shape == (3, 400, beat.width)
     assert not found[2].any()
-    torch.testing.assert_close(
-        clock._replace(level=clock.level / 4).features(frames, 50), found / 4
-    )
     every_beat = [CYCLES.index(1.0), len(CYCLES) + CYCLES.index(1.0)]
     fast = found[0, :, every_beat]
     torch.testing.assert_close(fast[25:], fast[:-25], atol=1e-4, rtol=0)
@@ -69,52 +66,45 @@ def test_features_repeat_with_the_beat_and_are_nothing_without_a_tempo():
     torch.testing.assert_close(found[1, ::2, :-2], found[0, 25:225, :-2], atol=1e-4, rtol=0)
 
 
+def test_beats_of_a_crop_are_counted_from_the_beginning_of_its_piece():
+    assert Beat().from_crop(Crop(start_s=1.5, tempo=120.0), None) == Pulse(120.0, 3.0)
+    assert Beat().from_crop(Crop(start_s=1.5), "120 bpm") is None
+
+
 @pytest.mark.parametrize("backbone", ["simba", "transformer"])
 @pytest.mark.parametrize("conditioning", ["prefix", "cross"])
-def test_steps_keep_to_the_clock_as_the_forward_pass_does(backbone, conditioning):
-    lm = random_lm(lm_config(backbone, conditioning=conditioning, beat_clock=True))
-    clock = BeatClock.of(torch.tensor([120.0, 0.0, 93.0]), torch.tensor([0.0, 0.0, 2.5]))
-    assert_steps_hear(lm, 60, (1, 30), clock=clock)
+def test_steps_use_the_beat_as_the_forward_pass_does(backbone, conditioning):
+    lm = random_lm(lm_config(backbone, conditioning=conditioning, conditions={"beat": {}}))
+    assert_steps_use(lm, 60, (1, 30), beat=[Pulse(120.0), None, Pulse(93.0, 2.5)])
 
 
-def test_a_tempo_in_the_prompt_sets_the_clock_and_nothing_else_does():
-    lm = random_lm(lm_config("simba", beat_clock=True))
+def test_a_tempo_in_the_prompt_sets_the_beat_and_nothing_else_does():
+    lm = random_lm(lm_config("simba", conditions={"beat": {"unguided": 0.85}}))
     encoder = TextEncoder.load(lm.config.text_encoder)
 
-    def written(prompt, **settings):
-        request = GenerationRequest(prompt, duration_s=4, **settings)
-        return torch.stack(list(generate(lm, encoder, [request]))).flatten()
+    def generated(prompt, **settings):
+        request = Request(prompt, duration_s=4, **settings)
+        blocks = generate(ReferenceEngine(lm), lm.config, encoder, [request])
+        return torch.cat(list(blocks), -1).flatten()
 
     for negative, beats in (("", [120, 120]), ("piano", [120, 120]), ("piano, 60 bpm", [120, 60])):
-        request = GenerationRequest("drums, 120 bpm", negative=negative)
-        clock = prefill(lm, encoder, [request]).clock
-        assert clock.tempo.tolist() == beats
-        assert torch.equal(clock.level, torch.tensor([1, UNGUIDED_BEAT]))
-    with_clock = {p: written(p) for p in ("drums, 120 bpm", "drums, loud")}
-    unsaid = written("drums, 120 bpm", negative="piano, 60 bpm")
-    lm.clock_vectors.zero_()
-    assert not torch.equal(written("drums, 120 bpm"), with_clock["drums, 120 bpm"])
-    assert torch.equal(written("drums, loud"), with_clock["drums, loud"])
-    assert not torch.equal(unsaid, written("drums, 120 bpm", negative="piano, 60 bpm"))
+        request = Request("drums, 120 bpm", negative=negative)
+        found = read_requests(lm.config, encoder, [request])
+        assert [pulse.tempo for pulse in found.values["beat"]] == beats
+        torch.testing.assert_close(found.levels["beat"], torch.tensor([1, 0.85]))
+    with_beat = {p: generated(p) for p in ("drums, 120 bpm", "drums, loud")}
+    other = generated("drums, 120 bpm", negative="piano, 60 bpm")
+    lm.conditions["beat"].zero_()
+    assert not torch.equal(generated("drums, 120 bpm"), with_beat["drums, 120 bpm"])
+    assert torch.equal(generated("drums, loud"), with_beat["drums, loud"])
+    assert not torch.equal(other, generated("drums, 120 bpm", negative="piano, 60 bpm"))
 
 
-def test_recipe_and_card_say_which_tempo_a_model_was_told(system, tmp_path):
-    found = play_beside_plain(system, tmp_path, "drums, 96 bpm", beat_clock=True)
-    assert [found[side].recipe["tempo"] for side in ("left", "right")] == [96, None]
+def test_recipe_and_card_say_which_tempo_was_read(system, tmp_path):
+    found = play_beside_plain(system, tmp_path, "drums, 96 bpm", {"beat": {"unguided": 0.5}})
+    assert found["left"].recipe["conditions"] == {
+        "beat": {"value": "96 beats a minute", "guided": 1.0, "unguided": 0.5}
+    }
+    assert found["right"].recipe["conditions"] == {}
     assert "96 beats a minute" in result_card("", found["left"])
     assert "beats a minute" not in result_card("", found["right"])
-
-
-def test_models_with_an_end_clock_are_told_an_end_and_the_unguided_half_a_later_one():
-    lm = random_lm(lm_config("simba", end_clock=True, tail_s=1.5))
-    encoder = TextEncoder.load(lm.config.text_encoder)
-    requests = [GenerationRequest("drums", duration_s=s, seed=0) for s in (4, 6)]
-    told = prefill(lm, encoder, requests).end_s.tolist()
-    assert told == [5.5, 7.5, 5.5 + END_LEAD_S, 7.5 + END_LEAD_S]
-    logits = []
-    for seconds in (4, 6, 1e6):
-        state = prefill(lm, encoder, requests)._replace(end_s=torch.full((4,), float(seconds)))
-        previous = torch.zeros(4, 1, 50, dtype=torch.long)
-        logits.append(lm.step(previous, state)[0])
-    assert not torch.equal(logits[0], logits[1])  # the last four seconds begin at once
-    torch.testing.assert_close(logits[1], logits[2])

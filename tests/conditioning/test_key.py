@@ -1,12 +1,10 @@
-import functools
-
 import pytest
 import torch
 from conftest import lm_config, play_beside_plain, random_lm
-from model_checks import added_by, assert_steps_hear
+from model_checks import added_by, assert_steps_use
 
-from simba_music.conditioning.key import FEATURES, NOTES, Key, key_features, named_key
-from simba_music.generation.decoding import GUIDED_KEY, UNGUIDED_KEY
+from simba_music.conditioning.key import NOTES, Key, KeySignature, named_key
+from simba_music.conditioning.types import Crop, Span
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.facts import mood
 from simba_music.ui.cards import result_card
@@ -80,9 +78,13 @@ def test_no_mood_of_the_corpus_is_read_as_its_opposite():
         assert {key.scale for key in read.values() if key} == {mode}
 
 
+def features(*keys):
+    return KeySignature().features(keys, Span(torch.zeros(len(keys)), 1, 50))[:, 0]
+
+
 def test_features_are_tonic_and_scale():
-    found = key_features([Key(9, "minor"), Key(0, "major"), None])
-    assert found.shape == (3, FEATURES)
+    found = features(Key(9, "minor"), Key(0, "major"), None)
+    assert found.shape == (3, KeySignature().width)
     assert not found[2].any()
     # relative keys share their pitch classes, and differ in the tonic
     assert torch.equal(found[0, 12:], found[1, 12:])
@@ -90,31 +92,41 @@ def test_features_are_tonic_and_scale():
     assert found[:2, :12].argmax(1).tolist() == [9, 0] and found[:2, :12].sum() == 2
 
 
+def test_a_crop_has_the_key_of_its_piece_if_that_is_known():
+    assert KeySignature().from_crop(Crop(key="D", mode="dorian"), None) == Key(2, "dorian")
+    assert KeySignature().from_crop(Crop(), "in D dorian") is None
+
+
 @pytest.mark.parametrize("backbone", ["simba", "transformer"])
 @pytest.mark.parametrize("conditioning", ["prefix", "cross"])
-def test_steps_hear_the_key_as_the_forward_pass_does(backbone, conditioning):
-    lm = random_lm(lm_config(backbone, conditioning=conditioning, key_signature=True))
-    key = key_features([Key(2, "minor"), None, Key(5, "major")])
-    assert_steps_hear(lm, 30, (1,), key=key)
+def test_steps_use_the_key_as_the_forward_pass_does(backbone, conditioning):
+    lm = random_lm(lm_config(backbone, conditioning=conditioning, conditions={"key": {}}))
+    assert_steps_use(lm, 30, (1,), key=[Key(2, "minor"), None, Key(5, "major")])
 
 
-def test_a_key_in_the_prompt_is_told_to_both_halves_and_nothing_else_is():
-    lm = random_lm(lm_config("simba", key_signature=True))
-    told = functools.partial(added_by, lm, lm.key_vectors)
-    key = key_features([Key(2, "minor")]) @ lm.key_vectors
-    moved = told("drums, D minor")
+def test_a_key_in_the_prompt_conditions_both_branches_each_at_its_level():
+    lm = random_lm(lm_config("simba", conditions={"key": {"guided": 1.5, "unguided": 0.5}}))
+    key = features(Key(2, "minor")) @ lm.conditions["key"]
+    moved = added_by(lm, "key", "drums, D minor")
     assert moved.abs().amax(1).gt(0.05).all()
-    torch.testing.assert_close(moved, torch.cat([GUIDED_KEY * key, UNGUIDED_KEY * key]))
-    torch.testing.assert_close(told("drums, D minor", guidance=1), key)
-    assert not told("drums, loud").any()
-    # a mode alone is told with the tonic of the seed, so that each take has its own
-    moved = told("drums, minor", seed=4, guidance=1)
-    torch.testing.assert_close(moved, key_features([named_key("minor", 4)]) @ lm.key_vectors)
+    torch.testing.assert_close(moved, torch.cat([1.5 * key, 0.5 * key]))
+    assert not added_by(lm, "key", "drums, loud").any()
+    # a mode alone has the tonic of the seed, so that each take has its own
+    moved = added_by(lm, "key", "drums, minor", seed=4, guidance=1)
+    torch.testing.assert_close(moved, 1.5 * features(named_key("minor", 4)) @ lm.conditions["key"])
 
 
-def test_recipe_and_card_say_which_key_a_model_was_told(system, tmp_path):
-    told = {"key_signature": True, "beat_clock": True}
-    found = play_beside_plain(system, tmp_path, "drums, 96 bpm, C# minor", **told)
-    assert [found[side].recipe["key"] for side in ("left", "right")] == ["C# minor", None]
-    assert "Played in C# minor, to 96 beats a minute." in result_card("", found["left"])
-    assert "Played" not in result_card("", found["right"])
+def test_no_level_jumps_where_guidance_begins():
+    lm = random_lm(lm_config("simba", conditions={"key": {"guided": 1.5, "unguided": 0.5}}))
+    none, little = (added_by(lm, "key", "drums, D minor", guidance=g) for g in (1.0, 1.1))
+    assert len(none) == 1 and len(little) == 2
+    torch.testing.assert_close(none[0], little[0])
+
+
+def test_recipe_and_card_say_which_key_was_read(system, tmp_path):
+    conditions = {"key": {}, "beat": {}}
+    found = play_beside_plain(system, tmp_path, "drums, 96 bpm, C# minor", conditions)
+    assert found["left"].recipe["conditions"]["key"]["value"] == "C# minor"
+    assert "key" not in found["right"].recipe["conditions"]
+    assert "Read: 96 beats a minute; C# minor." in result_card("", found["left"])
+    assert "Read:" not in result_card("", found["right"])

@@ -1,21 +1,36 @@
 import pytest
 import torch
+from conftest import CODES, lm_config, random_lm
+from model_checks import given
 
-from simba_music.generation.sampling import guide, keep_top_k, keep_top_p, sample
+from simba_music.conditioning.types import Request
+from simba_music.generation.engines.reference import ReferenceEngine
+from simba_music.generation.sampling import (
+    Sampling,
+    draw_noise,
+    guide,
+    keep_top_k,
+    keep_top_p,
+    sample,
+)
+
+GUIDED = Sampling(guidance=3.0)
 
 
-def generators(count, seed=0):
-    return [torch.Generator().manual_seed(seed + i) for i in range(count)]
+def noise(rows, books, codes, seed=0, count=1):
+    """`[n, B, K, V]`; row i has the seed `seed + i`."""
+    generators = [torch.Generator().manual_seed(seed + i) for i in range(rows)]
+    return draw_noise(generators, count, (books, codes))
 
 
 def test_temperature_zero_is_greedy():
-    logits = torch.tensor([[0.0, 3.0, 1.0], [5.0, 1.0, 2.0]])
-    assert sample(logits, generators(2), temperature=0).tolist() == [1, 0]
+    logits = torch.tensor([[[0.0, 3.0, 1.0]], [[5.0, 1.0, 2.0]]])
+    assert sample(logits, noise(2, 1, 3)[0], Sampling(temperature=0)).tolist() == [[1], [0]]
 
 
 def test_top_k_one_is_greedy_at_any_temperature():
-    logits = torch.randn(4, 50)
-    drawn = sample(logits, generators(4), temperature=2.0, top_k=1)
+    logits = torch.randn(4, 2, 50)
+    drawn = sample(logits, noise(4, 2, 50)[0], Sampling(temperature=2.0, top_k=1))
     assert torch.equal(drawn, logits.argmax(-1))
 
 
@@ -48,21 +63,38 @@ def test_guidance_of_one_is_the_conditional():
 
 def test_draws_follow_the_distribution():
     probabilities = torch.tensor([0.6, 0.3, 0.1, 0.0])
-    logits = probabilities.log().expand(4000, 4)
-    counts = torch.bincount(sample(logits, generators(4000)), minlength=4) / 4000
+    logits = probabilities.log().expand(4000, 1, 4)
+    drawn = sample(logits, noise(4000, 1, 4)[0], Sampling())
+    counts = torch.bincount(drawn.flatten(), minlength=4) / 4000
     torch.testing.assert_close(counts, probabilities, atol=0.03, rtol=0)
     assert counts[3] == 0
 
 
 def test_a_row_depends_on_its_own_generator_only():
-    logits = torch.randn(3, 100)
-    together = sample(logits, generators(3))
-    alone = [int(sample(logits[i : i + 1], generators(1, seed=i))) for i in range(3)]
-    assert together.tolist() == alone
+    logits = torch.randn(3, 2, 100)
+    together = sample(logits, noise(3, 2, 100)[0], Sampling())
+    alone = [sample(logits[i : i + 1], noise(1, 2, 100, i)[0], Sampling()) for i in range(3)]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_noise_is_the_same_however_steps_are_cut_into_blocks():
+    whole = noise(2, 1, 60, count=7)
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    blocks = [draw_noise(generators, count, (1, 60)) for count in (3, 1, 3)]
+    assert whole.shape == (7, 2, 1, 60) and torch.equal(torch.cat(blocks), whole)
+
+
+def test_requests_of_a_batch_share_their_sampling():
+    requests = [Request("a", guidance=2.0), Request("b", guidance=2.0, seed=5)]
+    assert Sampling.of(requests) == Sampling(1.0, 100, 1.0, 2.0)
+    with pytest.raises(ValueError, match="must share temperature"):
+        Sampling.of([*requests, Request("c")])
 
 
 def test_nan_logits_raise():
-    logits = torch.zeros(1, 5)
-    logits[0, 2] = float("nan")
+    lm = random_lm(lm_config("simba"))
+    lm.head.weight[3] = float("nan")
+    engine, conditions = ReferenceEngine(lm), given(lm, 2, null=(False, True))
+    state = engine.prefill(conditions, 2)
     with pytest.raises(FloatingPointError, match="NaN"):
-        sample(logits, generators(1))
+        engine.decode_n(state, engine.plane(conditions), noise(1, 1, CODES, count=2), GUIDED)

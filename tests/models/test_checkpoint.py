@@ -57,7 +57,7 @@ def test_save_then_load_keeps_every_weight_to_half_precision(tmp_path):
         ({"d_model": "DROP"}, "d_model: Field required"),
         ({"d_model": 48}, r"has shape .*expected"),
         ({"backbone": "rnn"}, "backbone"),
-        ({"schema": 2}, "schema"),
+        ({"schema": 3}, "schema"),
         ({"vocab": 32}, "must be equal"),
         ({"n_layers": 3}, "missing backbone.blocks.2"),
         ({"n_layers": 1}, "unknown backbone.blocks.1"),

@@ -1,11 +1,14 @@
 import pytest
 import torch
 from conftest import CODES, lm_config, random_lm
-from model_checks import conditions
+from model_checks import TOTAL_S, batch, codes, given, random_text, stepped
 
+from simba_music.conditioning.beat import Pulse
+from simba_music.conditioning.key import Key
+from simba_music.conditioning.types import TextEmbedding
 from simba_music.models.einfft import EinFFT
 from simba_music.models.mamba2 import CHUNK, Mamba2, ssd
-from simba_music.models.text_encoder import TextEmbedding, left_pad
+from simba_music.models.text_encoder import left_pad
 
 KINDS = [
     (backbone, mixer, changes)
@@ -19,54 +22,54 @@ KINDS = [
         {},
         {"conditioning": "cross"},
         {"positions": "sinusoidal"},
-        {"beat_clock": True},
-        {"end_clock": True},
-        {"key_signature": True},
-        {"line_up": (("piano",), ("drums", "percussion"))},
+        {"conditions": {"length": {"longest_s": 30.0, "end_clock": True}}},
+        {"conditions": {"beat": {}, "key": {}, "line_up": {"names": (("piano",), ("drums",))}}},
     )
 ]
+
+
+VALUES = {
+    "beat": [Pulse(90.0, 1.5), None, Pulse(120.0)],
+    "key": [Key(9, "minor"), None, Key(2, "dorian")],
+    "line_up": [(0, 1), None, (1,)],
+}
 
 
 @pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
 def test_forward_equals_one_token_steps(backbone, mixer, changes):
     lm = random_lm(lm_config(backbone, mixer, **changes))
-    text, null, total_s = conditions()
-    tokens = torch.randint(0, CODES, (3, 1, CHUNK + 21))
-    together = lm(tokens, text, null, total_s, torch.zeros(3, dtype=torch.long))
-    state = lm.init_state(text, null, total_s, tokens.shape[-1])
-    previous, steps = torch.full((3, 1, 1), CODES), []
-    for i in range(tokens.shape[-1]):
-        logits, state = lm.step(previous, state)
-        steps.append(logits)
-        previous = tokens[..., i : i + 1]
+    tokens = codes(3, 1, CHUNK + 21)
+    conditions = given(lm, tokens.shape[-1], **VALUES)
+    together = lm(tokens, conditions)
     assert together.abs().max() > 1
-    torch.testing.assert_close(torch.cat(steps, 2), together, atol=1e-4, rtol=0)
+    steps = stepped(lm, tokens, conditions, range(1, tokens.shape[-1]))
+    torch.testing.assert_close(steps, together, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
 def test_left_padding_cannot_touch_the_state(backbone, mixer, changes):
     lm = random_lm(lm_config(backbone, mixer, **changes))
-    text, null, total_s = conditions()
-    tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
-    mixed = lm(tokens, text, null, total_s, first)
+    tokens, text = codes(3, 1, 30), random_text()
+    mixed = lm(tokens, given(lm, 30, text=text, **VALUES))
     garbage = TextEmbedding(torch.where(text.mask[..., None], text.states, 1e3), text.mask)
-    torch.testing.assert_close(lm(tokens, garbage, null, total_s, first), mixed)
+    torch.testing.assert_close(lm(tokens, given(lm, 30, text=garbage, **VALUES)), mixed)
     for row, length in enumerate((2, 5, 6)):
         alone_text = TextEmbedding(*(t[row : row + 1, -length:] for t in text))
-        one = slice(row, row + 1)
-        alone = lm(tokens[one], alone_text, null[one], total_s[one], first[one])
-        torch.testing.assert_close(alone, mixed[one], atol=1e-4, rtol=0)
+        own = {name: values[row : row + 1] for name, values in VALUES.items()}
+        alone = lm(
+            tokens[row : row + 1],
+            given(lm, 30, text=alone_text, null=(row == 2,), total_s=TOTAL_S[row:], **own),
+        )
+        torch.testing.assert_close(alone, mixed[row : row + 1], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize(("backbone", "mixer", "changes"), KINDS)
 def test_no_frame_sees_a_later_one(backbone, mixer, changes):
     lm = random_lm(lm_config(backbone, mixer, **changes))
-    text, null, total_s = conditions()
-    tokens, first = torch.randint(0, CODES, (3, 1, 40)), torch.zeros(3, dtype=torch.long)
+    tokens, conditions = codes(3, 1, 40), given(lm, 40, **VALUES)
     changed = tokens.clone()
     changed[..., 20:] = (changed[..., 20:] + 1) % CODES
-    before = lm(tokens, text, null, total_s, first)
-    after = lm(changed, text, null, total_s, first)
+    before, after = lm(tokens, conditions), lm(changed, conditions)
     torch.testing.assert_close(before[:, :, :21], after[:, :, :21])
     assert not torch.allclose(before[:, :, 21:], after[:, :, 21:])
 
@@ -75,17 +78,24 @@ def test_no_frame_sees_a_later_one(backbone, mixer, changes):
 def test_text_length_and_place_all_matter(conditioning):
     for backbone in ("simba", "transformer"):
         lm = random_lm(lm_config(backbone, conditioning=conditioning))
-        text, null, total_s = conditions()
-        tokens, first = torch.randint(0, CODES, (3, 1, 30)), torch.zeros(3, dtype=torch.long)
-        base = lm(tokens, text, null, total_s, first)
-        other_text = TextEmbedding(text.states * 2, text.mask)
+        tokens, text = codes(3, 1, 30), random_text()
+        base = lm(tokens, given(lm, 30, text=text))
+        other = TextEmbedding(text.states * 2, text.mask)
         for changed in (
-            lm(tokens, other_text, null, total_s, first)[:2],
-            lm(tokens, text, ~null, total_s, first),
-            lm(tokens, text, null, total_s + 2, first),
-            lm(tokens, text, null, total_s, first + 100),
+            lm(tokens, given(lm, 30, text=other))[:2],
+            lm(tokens, given(lm, 30, text=text, null=(True, True, False))),
+            lm(tokens, given(lm, 30, text=text, total_s=tuple(s + 2 for s in TOTAL_S))),
+            lm(tokens, given(lm, 30, text=text, first=100)),
         ):
             assert not torch.allclose(changed, base[: len(changed)], atol=1e-3)
+
+
+def test_a_plane_in_blocks_is_the_plane():
+    lm = random_lm(lm_config("simba", positions="sinusoidal", **KINDS[-1][2]))
+    found = batch(lm, **VALUES)
+    whole = lm.plane(found.conditioning(60, 50))
+    blocks = [lm.plane(found.conditioning(20, 50, first)) for first in (0, 20, 40)]
+    torch.testing.assert_close(torch.cat(blocks, 1), whole, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("length", [1, 5, CHUNK, CHUNK + 1, 3 * CHUNK - 2])
@@ -134,11 +144,11 @@ def test_einfft_mixes_channels_and_not_tokens():
 
 def test_a_full_kv_cache_is_an_error():
     lm = random_lm(lm_config("transformer"))
-    text, null, total_s = conditions()
-    state = lm.init_state(text, null, total_s, 1)
-    _, state = lm.step(torch.full((3, 1, 1), CODES), state)
+    conditions = given(lm, 2)
+    state, plane = lm.init_state(conditions, 1), lm.plane(conditions)
+    _, state = lm.step(torch.full((3, 1, 1), CODES), plane[:, :1], state)
     with pytest.raises(ValueError, match="larger max_length"):
-        lm.step(torch.zeros(3, 1, 1, dtype=torch.long), state)
+        lm.step(torch.zeros(3, 1, 1, dtype=torch.long), plane[:, 1:], state)
 
 
 def test_left_pad_keeps_order_and_clears_padding():

@@ -11,8 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from simba_music.conditioning.key import NOTES, Key, key_features
+from simba_music.conditioning.beat import Beat, Pulse
+from simba_music.conditioning.key import NOTES, Key, KeySignature
+from simba_music.conditioning.length import Length
 from simba_music.conditioning.line_up import named_instruments
+from simba_music.conditioning.registry import read_conditions
+from simba_music.conditioning.text import Text
+from simba_music.conditioning.types import Span
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.models.checkpoint import load_language_model
@@ -125,30 +130,42 @@ def test_every_architecture_sees_the_same_batches(tokenised):
     first, second = (lm_batches.batches(data, TINY, 3) for _ in range(2))
     for _ in range(3):
         (a,), (b,) = next(first), next(second)
-        assert torch.equal(a.tokens, b.tokens) and torch.equal(a.null, b.null)
+        assert torch.equal(a.codes, b.codes) and torch.equal(a.given.null, b.given.null)
     later = lm_batches.batches(data, TINY, 4)
-    assert torch.equal(next(later)[0].tokens, lm_batch(data, 4).tokens)
+    assert torch.equal(next(later)[0].codes, lm_batch(data, 4).codes)
 
 
 def lm_batch(data, step):
     return next(lm_batches.batches(data, TINY, step))[0]
 
 
-def test_a_crop_that_stops_short_is_told_the_time_to_the_end(tokenised):
+LENGTH = {"length": Length(longest_s=30)}
+
+
+def collate(data, *picks, conditions=LENGTH):
+    text = {"text": Text(states=384)}
+    return lm_batches.collate(data, list(picks), text | dict(conditions))
+
+
+def totals(batch):
+    """Total time of every row, s, to half a second."""
+    return batch.given.features["length"][:, 0, 61:122].argmax(-1) / 2
+
+
+def test_a_crop_that_stops_short_has_the_time_to_the_end_of_its_piece(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     for index, crop in enumerate(data.crops):
-        batch = lm_batches.collate(data, [lm_batches.Pick(index, 0)])
-        assert batch.total_s.item() == pytest.approx(crop.remaining_s)
+        batch = collate(data, lm_batches.Pick(index, 0))
+        assert totals(batch).item() == min(crop.remaining_s, 30.0) // 0.5 / 2
         if crop.facts["ends"]:
             assert crop.remaining_s == pytest.approx(crop.duration_s, abs=0.02)
         else:
             assert crop.remaining_s > crop.duration_s
-        tail = lm_batches.collate(data, [lm_batches.Pick(index, 0, frames=slice(-150, None))])
-        assert tail.total_s.item() == pytest.approx(
-            crop.remaining_s - crop.duration_s + 2, abs=0.02
-        )
+        tail = collate(data, lm_batches.Pick(index, 0, frames=slice(-150, None)))
+        left = crop.remaining_s - crop.duration_s + 2
+        assert totals(tail).item() == pytest.approx(min(left, 30.0), abs=0.52)
         assert tail.n_targets == 150
-        assert torch.equal(tail.tokens[0, 0], batch.tokens[0, 0, -150:])
+        assert torch.equal(tail.codes[0, 0], batch.codes[0, 0, -150:])
 
 
 def test_windows_give_the_text_more_beginnings(tokenised):
@@ -157,23 +174,23 @@ def test_windows_give_the_text_more_beginnings(tokenised):
     for share in (0.0, 1.0):
         parts = lm_batches.batches(data, replace(TINY, window_share=share), 0)
         found = [next(parts)[0] for _ in range(20)]
-        counts[share] = sum(len(batch.tokens) for batch in found)
+        counts[share] = sum(len(batch.codes) for batch in found)
     assert counts[1.0] > 1.5 * counts[0.0]
-    assert all(225 <= batch.tokens.shape[-1] <= 750 for batch in found)
-    assert all((batch.total_s >= batch.tokens.shape[-1] / 75 - 0.02).all() for batch in found)
+    assert all(225 <= batch.codes.shape[-1] <= 750 for batch in found)
+    assert all((totals(batch) >= batch.codes.shape[-1] / 75 - 0.52).all() for batch in found)
 
 
-def test_some_crops_are_heard_with_spans_of_others(tokenised):
+def test_some_crops_have_spans_of_others_as_input(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     preset = replace(TINY, tokens_per_batch=8_000, mishear_share=0.5)
     shares = []
     for (batch,) in itertools.islice(lm_batches.batches(data, preset, 0), 20):
-        told, wanted = batch.tokens[:, 0], batch.targets[:, 0]
-        wrong = (told != wanted) & (wanted != lm_batches.IGNORE)
+        given, wanted = batch.codes[:, 0], batch.targets[:, 0]
+        wrong = (given != wanted) & (wanted != lm_batches.IGNORE)
         shares += (wrong.sum(1) / (wanted != lm_batches.IGNORE).sum(1)).tolist()
-        for row in range(len(told)):
+        for row in range(len(given)):
             others = wanted[[other for other in range(len(wanted)) if other != row]]
-            assert torch.isin(told[row][wrong[row]], others).all()
+            assert torch.isin(given[row][wrong[row]], others).all()
     assert 0.3 < sum(share > 0 for share in shares) / len(shares) < 0.7
     assert max(shares) < 0.4 and sum(shares) / len(shares) > 0.02
 
@@ -196,39 +213,33 @@ def test_a_training_starts_from_an_exported_checkpoint(tokenised, codec_folder, 
         train(tokenised, codec_folder, tmp_path, architecture=other, start=tmp_path / "first")
 
 
-def test_a_clock_counts_beats_from_the_beginning_of_the_piece(tokenised):
-    data = tokens.TokenCorpus(tokenised, "train")
-    index = next(i for i, crop in enumerate(data.crops) if crop.facts["start_s"] > 0)
-    tempo, start_s = (data.crops[index].facts[key] for key in ("tempo", "start_s"))
-    picks = [
-        lm_batches.Pick(index, 0, clock=True),
-        lm_batches.Pick(index, 0, frames=slice(75, 300), clock=True),
-        lm_batches.Pick(index, 0),
-    ]
-    clock = lm_batches.collate(data, picks).clock
-    assert clock.tempo.tolist() == [tempo, tempo, 0]
-    expected = [start_s * tempo / 60, (start_s + 1) * tempo / 60, 0]
-    assert clock.beat.tolist() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_key_of_a_crop_is_told_where_its_pick_says_so(tokenised):
-    data = tokens.TokenCorpus(tokenised, "train")
-    facts = data.crops[3].facts
-    picks = [lm_batches.Pick(3, 0, key=True), lm_batches.Pick(3, 0)]
-    key = Key(NOTES.index(facts["key"]), facts["mode"])
-    assert torch.equal(lm_batches.collate(data, picks).key, key_features([key, None]))
-
-
-def test_the_line_up_is_what_the_caption_names_where_its_pick_says_so(tokenised):
+def test_a_crop_has_the_conditions_that_its_pick_does_not_drop(tokenised):
     data, names = tokens.TokenCorpus(tokenised, "train"), lm_preset.line_up_names()
-    picks = [lm_batches.Pick(3, c, line_up=c < 6) for c in range(7)]
-    found = lm_batches.collate(data, picks, names).line_up
-    expected = [named_instruments(data.crops[3].captions[c], names) for c in range(6)]
-    assert [row.nonzero().flatten().tolist() for row in found] == [*expected, []]
-    assert any(expected)
-    titles = {names[i][0] for row in expected for i in row}
-    heard = {*data.crops[3].facts["instruments"], "drum kit", "drumless"}
-    assert titles <= heard
+    conditions = read_conditions(
+        {"length": {"longest_s": 30}, "beat": {}, "key": {}, "line_up": {"names": names}}
+    )
+    index = next(i for i, crop in enumerate(data.crops) if crop.facts["start_s"] > 0)
+    facts, every = data.crops[index].facts, frozenset(conditions) - {"length"}
+    span = Span(torch.zeros(1), 225, 75)
+    start_s, tempo = facts["start_s"], facts["tempo"]
+    for caption in range(6):
+        picks = [
+            lm_batches.Pick(index, caption),
+            lm_batches.Pick(index, caption, frames=slice(75, 300)),
+            lm_batches.Pick(index, caption, dropped=every),
+        ]
+        found = collate(data, *picks, conditions=conditions).given.features
+        for row, second in ((0, start_s), (1, start_s + 1)):
+            expected = Beat().features([Pulse(tempo, second * tempo / 60)], span)[0]
+            torch.testing.assert_close(found["beat"][row, :225], expected, atol=1e-3, rtol=0)
+        key = KeySignature().features([Key(NOTES.index(facts["key"]), facts["mode"])], span)[0]
+        named = named_instruments(data.crops[index].captions[caption % 6], names)
+        for row in (0, 1):
+            assert torch.equal(found["key"][row], key)
+            assert found["line_up"][row, 0].nonzero().flatten().tolist() == named
+        titles = {names[i][0] for i in named}
+        assert titles <= {*facts["instruments"], "drum kit", "drumless"}
+        assert not any(found[name][2].any() for name in every)
 
 
 def test_every_name_is_read_as_its_own_instrument():
@@ -239,46 +250,61 @@ def test_every_name_is_read_as_its_own_instrument():
             assert i in found and len(found) <= 2, name  # a "guitarist" plays either guitar
 
 
-def test_text_clock_and_key_are_left_out_each_for_itself(tokenised):
+SEVERAL = {"length": {"end_clock": True}, "beat": {}, "key": {}, "line_up": {}}
+
+
+def test_text_beat_key_and_line_up_are_left_out_each_for_itself(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     plain = lm_batches.batches(data, TINY, 0)
     for batch, *_ in itertools.islice(plain, 20):
-        assert not batch.clock.tempo.any() and not batch.key.any() and batch.line_up is None
-    heard = {"beat_clock": True, "drop_tempo": 0.5, "key_signature": True, "drop_key": 0.5}
-    heard |= {"line_up": True, "drop_line_up": 0.2}
-    preset = replace(TINY, **heard, drop_text=0.3)
+        assert set(batch.given.features) == {"text", "length"}
+    drop = {"beat": 0.5, "key": 0.5, "line_up": 0.2}
+    preset = replace(TINY, conditions=SEVERAL, drop=drop, drop_text=0.3)
     stream = lm_batches.batches(data, preset, 0)
-    found = [next(stream)[0] for _ in range(40)]
-    null = torch.cat([batch.null for batch in found])
-    known = torch.cat([batch.clock.tempo for batch in found]) > 0
+    found = [next(stream)[0].given for _ in range(40)]
+    null = torch.cat([given.null for given in found])
     assert 0.2 < null.float().mean() < 0.4
-    keyed = torch.cat([batch.key for batch in found]).any(1)
+
+    def there(name):
+        return torch.cat([given.features[name].any(-1).any(-1) for given in found])
+
+    known, keyed, named = there("beat"), there("key"), there("line_up")
     for rows in (known[null], known[~null], keyed[null], keyed[known], keyed[~known]):
         assert 0.3 < rows.float().mean() < 0.7
-    named = torch.cat([batch.line_up for batch in found]).any(1)
-    for rows in (named[known], named[~known]):  # some captions name nothing
-        assert 0.5 < rows.float().mean() < 0.85
+    assert not named[null].any()  # without its caption a crop has nothing that it names
+    for rows in (named[known & ~null], named[~known & ~null]):  # some captions name nothing
+        assert 0.6 < rows.float().mean() < 0.95
 
 
-def test_a_model_without_clocks_or_key_learns_on_with_them(tokenised, codec_folder, tmp_path):
-    train(tokenised, codec_folder, tmp_path / "deaf")
-    heard = {"beat_clock": True, "end_clock": True, "key_signature": True, "line_up": True}
-    preset = replace(TINY, **heard, steps=2, validate_every=1)
-    train(tokenised, codec_folder, tmp_path / "hears", preset, start=tmp_path / "deaf")
-    found = weights(tmp_path / "hears")
-    assert all(found[f"{name}_vectors"].any() for name in ("clock", "end", "key", "line_up"))
+def test_a_model_without_some_conditions_learns_on_with_them(tokenised, codec_folder, tmp_path):
+    without = replace(TINY, conditions={"length": SEVERAL["length"]})
+    train(tokenised, codec_folder, tmp_path / "without", without)
+    preset = replace(TINY, conditions=SEVERAL, steps=2, validate_every=1)
+    train(tokenised, codec_folder, tmp_path / "with", preset, start=tmp_path / "without")
+    found = weights(tmp_path / "with")
+    assert all(found[f"conditions.{name}"].any() for name in SEVERAL)
     with pytest.raises(RequestError, match="another shape"):
-        train(tokenised, codec_folder, tmp_path / "back", start=tmp_path / "hears")
+        train(tokenised, codec_folder, tmp_path / "back", without, start=tmp_path / "with")
+
+
+def test_weights_go_on_under_other_levels_of_guidance(tokenised, codec_folder, tmp_path):
+    preset = replace(TINY, conditions=SEVERAL, steps=2, validate_every=1)
+    train(tokenised, codec_folder, tmp_path / "first", preset)
+    levels = SEVERAL | {"key": {"guided": 2.0, "unguided": 0.0}}
+    again = replace(preset, conditions=levels)
+    train(tokenised, codec_folder, tmp_path / "second", again, start=tmp_path / "first")
+    config = read_json(tmp_path / "second" / "config.json")
+    assert config["conditions"]["key"] == {"guided": 2.0, "unguided": 0.0}
 
 
 def test_padding_is_no_target(tokenised):
     data = tokens.TokenCorpus(tokenised, "train")
     order = sorted(range(len(data.crops)), key=lambda i: data.crops[i].length)
     picks = [lm_batches.Pick(order[0], 0), lm_batches.Pick(order[-1], 0)]
-    batch = lm_batches.collate(data, picks)
+    batch = collate(data, *picks)
     assert batch.n_targets == sum(data.crops[p.crop].length for p in picks)
-    changed = batch._replace(tokens=batch.tokens.clone())
-    changed.tokens[0, 0, data.crops[order[0]].length :] = 5
+    changed = batch._replace(codes=batch.codes.clone())
+    changed.codes[0, 0, data.crops[order[0]].length :] = 5
     config = lm_preset.make_config(Architecture(), TINY, tokens.CodecRef.model_validate(data.codec))
     model = lm_trainer.MusicLM(config)
     with torch.no_grad():
@@ -316,7 +342,7 @@ def test_bad_choices_are_explained(tokenised, codec_folder, system, tmp_path, mo
 
 
 def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_path):
-    start, run, later, hears, out = (tmp_path / name for name in ("1", "2", "3", "hears", "out"))
+    start, run, later, more_folder, out = (tmp_path / name for name in ("1", "2", "3", "4", "5"))
     for folder, before in ((start, None), (run, start), (later, run)):
         train(tokenised, codec_folder, folder, replace(TINY, steps=2), start=before)
     average_training(start, run, 0.25, tokenised, out)
@@ -337,6 +363,9 @@ def test_weights_between_the_ends_of_a_training(tokenised, codec_folder, tmp_pat
     for name, value in weights(out).items():
         wanted = (ends[0][name] + weights(later)[name]) / 2
         torch.testing.assert_close(value, wanted, atol=2e-3, rtol=2e-3)
-    train(tokenised, codec_folder, hears, replace(TINY, steps=2, beat_clock=True), start=start)
+    more = TINY.conditions | {"beat": {}}
+    train(
+        tokenised, codec_folder, more_folder, replace(TINY, steps=2, conditions=more), start=start
+    )
     with pytest.raises(RequestError, match="no weights for"):
-        average_training(start, hears, 0.5, tokenised, out)
+        average_training(start, more_folder, 0.5, tokenised, out)

@@ -9,11 +9,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from simba_music import audio
 from simba_music.errors import RequestError
-from simba_music.files import read_json, sha256, write_atomic, write_json
+from simba_music.files import StrictModel, read_json, sha256, write_atomic, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.listening.gallery import about, sampling_of
-from simba_music.models.config import StrictModel
 
 STUDY, CLIPS = "study.json", "clips"
 SCHEMA = 1

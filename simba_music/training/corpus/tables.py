@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from simba_music.models.config import StrictModel
+from simba_music.files import StrictModel
 
 DATA = Path(__file__).parent / "data"
 

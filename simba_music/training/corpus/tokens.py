@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from simba_music.audio import Waveform
+from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.models.codec import WEIGHTS, Codec
 from simba_music.models.config import CodecRef, TextEncoderRef
-from simba_music.models.text_encoder import TextEmbedding, TextEncoder
+from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.corpus.build import first_hours, render_piece
 from simba_music.training.corpus.store import (
     CAPTIONS,
@@ -140,9 +141,9 @@ def encode_captions(corpus: Path, encoder: TextEncoder, batch: int = 64) -> None
 
 @dataclass(frozen=True)
 class Example:
-    """One crop: its tokens `[S]`, one caption with its token states `[L, D_text]`, its facts."""
+    """One crop: its codes `[K, S]`, one caption with its token states `[L, D_text]`, its facts."""
 
-    tokens: np.ndarray
+    codes: np.ndarray
     text: np.ndarray
     caption: str
     duration_s: float
@@ -150,7 +151,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Crop:
+class CropTokens:
     """One crop of a tokenised corpus: its piece, its place in it, its captions and its tokens.
 
     `remaining_s` is the time from its start to the end of its piece.
@@ -181,7 +182,7 @@ class TokenCorpus:
         captions = {row["id"]: row["captions"] for row in read_rows(corpus / CAPTIONS)}
         spans = {row["id"]: row["spans"] for row in read_rows(corpus / "tokens.jsonl")}
         self.crops = [
-            Crop(
+            CropTokens(
                 row["id"],
                 i,
                 round(row["duration_s"] - crop["start_s"], 2),
@@ -201,7 +202,7 @@ class TokenCorpus:
         text = crop.captions[caption % len(crop.captions)]
         start, end = self.offsets[text]
         return Example(
-            np.asarray(self.tokens[crop.at : crop.at + crop.length]).astype(np.int64),
+            np.asarray(self.tokens[crop.at : crop.at + crop.length]).astype(np.int64)[None],
             np.asarray(self.text[start:end]).astype(np.float32),
             text,
             crop.duration_s,

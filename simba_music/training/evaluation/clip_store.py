@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt
-from simba_music.generation.request import GenerationRequest
 from simba_music.training.corpus.store import read_rows
 from simba_music.training.evaluation.measures import Row
 
@@ -90,7 +90,7 @@ def claim_folder(out: Path, settings: dict[str, Any]) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / SETTINGS
-    defaults = GenerationRequest("").as_dict()
+    defaults = Request("").as_dict()
     settings = settings | {"sampling": {name: defaults[name] for name in SAMPLING}}
     if path.exists() and read_json(path) != settings:
         raise RequestError(f"{out} holds clips of other settings. Choose another --out.")

@@ -14,10 +14,11 @@ import torch
 from tqdm import tqdm
 
 from simba_music.audio import SAMPLE_RATE, resample
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.decoding import generate
-from simba_music.generation.request import GenerationRequest
+from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.models.checkpoint import BUNDLED, WEIGHTS, load_language_model
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
@@ -135,15 +136,16 @@ def _make_clips(
 ) -> list[np.ndarray]:
     """A clip `[T]` at 24 kHz for every prompt; clip i has seed i in every run."""
     model, _ = load_language_model(str(folder))
+    engine = ReferenceEngine(model)
     requests = [
-        GenerationRequest(one.prompt.text, duration_s=CLIP_S, seed=i, **SAMPLING)
+        Request(one.prompt.text, duration_s=CLIP_S, seed=i, **SAMPLING)
         for i, one in enumerate(asked)
     ]
     made = []
     for start in range(0, len(requests), BATCH):
-        frames = list(generate(model, encoder, requests[start : start + BATCH]))
-        for tokens in torch.stack(frames, dim=-1):
-            (wave,) = codec.decode(tokens[None, None])
+        blocks = list(generate(engine, model.config, encoder, requests[start : start + BATCH]))
+        for codes in torch.cat(blocks, dim=-1):
+            (wave,) = codec.decode(codes[None])
             made.append(resample(wave, SAMPLE_RATE).samples[0].numpy())
     return made
 

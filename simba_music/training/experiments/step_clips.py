@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.decoding import generate
-from simba_music.generation.request import GenerationRequest
+from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.listening.gallery import packed
 from simba_music.models.checkpoint import CONFIG, WEIGHTS, load_language_model
 from simba_music.models.text_encoder import TextEncoder
@@ -94,9 +95,7 @@ def write_step_clips(
     }
     if len({tuple(found) for found in steps.values()}) != 1:
         raise RequestError(f"The runs have snapshots at other steps than each other: {steps}.")
-    requests = [
-        GenerationRequest(text, duration_s=duration_s, seed=i) for i, text in enumerate(prompts)
-    ]
+    requests = [Request(text, duration_s=duration_s, seed=i) for i, text in enumerate(prompts)]
     for name, written in kept.items():
         chosen = _spread(steps[name])
         written[:] = [stage for stage in written if stage["step"] in chosen]
@@ -105,7 +104,8 @@ def write_step_clips(
                 continue
             model, _ = load_language_model(str(folder))
             encoder = TextEncoder.load(model.config.text_encoder)
-            tokens = torch.stack(list(generate(model, encoder, requests)), dim=-1)
+            blocks = list(generate(ReferenceEngine(model), model.config, encoder, requests))
+            codes = torch.cat(blocks, dim=-1)[:, 0]
             entry = {"step": step, "sha256": sha256(folder / WEIGHTS)}
-            written.append(entry | {"ids": [packed(row.numpy()) for row in tokens]})
+            written.append(entry | {"ids": [packed(row.numpy()) for row in codes]})
     write_json(path, made | {"models": kept})

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.audio import SAMPLE_RATE
+from simba_music.conditioning.text import mean_states
 from simba_music.files import write_json
 from simba_music.models.checkpoint import CONFIG, save_module
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
-from simba_music.scoring.bundled import ScorerConfig, ScorerModel, mean_states, save_null_prompts
+from simba_music.scoring.bundled import ScorerConfig, ScorerModel, save_null_prompts
 from simba_music.scoring.score import WINDOW_S
 from simba_music.training.corpus.captioning.contrast import contrasts
 from simba_music.training.corpus.store import corpus_sample_rate, crop_audio, piece_audio
@@ -85,8 +86,8 @@ def _log_mels(
             wave = torch.from_numpy(sound)
             if index % 2 and len(through) < trips:
                 through.add(index)
-                tokens = torch.from_numpy(corpus.example(index, 0).tokens)
-                wave = codec.decode(tokens[None, None])[0].samples[0]
+                codes = torch.from_numpy(corpus.example(index, 0).codes)
+                wave = codec.decode(codes[None])[0].samples[0]
             mels[index] = model.log_mel(wave[None])[0].half()
     return mels, through
 

@@ -1,117 +1,117 @@
 """Batches for language models: the same crops in the same order for every architecture."""
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from simba_music.conditioning.beat import BeatClock
-from simba_music.conditioning.key import NOTES, Key, key_features
-from simba_music.conditioning.line_up import Names, line_up_features
-from simba_music.models.text_encoder import TextEmbedding
-from simba_music.training.corpus.tokens import TokenCorpus, stack_text
-from simba_music.training.lm.preset import LMPreset, line_up_names
+from simba_music.conditioning.batch import Batch as Conditions
+from simba_music.conditioning.batch import encoded
+from simba_music.conditioning.registry import read_conditions
+from simba_music.conditioning.text import Text
+from simba_music.conditioning.types import AnyCondition, Conditioning, Crop
+from simba_music.training.corpus.tokens import CropTokens, TokenCorpus, stack_text
+from simba_music.training.lm.preset import LMPreset, condition_settings
 
 IGNORE = -100
 LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
-MISHEARD = 0.3  # of a crop's tokens, at most
-LONGEST_SPAN = 64  # tokens
+MISHEARD = 0.3  # of a crop's frames, at most
+LONGEST_SPAN = 64  # frames
 
 
 class Pick(NamedTuple):
-    """A crop to train on: its index, its caption or no text, its frames; what is told besides."""
+    """A crop to train on: its index, its caption or no text, its frames, conditions it lacks."""
 
     crop: int
     caption: int
     null: bool = False
     frames: slice = slice(None)
-    clock: bool = False
-    key: bool = False
-    line_up: bool = False
+    dropped: frozenset[str] = frozenset()
 
 
 class Batch(NamedTuple):
-    """Tokens `[B, 1, S]` to hear, those to predict (-100 on padding), and the conditions."""
+    """Codes `[B, K, S]` as inputs, those to predict (-100 on padding), and the conditions."""
 
-    tokens: Tensor
+    codes: Tensor
     targets: Tensor
-    text: TextEmbedding
-    null: Tensor
-    total_s: Tensor
-    clock: BeatClock
-    key: Tensor
-    line_up: Tensor | None
+    given: Conditioning
 
     @property
     def n_targets(self) -> int:
-        """Tokens to predict."""
+        """Codes to predict."""
         return int((self.targets != IGNORE).sum())
 
     def to(self, device: str) -> "Batch":
         """The same on another device."""
-        text = TextEmbedding(self.text.states.to(device), self.text.mask.to(device))
-        clock = BeatClock(*(t.to(device) for t in self.clock))
-        moved = {name: t.to(device) for name, t in self._asdict().items() if torch.is_tensor(t)}
-        return self._replace(text=text, clock=clock, **moved)
+        return Batch(self.codes.to(device), self.targets.to(device), self.given.to(device))
 
 
-def collate(corpus: TokenCorpus, picks: list[Pick], names: Names = ()) -> Batch:
-    """Crops as one batch, padded on the right; the line-up is what the captions say of `names`.
-
-    `total_s` of what stops short of its piece's end is the time to that end, so that only what
-    ends is said to end. Beats are counted from the beginning of the piece.
-    """
-    examples, ids, total_s, tempo, beat, keys = [], [], [], [], [], list[Key | None]()
-    rate = corpus.codec["frame_rate"]
-    for pick in picks:
-        example = corpus.example(pick.crop, pick.caption)
-        first, _, _ = pick.frames.indices(len(example.tokens))
-        examples.append(example)
-        ids.append(torch.from_numpy(example.tokens[pick.frames]))
-        total_s.append(corpus.crops[pick.crop].remaining_s - first / rate)
-        tempo.append(float(example.facts.get("tempo", 0)) if pick.clock else 0.0)
-        beat.append((example.facts["start_s"] + first / rate) * tempo[-1] / 60)
-        keyed, facts = pick.key and "key" in example.facts, example.facts
-        keys.append(Key(NOTES.index(facts["key"]), facts["mode"]) if keyed else None)
-    said = [e.caption if p.line_up else "" for e, p in zip(examples, picks, strict=True)]
-    padded = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=IGNORE)
-    targets = padded[:, None]
-    return Batch(
-        targets.clamp(min=0),
-        targets,
-        stack_text([e.text for e in examples]),
-        torch.tensor([pick.null for pick in picks]),
-        torch.tensor(total_s),
-        BeatClock.of(torch.tensor(tempo), torch.tensor(beat)),
-        key_features(keys),
-        line_up_features(said, names) if names else None,
+def _crop_of(known: CropTokens, first_s: float) -> Crop:
+    """Facts of the music from `first_s` seconds into a crop on."""
+    facts = known.facts
+    return Crop(
+        start_s=facts["start_s"] + first_s,
+        remaining_s=known.remaining_s - first_s,
+        tempo=facts.get("tempo"),
+        key=facts.get("key"),
+        mode=facts.get("mode"),
     )
 
 
-def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
-    """In a share of the crops, spans of the tokens to hear are another crop's; targets stay.
+def collate(
+    corpus: TokenCorpus, picks: list[Pick], conditions: Mapping[str, AnyCondition]
+) -> Batch:
+    """Crops as one batch, padded on the right, with what they have of a model's conditions.
 
-    Data noising (Xie et al. 2017, arXiv 1703.02573), by spans. What a model plays goes wrong at
-    times, and it hears what it played: so it learns to go on from there as the text asks.
+    The length of what stops short of its piece's end is the time to that end, so that only what
+    ends has an end. Beats are counted from the beginning of the piece.
+    """
+    codes, texts, values = list[Tensor](), list[np.ndarray](), defaultdict[str, list[Any]](list)
+    rate = corpus.codec["frame_rate"]
+    for pick in picks:
+        example = corpus.example(pick.crop, pick.caption)
+        first, _, _ = pick.frames.indices(example.codes.shape[-1])
+        codes.append(torch.from_numpy(example.codes[:, pick.frames]).T)
+        texts.append(example.text)
+        crop = _crop_of(corpus.crops[pick.crop], first / rate)
+        caption = None if pick.null else example.caption
+        for name, condition in conditions.items():
+            value = None if name in pick.dropped else condition.from_crop(crop, caption)
+            values[name].append(value)
+    padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True, padding_value=IGNORE)
+    targets = padded.transpose(1, 2).contiguous()
+    text, null = stack_text(texts), torch.tensor([pick.null for pick in picks])
+    values[Text.name] = encoded(text, null)
+    levels = {name: torch.ones(len(picks)) for name in conditions}  # guidance alone has others
+    given = Conditions(conditions, text, null, values, levels)
+    return Batch(targets.clamp(min=0), targets, given.conditioning(targets.shape[-1], rate))
+
+
+def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """In a share of the crops, spans of the input codes are another crop's; targets stay.
+
+    Data noising (Xie et al. 2017, arXiv 1703.02573), by spans. What a model generates goes wrong
+    at times and is its own input: so it learns to go on from there as the text asks.
     """
     lengths = (batch.targets[:, 0] != IGNORE).sum(-1).tolist()
     if not share or len(lengths) == 1:
         return batch
-    tokens = batch.tokens.clone()
+    codes = batch.codes.clone()
     for row, length in enumerate(lengths):
         left = length * MISHEARD * rng.random() if rng.random() < share else 0.0
         while left > 0:
             other = (row + int(rng.integers(1, len(lengths)))) % len(lengths)
             span = min(length, lengths[other], int(LONGEST_SPAN ** rng.random()))
             at, source = (int(rng.integers(n - span + 1)) for n in (length, lengths[other]))
-            tokens[row, :, at : at + span] = batch.targets[other, :, source : source + span]
+            codes[row, :, at : at + span] = batch.targets[other, :, source : source + span]
             left -= span
-    return batch._replace(tokens=tokens)
+    return batch._replace(codes=codes)
 
 
 def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[Batch]]:
@@ -128,7 +128,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
     lengths = np.array([crop.length for crop in corpus.crops])
     buckets = min(LENGTH_BUCKETS, len(lengths))
     pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
-    step, names = start, line_up_names() if preset.line_up else ()
+    step, conditions = start, read_conditions(condition_settings(preset))
     while True:
         rng = np.random.default_rng((preset.seed, step))
         parts = []
@@ -149,11 +149,11 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
                 null = bool(rng.random() < preset.drop_text)
-                clock = preset.beat_clock and rng.random() >= preset.drop_tempo
-                key = preset.key_signature and rng.random() >= preset.drop_key
-                line_up = preset.line_up and rng.random() >= preset.drop_line_up
-                picks.append(Pick(crop, caption, null, frames, clock, key, line_up))
+                dropped = frozenset(
+                    name for name, share in preset.dropping(conditions) if rng.random() < share
+                )
+                picks.append(Pick(crop, caption, null, frames, dropped))
                 budget -= len(range(*frames.indices(length)))
-            parts.append(mishear(collate(corpus, picks, names), preset.mishear_share, rng))
+            parts.append(mishear(collate(corpus, picks, conditions), preset.mishear_share, rng))
         yield parts
         step += 1

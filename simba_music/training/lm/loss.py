@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from simba_music.conditioning.length import Length
+from simba_music.conditioning.text import Text
 from simba_music.models.lm import MusicLM
 from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.lm.batches import IGNORE, Batch, Pick, collate
@@ -17,9 +19,7 @@ VALID_CROPS = 32
 
 def total_loss(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats, summed over all targets."""
-    first = torch.zeros(len(batch.tokens), dtype=torch.long, device=batch.tokens.device)
-    told = (batch.text, batch.null, batch.total_s, first, batch.clock, batch.key, batch.line_up)
-    logits = model(batch.tokens, *told)
+    logits = model(batch.codes, batch.given)
     targets = batch.targets.flatten()
     return F.cross_entropy(
         logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"
@@ -28,13 +28,20 @@ def total_loss(model: Any, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
-    """Loss in nats a token over a fixed spread of held-out crops, with their captions."""
+    """Loss in nats a token over a fixed spread of held-out crops, with their captions alone.
+
+    Conditions that captions do not hold are left out, so that losses compare between models that
+    have them and models that have not.
+    """
     model.eval()
+    conditions = model.config.conditions
+    facts = frozenset(conditions) - {Text.name, Length.name}
     size = min(VALID_CROPS, len(corpus.crops))
     indices = np.linspace(0, len(corpus.crops) - 1, size).astype(int)
     summed, count = 0.0, 0
     for group in np.array_split(indices, -(-size // 8)):
-        batch = collate(corpus, [Pick(int(i), 1) for i in group]).to(device)
+        picks = [Pick(int(i), 1, dropped=facts) for i in group]
+        batch = collate(corpus, picks, conditions).to(device)
         summed += float(total_loss(model, batch))
         count += batch.n_targets
     model.train()

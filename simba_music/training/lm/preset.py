@@ -1,14 +1,18 @@
 """Language-model presets: sizes matched across architectures, budget and schedule."""
 
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
+from simba_music.conditioning.length import Length
 from simba_music.conditioning.line_up import Names
+from simba_music.conditioning.text import Text
+from simba_music.conditioning.types import AnyCondition
 from simba_music.errors import RequestError
-from simba_music.models.config import EXPAND, CodecRef, LMConfig
+from simba_music.models.config import EXPAND, SCHEMA, CodecRef, LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.tables import instruments
@@ -16,6 +20,8 @@ from simba_music.training.corpus.tokens import MINILM
 
 Backbone = Literal["simba", "mamba", "transformer"]
 Conditioning = Literal["prefix", "cross"]
+LONGEST_S = 30.0  # pieces of the corpus, so what models are trained to
+ENDING = {"earliest_end_s": 5.0, "unguided_lead_s": 0.5}
 TOLERANCE = 0.02  # of the parameters, within a matched group
 # Of drums and their absence, beyond what captions say.
 DRUMMING = ("drummer", "drum machine", "drum loop")
@@ -76,17 +82,14 @@ class LMPreset:
     decay_share: float = 0.2
     weight_decay: float = 0.1
     drop_text: float = 0.1
-    beat_clock: bool = False
-    end_clock: bool = False
-    key_signature: bool = False
-    line_up: bool = False
-    tail_s: float = 0.0  # of silence that most pieces of the corpus end with
-    drop_tempo: float = 0.3  # of the crops, which a model with a clock hears without it
-    drop_key: float = 0.3  # and one with a key signature
-    drop_line_up: float = 0.3  # and one with a line-up
+    # Conditions by name, beside the text, with their settings for config.json.
+    conditions: Mapping[str, Mapping[str, float | bool]] = field(
+        default_factory=lambda: {"length": ENDING}
+    )
+    drop: Mapping[str, float] = field(default_factory=dict)  # share of the crops, if not its own
     tail_share: float = 0.05  # crops of which only the last 2 to 6 s are kept, as short pieces
     window_share: float = 0.0  # parts of a step that hold windows of crops, of 3 to 10 s
-    mishear_share: float = 0.0  # crops in which the model hears spans of others
+    mishear_share: float = 0.0  # crops in which spans of the input are of others
     ema_decay: float = 0.995
     validate_every: int = 100
     snapshots: tuple[int, ...] = ()
@@ -94,14 +97,21 @@ class LMPreset:
     compile: bool = False
     seed: int = 0
 
+    def dropping(self, conditions: Mapping[str, AnyCondition]) -> list[tuple[str, float]]:
+        """Share of the crops that lack each condition, text and length apart, which stay."""
+        return [
+            (name, self.drop.get(name, condition.drop))
+            for name, condition in conditions.items()
+            if name not in (Text.name, Length.name)
+        ]
 
-# What models that are bundled, or could be, are told besides the text.
-TOLD: dict[str, Any] = {
-    "beat_clock": True,
-    "end_clock": True,
-    "key_signature": True,
-    "line_up": True,
-    "tail_s": 1.5,
+
+# Conditions of the models that are bundled, or could be; levels as searched for the bundled pair.
+BUNDLED: Mapping[str, Mapping[str, float | bool]] = {
+    "length": {**ENDING, "end_clock": True, "tail_s": 1.5},
+    "beat": {"unguided": 0.85},
+    "key": {"guided": 1.5, "unguided": 0.5},
+    "line_up": {"guided": 1.5},
 }
 
 PRESETS = {
@@ -131,12 +141,12 @@ PRESETS = {
         optimiser="muon",
         window_share=0.7,
         mishear_share=0.5,
-        **TOLD,
+        conditions=BUNDLED,
         learning_rate=1.5e-3,
         validate_every=150,
         snapshots=(150, 450, 1000),
     ),
-    "bundle": LMPreset(384, 8, 768, steps=6000, **TOLD, snapshots=(500, 1500, 3000)),
+    "bundle": LMPreset(384, 8, 768, steps=6000, conditions=BUNDLED, snapshots=(500, 1500, 3000)),
     "gpu": LMPreset(
         640,
         8,
@@ -144,7 +154,7 @@ PRESETS = {
         steps=8000,
         tokens_per_batch=64_000,
         accumulate=2,
-        **TOLD,
+        conditions=BUNDLED,
         warmup_steps=300,
         compile=True,
     ),
@@ -163,6 +173,16 @@ def line_up_names() -> Names:
     return tuple(
         tuple(dict.fromkeys(names)) for names in (*named, ("drum kit", *kit), ("drumless", *absent))
     )
+
+
+def condition_settings(preset: LMPreset) -> dict[str, dict[str, object]]:
+    """Conditions of a preset's models as in config.json, text, longest length and names added."""
+    found = {name: dict[str, object](settings) for name, settings in preset.conditions.items()}
+    found["text"] = {"states": MINILM.width}
+    found["length"]["longest_s"] = LONGEST_S
+    if "line_up" in found:
+        found["line_up"]["names"] = line_up_names()
+    return found
 
 
 def preset_with(name: str, **changes: Any) -> LMPreset:
@@ -189,23 +209,19 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
     positions = "rope" if transformer else "none"
     return LMConfig.model_validate(
         {
-            "schema": 1,
+            "schema": SCHEMA,
             **architecture._asdict(),
             **size,
             "d_state": None if transformer else preset.d_state,
             "n_heads": inner // preset.head,
             "positions": positions if preset.positions == "default" else preset.positions,
-            "beat_clock": preset.beat_clock,
-            "end_clock": preset.end_clock,
-            "key_signature": preset.key_signature,
-            "line_up": line_up_names() if preset.line_up else (),
-            "tail_s": preset.tail_s,
+            "conditions": condition_settings(preset),
             "vocab": codec.codebook_size,
             "n_codebooks": 1,
             "special_ids": {"bos": codec.codebook_size},
             "text_encoder": MINILM.model_dump(),
             "codec": codec.model_dump(),
-            "max_trained_s": 30.0,
+            "max_trained_s": LONGEST_S,
             "licence": "Apache-2.0",
         }
     )

@@ -31,21 +31,28 @@ def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
     model.head.weight.copy_(HEAD_SCALE * vectors)
 
 
+def _shape(config: LMConfig) -> dict[str, Any]:
+    """What two configs must share for weights to go from one to the other; levels may differ."""
+    conditions = {
+        name: condition.model_dump(exclude=set(condition.generation_only))
+        for name, condition in config.conditions.items()
+    }
+    return config.model_dump() | {"codec": config.codec.sha256, "conditions": conditions}
+
+
 def exported_start(
     folder: Path, config: LMConfig
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Weights and history of an exported checkpoint, to go on from.
 
-    A model without a clock, key or line-up may get one: then the weights lack its vectors.
+    A model may get conditions that it had not: then the weights lack their projections.
 
     Raises:
         RequestError: If it has another config.
     """
     found, _ = load_language_model(str(folder))
-    own, other = (c.model_dump() | {"codec": c.codec.sha256} for c in (config, found.config))
-    told = ("beat_clock", "end_clock", "key_signature", "line_up")
-    other |= {new: own[new] for new in told if own[new] and not other[new]}
-    other["tail_s"] = own["tail_s"]  # says nothing of the weights
+    own, other = (_shape(c) for c in (config, found.config))
+    other["conditions"] = own["conditions"] | other["conditions"]  # new ones begin at zero
     if own != other:
         raise RequestError(
             f"{folder} has another shape or codec than this training; "

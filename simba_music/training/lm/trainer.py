@@ -196,7 +196,7 @@ def train_lm(
     if start is not None and not state.exists():
         trainer.start_from(start)
     _resume(trainer, state)
-    sample = collate(valid, [Pick(0, 1)]).to(trainer.device)
+    sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     if trainer.before and not trainer.steps:
         trainer.history.append(_row(trainer, trainer.before["train"], valid, flops, train))

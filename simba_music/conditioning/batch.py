@@ -1,0 +1,103 @@
+"""Batch: the values of all conditions of some requests or crops, and the features they have."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simba_music.conditioning.text import Text, mean_states
+from simba_music.conditioning.types import (
+    AnyCondition,
+    Conditioning,
+    Request,
+    Span,
+    TextEmbedding,
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A value a row for every condition of a model, and the level of its features.
+
+    text: token states of all rows; null: rows without text `[B]`, bool; values: by condition, None
+    where a row has none; levels: by condition `[B]`.
+    """
+
+    conditions: Mapping[str, AnyCondition]
+    text: TextEmbedding
+    null: Tensor
+    values: Mapping[str, Sequence[object | None]]
+    levels: Mapping[str, Tensor]
+
+    def conditioning(self, frames: int, frame_rate: float, first: int = 0) -> Conditioning:
+        """Features of `frames` frames from number `first` on, on the device of the text."""
+        device = self.null.device
+        span = Span(torch.full((len(self.null),), first, device=device), frames, frame_rate)
+        features = {
+            name: condition.features(self.values[name], span)
+            * self.levels[name].to(device)[:, None, None]
+            for name, condition in self.conditions.items()
+        }
+        return Conditioning(self.text, self.null, span.numbers, features)
+
+
+def encoded(text: TextEmbedding, null: Tensor) -> list[Tensor | None]:
+    """Values of the text condition: the mean token state of every row, None in null rows."""
+    pairs = zip(mean_states(text), null.tolist(), strict=True)
+    return [None if missing else mean for mean, missing in pairs]
+
+
+def texts_of(
+    conditions: Mapping[str, AnyCondition], requests: Sequence[Request], guided: bool
+) -> list[str | None]:
+    """What is to be encoded: each request's prompt and, if guided, its negative prompt or None."""
+    text = conditions[Text.name]
+    found = [text.from_prompt(request) for request in requests]
+    return found + [text.from_negative(request) for request in requests] if guided else found
+
+
+def of_requests(
+    conditions: Mapping[str, AnyCondition],
+    requests: Sequence[Request],
+    guided: bool,
+    text: TextEmbedding,
+    null: Tensor,
+) -> Batch:
+    """Conditions of requests; with guidance, the unconditional branch follows as as many rows.
+
+    Args:
+        conditions: those of the model, by name.
+        requests: B of them.
+        guided: whether there is an unconditional branch.
+        text: encoded `texts_of` the same; any text where it is None.
+        null: rows without text, `[B]` or `[2 B]`.
+    """
+    count = len(requests)
+    values: dict[str, Sequence[object | None]] = {Text.name: encoded(text, null)}
+    levels = dict[str, Tensor]()
+    for name, condition in conditions.items():
+        level = [condition.guided] * count
+        if name != Text.name:
+            found = [condition.from_prompt(request) for request in requests]
+            if guided:
+                found += [condition.from_negative(request) for request in requests]
+            values[name] = found
+        if guided:
+            level += [condition.unguided] * count
+        levels[name] = torch.tensor(level)
+    return Batch(conditions, text, null, values, levels)
+
+
+def read_from(
+    conditions: Mapping[str, AnyCondition], request: Request
+) -> dict[str, dict[str, str | float]]:
+    """What was read from a prompt, in words, with the levels of both branches; for a recipe."""
+    found = dict[str, dict[str, str | float]]()
+    for name, condition in conditions.items():
+        value = condition.from_prompt(request)
+        words = "" if value is None else condition.describe(value)
+        if words:
+            levels = {"guided": condition.guided, "unguided": condition.unguided}
+            found[name] = {"value": words, **levels}
+    return found

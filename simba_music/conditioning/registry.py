@@ -1,0 +1,33 @@
+"""Registry: every condition there is, one line each, and reading them from config.json."""
+
+from collections.abc import Mapping
+
+from simba_music.conditioning.beat import Beat
+from simba_music.conditioning.key import KeySignature
+from simba_music.conditioning.length import Length
+from simba_music.conditioning.line_up import LineUp
+from simba_music.conditioning.text import Text
+from simba_music.conditioning.types import AnyCondition
+
+CONDITIONS: tuple[type[AnyCondition], ...] = (
+    Text,
+    Length,
+    Beat,
+    KeySignature,
+    LineUp,
+)
+KINDS = {condition.name: condition for condition in CONDITIONS}
+
+
+def read_conditions(raw: Mapping[str, object]) -> dict[str, AnyCondition]:
+    """Conditions by name, in the order of the registry, from their settings in config.json.
+
+    Raises:
+        ValueError: If one is not known here, or its settings are wrong.
+    """
+    unknown = set(raw) - set(KINDS)
+    if unknown:
+        raise ValueError(
+            f"unknown condition {sorted(unknown)[0]!r}; this version knows {', '.join(KINDS)}"
+        )
+    return {name: kind.model_validate(raw[name]) for name, kind in KINDS.items() if name in raw}

@@ -1,0 +1,1 @@
+"""Engines: ways to run a language model's decode loop, behind one interface."""
