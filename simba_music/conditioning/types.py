@@ -42,7 +42,8 @@ class Crop:
     """What is known of a piece of training music; None, or nothing, where it is not.
 
     start_s: where it begins in its piece; remaining_s: from there to the end of the piece, in s.
-    tempo in beats a minute; key a tonic's name and mode its scale.
+    tempo in beats a minute; key a tonic's name and mode its scale; chords as (start in s from the
+    beginning of the piece, symbol), each until the next.
     """
 
     start_s: float = 0.0
@@ -50,6 +51,7 @@ class Crop:
     tempo: float | None = None
     key: str | None = None
     mode: str | None = None
+    chords: tuple[tuple[float, str], ...] = ()
 
 
 class TextEmbedding(NamedTuple):

@@ -324,7 +324,8 @@ def test_captions_read_well(rows):
         for i, crop in enumerate(row["crops"]):
             for text in captions(crop, seed * CAPTION_SEEDS + i):
                 assert text == text.strip() and "  " not in text and ", ," not in text
-                assert not re.search(r"\ba [aeio]\w", text), text
+                spoken = re.sub(r"\ba (?=[iv]+[°ø]?-)", "", text)  # a ii-V-I, said "a two"
+                assert not re.search(r"\ba [aeio]\w", spoken), text
                 assert not re.search(r"\b(\w{4,}) \1\b", text), text
                 assert "None" not in text and "{" not in text
 

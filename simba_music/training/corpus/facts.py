@@ -2,11 +2,12 @@
 
 import math
 import random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pretty_midi
 
-from simba_music.conditioning.key import NOTES
+from simba_music.conditioning.chord_symbols import NO_CHORD, chord_symbol
+from simba_music.conditioning.key import NOTES, Key
 from simba_music.training.corpus.composing.draft import Draft
 from simba_music.training.corpus.composing.drums import KEYS as DRUM_KEYS
 from simba_music.training.corpus.composing.plan import Plan
@@ -110,24 +111,24 @@ def piece_facts(score: pretty_midi.PrettyMIDI, draft: Draft) -> dict[str, Any]:
     }
 
 
-def crop_facts(
-    score: pretty_midi.PrettyMIDI, draft: Draft, start_s: float, end_s: float, piece_s: float
-) -> dict[str, Any]:
-    """Facts of the crop [start_s, end_s) in seconds; instruments are those that sound in it.
+class _Heard(NamedTuple):
+    """What is heard in a crop: who plays, the notes that begin in it, and of which percussion."""
 
-    Raises:
-        ValueError: If nothing sounds in the crop.
-    """
-    plan = draft.plan
-    roles, silent, onsets = dict[str, str](), set(plan.lineup), 0
+    roles: dict[str, str]
+    onsets: int
+    pitched: list[pretty_midi.Note]
+    lead: list[pretty_midi.Note]
+    percussion: set[str]
+
+
+def _hear(score: pretty_midi.PrettyMIDI, plan: Plan, start_s: float, end_s: float) -> _Heard:
+    """Parts that sound for long enough in [start_s, end_s), seconds, to be named."""
+    roles, onsets, percussion = dict[str, str](), 0, set[str]()
     pitched: list[pretty_midi.Note] = []
     lead: list[pretty_midi.Note] = []
-    percussion: set[str] = set()
     for part in score.instruments:
         role, name = part.name.split(":")
         notes = [n for n in part.notes if n.start < end_s and n.end > start_s]
-        if notes:
-            silent.discard(role)
         heard_s = sum(min(n.end, end_s) - max(n.start, start_s) for n in notes)
         begun = [n for n in notes if n.start >= start_s - EARLY_S]
         if heard_s < HEARD_S or (part.is_drum and len(begun) < 3):
@@ -139,18 +140,28 @@ def crop_facts(
         else:
             pitched += begun
             lead = begun if role in ("melody", "arpeggio") and not lead else lead
-    if not roles:
+    return _Heard(roles, onsets, pitched, lead, percussion)
+
+
+def crop_facts(
+    score: pretty_midi.PrettyMIDI, draft: Draft, start_s: float, end_s: float, piece_s: float
+) -> dict[str, Any]:
+    """Facts of the crop [start_s, end_s) in seconds; instruments are those that sound in it.
+
+    All times are in seconds from the beginning of the piece.
+
+    Raises:
+        ValueError: If nothing sounds in the crop.
+    """
+    plan = draft.plan
+    heard = _hear(score, plan, start_s, end_s)
+    if not heard.roles:
         raise ValueError(f"Nothing sounds between {start_s} s and {end_s} s of this score.")
-    voices = sorted({name for role, name in roles.items() if role != "drums"})
-    rate = onsets / (end_s - start_s) / len(roles)
+    drums, ends = "drums" in heard.roles, end_s >= piece_s
+    rate = heard.onsets / (end_s - start_s) / len(heard.roles)
     density = "sparse" if rate < 1.1 else "busy" if rate > 3.6 else "moderate"
-    drums = "drums" in roles
     arousal = energy(plan.tempo, plan.dynamics, density, drums)
-    notes = lead or pitched
-    centre = sum(n.pitch for n in notes) / max(1, len(notes))
     names = [s.name for s in plan.sections]
-    ends = end_s >= piece_s
-    players = len(voices) + drums
     return {
         "start_s": start_s,
         "end_s": end_s,
@@ -162,24 +173,61 @@ def crop_facts(
         "metre": plan.metre,
         "key": NOTES[plan.key],
         "mode": plan.mode,
+        "chords": chord_facts(draft, start_s, end_s),
         "mood": mood(plan.mode, arousal),
         "energy": arousal,
         "dynamics": plan.dynamics,
-        "articulation": _articulation(lead),
-        "roles": roles,
-        "instruments": voices,
-        "drums": drums,
-        "percussion": sorted(percussion),
+        "articulation": _articulation(heard.lead),
+        **_players(heard, drums),
         "silent": _silent(score, start_s, end_s),
-        "texture": {1: "solo", 2: "duo", 3: "trio"}.get(players, "band"),
         "onsets_per_s": round(rate, 2),
         "density": density,
-        "register": "low" if centre < 53 else "high" if centre > 74 else "middle",
-        "features": _features(plan, roles),
+        "register": _register(heard.lead or heard.pitched),
+        "features": _features(plan, heard.roles),
         "form": [n for n in names if n != "ending"] if start_s == 0 and ends else [],
         "slows_down": ends and plan.ritardando,
         **produce(plan).facts(),
     }
+
+
+def chord_facts(draft: Draft, start_s: float, end_s: float) -> list[list[Any]]:
+    """`[[start_s, symbol], ...]`: the chords of [start_s, end_s), seconds, as the piece counts.
+
+    One entry a bar and one more where the chord changes inside it, so a chord that stays is
+    repeated; each holds until the next, the last until `end_s`. The first stands at `start_s`
+    even if it began earlier. Bars without a pitched part have `NO_CHORD`.
+    """
+    plan, found = draft.plan, list[list[Any]]()
+    key = Key(plan.key, plan.mode)
+    for bar in draft.bars:
+        sounds = bool(bar.section.roles - {"drums"})
+        for step, _, harmony in bar.chords:
+            at = round(draft.seconds(bar.start + step), 3)
+            root = (harmony.root + plan.key) % 12
+            symbol = chord_symbol(root, harmony.shape, key) if sounds else NO_CHORD
+            if at <= start_s + 2 * EARLY_S:
+                found = [[start_s, symbol]]
+            elif at < end_s:
+                found.append([at, symbol])
+    return found
+
+
+def _players(heard: _Heard, drums: bool) -> dict[str, Any]:
+    """Who plays, and how many they are."""
+    voices = sorted({name for role, name in heard.roles.items() if role != "drums"})
+    return {
+        "roles": heard.roles,
+        "instruments": voices,
+        "drums": drums,
+        "percussion": sorted(heard.percussion),
+        "texture": {1: "solo", 2: "duo", 3: "trio"}.get(len(voices) + drums, "band"),
+    }
+
+
+def _register(notes: list[pretty_midi.Note]) -> str:
+    """Where the notes lie on average."""
+    centre = sum(n.pitch for n in notes) / max(1, len(notes))
+    return "low" if centre < 53 else "high" if centre > 74 else "middle"
 
 
 def _percussion(plan: Plan, notes: list[pretty_midi.Note]) -> set[str]:

@@ -185,12 +185,33 @@ FORMS: tuple[Callable[[Speaker], str], ...] = (
     _paragraph,
     _request,
 )
+CHORD_PLACES = ("tag", "", "aside", "aside", "sentence", "aside")  # how each form names chords
+
+
+def _name_chords(texts: list[str], s: Speaker) -> list[str]:
+    """The captions, one of them with the progression, if there is one that can be named."""
+    at = s.rng.choice([i for i, place in enumerate(CHORD_PLACES) if place])
+    place, text = CHORD_PLACES[at], texts[at]
+    said = s.progression(place)
+    if not said:
+        return texts
+    if place == "sentence":
+        text = f"{text} {said}"
+    elif text.endswith("."):
+        text = f"{text[:-1]}, {said}."
+    elif place == "tag" and s.rng.random() < 0.3:
+        text = f"{said}, {text}"
+    else:
+        text = f"{text}, {said}"
+    return [*texts[:at], text, *texts[at + 1 :]]
 
 
 def captions(facts: Facts, seed: int) -> list[str]:
     """Six captions of a crop: tags, a few words, a phrase, a sentence, a paragraph, a request.
 
-    The same seed gives the same words.
+    One of them names the chords, if they can be named. The same seed gives the same words, with
+    chords in the facts or without.
     """
     rng = random.Random(seed)
-    return [form(Speaker(facts, rng, wide=True)) for form in FORMS]
+    texts = [form(Speaker(facts, rng, wide=True)) for form in FORMS]
+    return _name_chords(texts, Speaker(facts, random.Random(f"chords{seed}")))

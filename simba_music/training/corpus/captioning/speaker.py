@@ -2,13 +2,17 @@
 
 import functools
 import random
+from itertools import pairwise
 from typing import Any
 
+from simba_music.conditioning.key import NOTES, Key
+from simba_music.training.corpus.captioning.progression import numerals, progression
 from simba_music.training.corpus.composing.theory import BRIGHT
 from simba_music.training.corpus.tables import genres, instruments, read_table
 
 Facts = dict[str, Any]
 JINGLE_S = 11.0  # a whole piece that is shorter
+BY_NUMERALS = 0.35  # of the progressions that fit their key, named by roman numerals
 
 
 @functools.cache
@@ -79,6 +83,25 @@ class Speaker:
         facts = self.facts
         colour = "major" if facts["mode"] in BRIGHT else "minor"
         return self.rng.choice((f"{facts['key']} {facts['mode']}", f"{colour} key"))
+
+    def progression(self, place: str) -> str:
+        """The chords of the first cycle, in words for a place: a tag, an aside, a sentence.
+
+        Symbols, or numerals where they fit the key; empty if there are none to name.
+        """
+        chords, facts = progression(self.facts), self.facts
+        if not chords:
+            return ""
+        key = Key(NOTES.index(facts["key"]), facts["mode"]) if "key" in facts else None
+        degrees = numerals(chords, key) if key else ()
+        if key and degrees and self.rng.random() < BY_NUMERALS:
+            short = key.scale == "major" and self.rng.random() < 0.5
+            where = str(key).removesuffix(" major") if short else str(key)
+            return self.say("numerals", place).format("-".join(degrees), where)
+        listed = [sign.join(chords) for sign in ("-", " - ", " | ")]
+        if all(before != after for before, after in pairwise(chords)):
+            listed += [" ".join(chords), join(list(chords))] * 2
+        return self.say("progression", place).format(self.rng.choice(listed))
 
     def sound(self) -> str:
         """One thing about the recording, as a noun; rarely the ordinary."""
