@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from simba_music.conditioning.beat import Beat
+from simba_music.conditioning.chords import Chords
 from simba_music.conditioning.key import KeySignature
 from simba_music.conditioning.length import Length
 from simba_music.conditioning.line_up import LineUp
@@ -15,6 +16,7 @@ CONDITIONS: tuple[type[AnyCondition], ...] = (
     Beat,
     KeySignature,
     LineUp,
+    Chords,
 )
 KINDS = {condition.name: condition for condition in CONDITIONS}
 

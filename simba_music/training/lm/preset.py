@@ -107,7 +107,7 @@ class LMPreset:
 
 
 # Conditions of the models that are bundled, or could be; levels as searched for the bundled pair.
-BUNDLED: Mapping[str, Mapping[str, float | bool]] = {
+BUNDLED: dict[str, Mapping[str, float | bool]] = {
     "length": {**ENDING, "end_clock": True, "tail_s": 1.5},
     "beat": {"unguided": 0.85},
     "key": {"guided": 1.5, "unguided": 0.5},
@@ -146,7 +146,9 @@ PRESETS = {
         validate_every=150,
         snapshots=(150, 450, 1000),
     ),
-    "bundle": LMPreset(384, 8, 768, steps=6000, conditions=BUNDLED, snapshots=(500, 1500, 3000)),
+    "bundle": LMPreset(
+        384, 8, 768, steps=6000, conditions=BUNDLED | {"chords": {}}, snapshots=(500, 1500, 3000)
+    ),
     "gpu": LMPreset(
         640,
         8,
