@@ -9,7 +9,17 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, Integer, cast, create_engine, event, func, inspect, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Integer,
+    cast,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+)
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -73,6 +83,14 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+def migrations(connection: Connection) -> Config:
+    """Alembic's settings, to bring the tables behind a connection to a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
 class Database:
     """All that is kept of listening tests; a vote is there once `add_vote` returns."""
 
@@ -80,10 +98,7 @@ class Database:
         """Open, creating or migrating the tables."""
         self.engine = _engine(url)
         with self.engine.begin() as connection:
-            config = Config()
-            config.set_main_option("script_location", str(MIGRATIONS))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(migrations(connection), "head")
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -119,9 +134,9 @@ class Database:
         with self.session() as session:
             return session.get(Battle, name)
 
-    def battles(self, origin: str, study: str | None = None) -> list[Battle]:
-        """All battles of an origin, oldest first."""
-        wanted = select(Battle).where(Battle.origin == origin, Battle.study == study)
+    def battles(self, origin: str, gallery: str | None = None) -> list[Battle]:
+        """All battles of an origin that belong to this gallery, or to none; oldest first."""
+        wanted = select(Battle).where(Battle.origin == origin, Battle.gallery == gallery)
         with self.session() as session:
             return list(session.scalars(wanted.order_by(Battle.created, Battle.id)))
 

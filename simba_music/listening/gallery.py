@@ -122,7 +122,13 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
                 side: _decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
             }
             test.add_battle(
-                item["prompt"], sides, "gallery", item["seed"], item["sampling"], name, battle
+                item["prompt"],
+                sides,
+                "gallery",
+                item["seed"],
+                item["sampling"],
+                gallery=name,
+                key=battle,
             )
     except CheckpointError as error:
         logger.warning("the gallery is left out: %s", error)

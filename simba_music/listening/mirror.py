@@ -35,6 +35,17 @@ def open_mirror(database: Database, data: Path) -> "VoteMirror | None":
     return VoteMirror(database, repository, data / "mirror", private)
 
 
+def as_written_now(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of any age in today's form; `study` once held a gallery's name as well."""
+    battle = line.get("battle")
+    if battle is None or "gallery" in battle:
+        return line
+    own = {"study": battle["study"], "gallery": None}
+    if battle["origin"] == "gallery":
+        own = {"study": None, "gallery": battle["study"]}
+    return line | {"battle": battle | own}
+
+
 class _Pusher(CommitScheduler):
     """A scheduler that remembers how its last push went."""
 
@@ -112,7 +123,7 @@ class VoteMirror:
         for path in sorted(Path(found).glob(f"{FOLDER}/*.jsonl")):
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 try:
-                    yield json.loads(line)
+                    yield as_written_now(json.loads(line))
                 except ValueError:
                     logger.warning("%s, line %d is no vote; it is left out", path.name, number)
 

@@ -79,6 +79,7 @@ class Battle(Base):
     prompt: Mapped[str] = mapped_column(Text)
     origin: Mapped[str] = mapped_column(String(16))  # gallery, typed or study
     study: Mapped[str | None] = mapped_column(String(64))
+    gallery: Mapped[str | None] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(BigInteger)
     duration_s: Mapped[float] = mapped_column(Float)
     sampling: Mapped[dict[str, Any]] = mapped_column(JSON)

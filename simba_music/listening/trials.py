@@ -72,12 +72,15 @@ class ListeningTest:
         origin: Origin,
         seed: int,
         sampling: dict[str, Any],
+        *,
         study: str | None = None,
+        gallery: str | None = None,
         key: str | None = None,
     ) -> Battle:
         """Match a pair and keep it for ever; `sides` has "left" and "right".
 
-        One with a `key` is kept once, however many processes add it.
+        `study` or `gallery` names what it belongs to. One with a `key` is kept once, however many
+        processes add it.
         """
         duration_s, known = keep_pair(self.folder, sides)
         battle = Battle(
@@ -87,6 +90,7 @@ class ListeningTest:
             prompt=prompt,
             origin=origin,
             study=study,
+            gallery=gallery,
             seed=seed,
             duration_s=duration_s,
             sampling=sampling,

@@ -10,10 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from sqlalchemy import inspect, text
 
 from simba_music.listening.ballot import VoteError
-from simba_music.listening.database import Database, default_url
+from simba_music.listening.database import Database, default_url, migrations
 from simba_music.listening.tables import Base, Battle, Listener, Trial, Vote, new_id, now
 
 PARAMS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
@@ -61,6 +62,7 @@ def add_battle(base, name="b", **changes):
         prompt="calm piano",
         origin="typed",
         study=None,
+        gallery=None,
         seed=2**32 - 1,
         duration_s=8.0,
         sampling={"top_k": 250},
@@ -150,6 +152,31 @@ def test_a_database_is_opened_again_as_it_is(url):
     second = Database(url)
     assert len(second.battles("typed")) == 1
     second.close()
+
+
+def test_a_gallerys_name_moves_out_of_the_studys_column_and_back(url):
+    old = Database(url)
+    own = {"g": ("gallery", "gallery 1"), "s": ("study", "mine"), "t": ("typed", None)}
+    for name, (origin, _) in own.items():
+        add_battle(old, name, origin=origin)
+    with old.engine.begin() as connection:
+        command.downgrade(migrations(connection), "0002")
+        for name, (_, study) in own.items():
+            connection.execute(
+                text("UPDATE battles SET study = :study WHERE id = :id"),
+                {"id": name, "study": study},
+            )
+    old.close()
+    new = Database(url)
+    held = {name: (new.battle(name).study, new.battle(name).gallery) for name in own}
+    assert held == {"g": (None, "gallery 1"), "s": ("mine", None), "t": (None, None)}
+    assert [battle.id for battle in new.battles("gallery", "gallery 1")] == ["g"]
+    with new.engine.begin() as connection:
+        command.downgrade(migrations(connection), "0002")
+        rows = connection.execute(text("SELECT id, origin, study FROM battles"))
+        assert {row.id: (row.origin, row.study) for row in rows} == own
+    new.close()
+    Database(url).close()
 
 
 def test_200_voters_of_20_votes_at_once_are_each_kept_once(base):

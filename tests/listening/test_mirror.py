@@ -146,6 +146,30 @@ def test_a_line_that_was_cut_off_is_left_out(mirror, writable, test, clock, tmp_
     fresh.close()
 
 
+def test_lines_of_the_former_form_are_read(mirror, writable, test, clock, tmp_path):
+    listener = test.listener(test.new_listener(local=False))
+    for own in ({"origin": "gallery", "gallery": "gallery 1"}, {"origin": "study", "study": "s"}):
+        trial = test.show(battle(test, **own), listener)
+        clock(20)
+        test.vote(ballot(trial))
+    mirror._pusher.trigger().result()
+    repo, formerly = writable.repos[NAME], []
+    for line in lines(writable):
+        known = line["battle"]
+        gallery = known.pop("gallery")
+        known["study"] = known["study"] or gallery
+        formerly.append(json.dumps(line) + "\n")
+    repo.commit({"votes/old.jsonl": "".join(formerly).encode()})
+    fresh = another(tmp_path)
+    again = VoteMirror(fresh, NAME, tmp_path / "m2")
+    assert again.restored == 2 and not again.failures
+    found = {v.trial.battle.origin: v.trial.battle for v in fresh.votes()}
+    assert (found["gallery"].study, found["gallery"].gallery) == (None, "gallery 1")
+    assert (found["study"].study, found["study"].gallery) == ("s", None)
+    again.close()
+    fresh.close()
+
+
 def test_votes_are_private_unless_the_host_says_otherwise(writable, base, tmp_path, monkeypatch):
     monkeypatch.delenv("SIMBA_MUSIC_VOTES", raising=False)
     assert open_mirror(base, tmp_path) is None

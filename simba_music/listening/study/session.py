@@ -80,8 +80,8 @@ class Study:
             "study",
             item["seed"],
             item["sampling"],
-            self.config.name,
-            hashlib.sha256(text.encode()).hexdigest()[:32],
+            study=self.config.name,
+            key=hashlib.sha256(text.encode()).hexdigest()[:32],
         )
 
     def _draw(self, text: str) -> random.Random:
