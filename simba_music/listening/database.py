@@ -124,7 +124,7 @@ class Database:
             if self.battle(row.id) is None:
                 raise
 
-    def listener(self, name: str) -> Listener | None:
+    def find_listener(self, name: str) -> Listener | None:
         """A listener by name."""
         with self.session() as session:
             return session.get(Listener, name)

@@ -129,7 +129,7 @@ class VoteMirror:
 
     def keep(self, trial: Trial, vote: Vote) -> None:
         """Note a vote that is in the database, with all that it needs to be understood."""
-        listener = self.database.listener(vote.listener_id)
+        listener = self.database.find_listener(vote.listener_id)
         rows = {"listener": listener, "battle": trial.battle, "trial": trial, "vote": vote}
         self._append({name: as_dict(row) for name, row in rows.items() if row is not None})
 

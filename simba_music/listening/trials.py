@@ -51,8 +51,8 @@ class ListeningTest:
         )
         return self._names.dumps(name)
 
-    def listener(self, signed: str) -> str:
-        """The listener that a browser says it is.
+    def listener_id_of(self, signed: str) -> str:
+        """The id of the listener that a browser says it is.
 
         Raises:
             VoteError: If the name was not signed here.
@@ -61,7 +61,7 @@ class ListeningTest:
             name = str(self._names.loads(signed))
         except BadSignature as error:
             raise VoteError("Your listener's name is not known here. Reload the page.") from error
-        if self.database.listener(name) is None:
+        if self.database.find_listener(name) is None:
             raise VoteError("Your listener's name is not known here. Reload the page.")
         return name
 

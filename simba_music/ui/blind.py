@@ -138,29 +138,29 @@ def voting(test: ListeningTest) -> list[Any]:
 def answers(test: ListeningTest) -> list[Any]:
     """What the page may ask: each takes one dict and answers with one, errors included."""
 
-    def listener_of(data: dict[str, Any]) -> str:
-        return test.listener(text_field(data, "listener"))
+    def listener_id(data: dict[str, Any]) -> str:
+        return test.listener_id_of(text_field(data, "listener"))
 
     def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
         try:
             signed = text_field(data, "listener")
-            name = test.listener(signed)
+            name = test.listener_id_of(signed)
         except VoteError:
             signed = test.new_listener(local)
-            name = test.listener(signed)
+            name = test.listener_id_of(signed)
         return {"listener": signed, "unheard": len(test.unheard(name))}
 
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
         return answered(lambda d: welcome(d, is_local(request)), data)
 
     def left_open(data: Any) -> dict[str, Any]:
-        return answered(lambda d: {"pair": test.left_open(listener_of(d))}, data)
+        return answered(lambda d: {"pair": test.left_open(listener_id(d))}, data)
 
     def next_pair(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test.next_pair(listener_of(d)), data)
+        return answered(lambda d: test.next_pair(listener_id(d)), data)
 
     def show_pair(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test.show_offered(text_field(d, "battle"), listener_of(d)), data)
+        return answered(lambda d: test.show_offered(text_field(d, "battle"), listener_id(d)), data)
 
     def reveal(data: Any) -> dict[str, Any]:
         return answered(lambda d: test.reveal(text_field(d, "ticket")), data)

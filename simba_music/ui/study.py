@@ -32,7 +32,7 @@ def answers(study: Study) -> list[Any]:
     config = study.config
 
     def progress_of(data: dict[str, Any]) -> dict[str, Any]:
-        return study.progress(study.listener(text_field(data, "listener")).id)
+        return study.progress(study.listener_of(text_field(data, "listener")).id)
 
     def about(data: Any) -> dict[str, Any]:
         told = config.model_dump(include={"name", "consent", "headphones", "thanks"})
@@ -55,7 +55,7 @@ def answers(study: Study) -> list[Any]:
 
     def next_trial(data: Any) -> dict[str, Any]:
         def show(d: dict[str, Any]) -> dict[str, Any]:
-            return study.next_trial(study.listener(text_field(d, "listener")).id)
+            return study.next_trial(study.listener_of(text_field(d, "listener")).id)
 
         return answered(show, data)
 

@@ -81,7 +81,7 @@ def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, base, test
     steps = list(PairMaker(pipeline, test).make("calm piano"))
     shares, offer = steps[:-1], steps[-1]
     assert shares == sorted(shares) and shares[-1] == 1.0
-    pair = test.show_offered(offer, test.listener(test.new_listener(local=False)))
+    pair = test.show_offered(offer, test.listener_id_of(test.new_listener(local=False)))
     assert len(calls) == 1 and pair["prompt"] == "calm piano"
     (battle,) = base.battles("typed")
     assert {side["checkpoint"] for side in battle.sides.values()} == {"simba", "transformer"}

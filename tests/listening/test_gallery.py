@@ -17,7 +17,7 @@ def written(pipeline, tmp_path_factory):
 def test_every_pair_is_offered_once_whoever_opens_it(test, pipeline, written):
     for _ in range(2):
         gallery.open_gallery(test, pipeline, written)
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     assert len(test.unheard(listener)) == 2
     assert all(b.gallery == test.gallery and b.study is None for b in test.unheard(listener))
     assert test.next_pair(listener)["prompt"] in ("calm piano", "fast drums")
@@ -39,7 +39,7 @@ def test_a_gallery_of_another_codec_is_left_out(test, pipeline, written, tmp_pat
     other = tmp_path / "other.json"
     write_json(other, found)
     gallery.open_gallery(test, pipeline, other)
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     assert "codec that is not loaded" in caplog.text
     with pytest.raises(VoteError, match="Type a prompt"):
         test.next_pair(listener)

@@ -29,7 +29,7 @@ def mirror(writable, test, base, tmp_path):
 
 
 def vote(test, clock, preference="A"):
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     trial = test.show(battle(test), listener)
     clock(20)
     return trial, test.vote(ballot(trial, preference=preference))
@@ -147,7 +147,7 @@ def test_a_line_that_was_cut_off_is_left_out(mirror, writable, test, clock, tmp_
 
 
 def test_lines_of_the_former_form_are_read(mirror, writable, test, clock, tmp_path):
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     for own in ({"origin": "gallery", "gallery": "gallery 1"}, {"origin": "study", "study": "s"}):
         trial = test.show(battle(test, **own), listener)
         clock(20)

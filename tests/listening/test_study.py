@@ -69,7 +69,7 @@ def answer(study, trial, clock, preference="A"):
 
 def take(study, clock, preference=lambda trial: "A", stop=None):
     """One listener's whole visit: their name, and the trials in their order."""
-    name = study.listener(study.join(False, {"headphones": "passed"})).id
+    name = study.listener_of(study.join(False, {"headphones": "passed"})).id
     trials = []
     while study.progress(name)["code"] is None and len(trials) != stop:
         trials.append(study.next_trial(name))
@@ -196,11 +196,11 @@ def test_headphones_and_consent_come_first(study, rendered, base, tmp_path):
     for checks in ({}, {"headphones": "failed"}, {"headphones": "skipped"}):
         with pytest.raises(VoteError, match="needs headphones"):
             study.join(False, checks)
-    one = study.listener(study.join(True, {"headphones": "passed"}))
+    one = study.listener_of(study.join(True, {"headphones": "passed"}))
     assert one.consent == study.config.consent and one.checks == {"headphones": "passed"}
     outsider = study.test.new_listener(local=False)
     with pytest.raises(VoteError, match="not joined"):
-        study.listener(outsider)
+        study.listener_of(outsider)
 
 
 def prefers(wave_of):

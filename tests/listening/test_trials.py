@@ -17,7 +17,7 @@ from simba_music.listening.trials import ListeningTest
 
 
 def shown(test, **kwargs):
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     return test.show(battle(test), listener, **kwargs)
 
 
@@ -39,7 +39,7 @@ def test_the_louder_clip_comes_down_where_the_other_cannot_come_up():
 
 
 def test_a_reload_finds_the_pair_that_was_there_until_it_is_voted_on(test, clock):
-    listener = test.listener(test.new_listener(local=False))
+    listener = test.listener_id_of(test.new_listener(local=False))
     assert test.left_open(listener) is None
     trial = test.show(battle(test), listener)
     again = test.left_open(listener)
@@ -66,7 +66,7 @@ def test_what_a_browser_gets_names_no_model(test):
 
 
 def test_sides_are_drawn_for_every_showing(test):
-    pair, listener = battle(test), test.listener(test.new_listener(local=False))
+    pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
     first = [test.show(pair, listener)["A"] for _ in range(40)]
     assert 5 < first.count(first[0]) < 35
 
@@ -169,7 +169,7 @@ def test_malformed_ballots_are_refused_readably(test, clock, changes):
 
 
 def test_hurried_votes_wait_to_be_looked_at(test, clock):
-    pair, listener = battle(test), test.listener(test.new_listener(local=False))
+    pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
     for _ in range(listening_test.BUSY_VOTES + 2):
         trial = test.show(pair, listener)
         clock(12)
@@ -188,11 +188,11 @@ def test_practice_and_catch_trials_are_kept_apart(test, clock):
 
 def test_a_listener_is_known_by_a_signed_name_only(test):
     signed = test.new_listener(local=True)
-    assert test.database.listener(test.listener(signed)).local
+    assert test.database.find_listener(test.listener_id_of(signed)).local
     for name in (signed[:-1], "", "' OR 1=1", ListeningTest(test.database, test.folder, "b")
                  .new_listener(False)):  # fmt: skip
         with pytest.raises(VoteError, match="not known here"):
-            test.listener(name)
+            test.listener_id_of(name)
 
 
 def test_the_secret_is_made_once_and_is_private(tmp_path, monkeypatch):

@@ -117,7 +117,7 @@ def trials(test, client):
         listener = client.listener()
         headers, answer, seconds = client.ask("next_pair", {"listener": listener})
         seen.append(beside_the_sound(headers, answer, seconds))
-        ((trial, _),) = test.database.trials_of(test.listener(listener))
+        ((trial, _),) = test.database.trials_of(test.listener_id_of(listener))
         flipped.append(trial.flipped)
     return seen, flipped
 
@@ -210,7 +210,7 @@ def test_a_vote_over_http_is_kept_once_however_often_it_is_sent(test, client):
 
 def test_a_reload_shows_the_same_trial_again(test, client):
     listener = client.listener()
-    name = test.listener(listener)
+    name = test.listener_id_of(listener)
     battle = test.database.battles("gallery")[3]
     offer = {"listener": listener, "battle": test.offer(battle)}
     first, second = (client.ask("show_pair", offer)[1] for _ in range(2))
@@ -220,5 +220,5 @@ def test_a_reload_shows_the_same_trial_again(test, client):
 def test_only_a_visitor_at_the_machine_itself_is_local(test, client):
     near = client.ask("hello", {"listener": None})[1]["listener"]
     far = client.ask("hello", {"listener": None}, {"X-Forwarded-For": "203.0.113.9"})[1]["listener"]
-    assert test.database.listener(test.listener(near)).local
-    assert not test.database.listener(test.listener(far)).local
+    assert test.database.find_listener(test.listener_id_of(near)).local
+    assert not test.database.find_listener(test.listener_id_of(far)).local

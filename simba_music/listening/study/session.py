@@ -98,13 +98,13 @@ class Study:
             raise VoteError("This study needs headphones. Put them on and repeat the check.")
         return self.test.new_listener(local, self.config.consent, self.config.name, checks)
 
-    def listener(self, signed: str) -> Listener:
+    def listener_of(self, signed: str) -> Listener:
         """The listener of a signed name.
 
         Raises:
             VoteError: If it is not known, or of another study.
         """
-        found = self.test.database.listener(self.test.listener(signed))
+        found = self.test.database.find_listener(self.test.listener_id_of(signed))
         if found is None or found.study != self.config.name:
             raise VoteError("You have not joined this study yet. Reload the page.")
         return found
