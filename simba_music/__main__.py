@@ -62,7 +62,7 @@ def _study(args: argparse.Namespace) -> None:
     from simba_music.listening.study import data as study_data
 
     if args.action == "report":
-        print(study_data.study_report(opened), end="")
+        print(study_data.study_summary(opened), end="")
         return
     study_data.export(opened, args.out)
     if args.hub:

@@ -1,4 +1,4 @@
-"""Vote report: what the votes say as Markdown, pool by pool, and a daily line of their health."""
+"""Tally: what the votes say as Markdown, pool by pool, and a daily line of their health."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -109,7 +109,7 @@ def _health(votes: Sequence[Vote]) -> list[str]:
     return [*lines, "", f"Not counted because: {told}." if told else "", ""]
 
 
-def pool_report(votes: Sequence[Vote]) -> str:
+def pool_tally(votes: Sequence[Vote]) -> str:
     """What the votes of one pool say, as Markdown."""
     counted = [vote for vote in votes if vote.status == "counted"]
     outcomes = [outcome_of(vote) for vote in counted]
@@ -150,7 +150,7 @@ def pools(votes: Sequence[Vote], local: set[str]) -> dict[str, list[Vote]]:
     return {name: pool for name, pool in found.items() if pool}
 
 
-def report(votes: Sequence[Vote], local: set[str]) -> str:
+def tally(votes: Sequence[Vote], local: set[str]) -> str:
     """All votes as Markdown, pool by pool."""
-    parts = [f"### {name}\n\n{pool_report(pool)}" for name, pool in pools(votes, local).items()]
+    parts = [f"### {name}\n\n{pool_tally(pool)}" for name, pool in pools(votes, local).items()]
     return "\n".join(parts) or "No votes yet. The blind test is where they are given."

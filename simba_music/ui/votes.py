@@ -6,7 +6,7 @@ from html import escape
 import gradio as gr
 
 from simba_music.listening.statistics import Estimate
-from simba_music.listening.tally import pools, report, shares
+from simba_music.listening.tally import pools, shares, tally
 from simba_music.listening.trials import ListeningTest
 
 ABOUT = """
@@ -64,7 +64,7 @@ def build(test: ListeningTest, tab: gr.Tab) -> None:
     """Lay out the tab, read anew whenever it is opened."""
 
     def read() -> tuple[str, str]:
-        found = report(test.database.votes(), test.database.local_listeners())
+        found = tally(test.database.votes(), test.database.local_listeners())
         told = f"{found}\n\n{test.mirror.status()}" if test.mirror else found
         return pictures(test), told
 

@@ -14,7 +14,7 @@ from simba_music.__main__ import main
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.listening.ballot import VoteError
-from simba_music.listening.study.data import SCHEMA, agreements, export, study_report, votes_of
+from simba_music.listening.study.data import SCHEMA, agreements, export, study_summary, votes_of
 from simba_music.listening.study.file import STUDY, read_study, render_study
 from simba_music.listening.study.session import Study, open_study
 from simba_music.listening.trials import ListeningTest
@@ -225,15 +225,15 @@ def table(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
-def test_the_report_knows_careful_listeners_and_the_export_says_all(study, clock, tmp_path):
-    assert "No votes yet" in study_report(study)
+def test_the_summary_knows_careful_listeners_and_the_export_says_all(study, clock, tmp_path):
+    assert "No votes yet" in study_summary(study)
     for _ in range(2):
         take(study, clock, prefers(True))
     take(study, clock, lambda trial: "A")
     votes = votes_of(study)
     same, total = agreements(votes)
     assert total == 3 and same == 2  # the third listener always says A
-    text = study_report(study)
+    text = study_summary(study)
     assert "joined / finished | 3 / 3 |" in text
     assert "catch pairs called alike | 67 %" in text
     assert "at least half of their catch pairs" in text

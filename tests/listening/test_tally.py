@@ -1,11 +1,11 @@
 from test_database import add_battle, add_listener, add_trial, vote_on
 
 from simba_music.listening.tables import Listener, new_id, now
-from simba_music.listening.tally import report
+from simba_music.listening.tally import tally
 
 
 def told(base):
-    return report(base.votes(), base.local_listeners())
+    return tally(base.votes(), base.local_listeners())
 
 
 def sides(left, right):

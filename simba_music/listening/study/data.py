@@ -1,4 +1,4 @@
-"""Study data: what a study's listeners did, as a report and as a dataset with a card."""
+"""Study data: what a study's listeners did, as a summary and as a dataset with a card."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from simba_music.listening.statistics import wilson
 from simba_music.listening.study.file import StudyConfig
 from simba_music.listening.study.session import Study
 from simba_music.listening.tables import Listener, Vote
-from simba_music.listening.tally import pool_report, share_text, sides_at
+from simba_music.listening.tally import pool_tally, share_text, sides_at
 
 SCHEMA = {
     "vote": "random name of the vote",
@@ -101,7 +101,7 @@ def _careful(votes: Sequence[Vote]) -> list[Vote]:
     return [v for v in votes if 2 * alike[v.listener_id] >= given[v.listener_id]]
 
 
-def study_report(study: Study) -> str:
+def study_summary(study: Study) -> str:
     """What the votes say so far, as Markdown: everyone's, and those of careful listeners."""
     votes, listeners = votes_of(study), study.test.database.listeners(study.config.name)
     done = sum(study.progress(one.id)["code"] is not None for one in listeners)
@@ -120,12 +120,12 @@ def study_report(study: Study) -> str:
         "",
         "## All listeners",
         "",
-        pool_report(votes) if votes else "No votes yet.",
+        pool_tally(votes) if votes else "No votes yet.",
     ]
     careful = _careful(votes)
     if len(careful) < len(votes):
         lines += ["## Listeners who called at least half of their catch pairs alike", ""]
-        lines += [pool_report(careful)]
+        lines += [pool_tally(careful)]
     return "\n".join(lines) + "\n"
 
 
