@@ -7,6 +7,12 @@ revision = "0001"
 down_revision = None
 
 
+def _id_in(table: str, column: str, index: bool = False) -> sa.Column[str]:
+    """A column of ids of another table."""
+    known = sa.ForeignKey(f"{table}.id")
+    return sa.Column(column, sa.String(32), known, nullable=False, index=index)
+
+
 def upgrade() -> None:
     """Create all tables."""
     time = sa.DateTime(timezone=True)
@@ -33,12 +39,8 @@ def upgrade() -> None:
     op.create_table(
         "trials",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column(
-            "battle_id", sa.String(32), sa.ForeignKey("battles.id"), nullable=False, index=True
-        ),
-        sa.Column(
-            "listener_id", sa.String(32), sa.ForeignKey("listeners.id"), nullable=False, index=True
-        ),
+        _id_in("battles", "battle_id", index=True),
+        _id_in("listeners", "listener_id", index=True),
         sa.Column("created", time, nullable=False),
         sa.Column("flipped", sa.Boolean, nullable=False),
         sa.Column("first", sa.String(1), nullable=False),
@@ -48,10 +50,8 @@ def upgrade() -> None:
     op.create_table(
         "votes",
         sa.Column("id", sa.String(32), primary_key=True),
-        sa.Column("trial_id", sa.String(32), sa.ForeignKey("trials.id"), nullable=False),
-        sa.Column(
-            "listener_id", sa.String(32), sa.ForeignKey("listeners.id"), nullable=False, index=True
-        ),
+        _id_in("trials", "trial_id"),
+        _id_in("listeners", "listener_id", index=True),
         sa.Column("created", time, nullable=False),
         sa.Column("preference", sa.String(8), nullable=False),
         sa.Column("ratings", sa.JSON, nullable=False),
@@ -66,7 +66,7 @@ def upgrade() -> None:
     op.create_table(
         "undos",
         sa.Column("vote_id", sa.String(32), primary_key=True),
-        sa.Column("trial_id", sa.String(32), sa.ForeignKey("trials.id"), nullable=False),
+        _id_in("trials", "trial_id"),
         sa.Column("created", time, nullable=False),
         sa.Column("vote", sa.JSON, nullable=False),
     )
