@@ -150,7 +150,7 @@ def test_same_seed_same_clip_and_another_seed_another(bundled):
 
 def test_the_reported_adherence_is_above_chance():
     tables = {t["id"]: t["rows"] for t in read_json(CHECKPOINTS / "REPORT.json")["tables"]}
-    rows = [r for r in tables["prompts"] if r["metric"] == "right prompt in the top 5 of 20"]
+    rows = [r for r in tables["clips"] if r["metric"] == "right prompt in the top 5 of 20"]
     assert {r["model"] for r in rows} >= {"simba", "transformer"} and len(rows) == 4
     for row in rows:
         assert row["n"] == 60 and row["lo"] > 0.3, row

@@ -14,7 +14,7 @@ FIGURES = {  # file in docs/: what it shows
     "spectrograms.png": "Real pieces, codec round trips, and both models on the same captions",
 }
 HEADINGS = {
-    "prompts": (
+    "clips": (
         "Does the clip fit its prompt?",
         "Captions of held-out pieces, a clip each; the scorer ranks the right caption among 20. "
         "Chance is 25 %.",
@@ -24,12 +24,12 @@ HEADINGS = {
         "Pieces of the frozen benchmark with distinct facts. It ranks the right caption among 100, "
         "and chooses between two captions of which one has one fact wrong (chance is 50 %).",
     ),
-    "clips": (
+    "health": (
         "Are the clips healthy, and how far from the real pieces?",
         "The same clips beside the real pieces. Degenerate: a silence of more than 3 s, or one "
         "token repeated 1.5 times as long as in 99 % of the real pieces.",
     ),
-    "adherence": (
+    "prompts": (
         "Is what the prompt asks for heard?",
         "200 prompts made from facts of held-out pieces, a third in words that no training caption "
         "has, a clip of 10 s each. Tempo: right, double or half within 8 %. All else: how often a "

@@ -11,7 +11,7 @@ def test_every_table_of_the_report_is_shown_with_its_figures():
     tables = read_json(BUNDLED / "REPORT.json")["tables"]
     shown = report_tables()
     assert {made["id"] for _, _, made in shown} == {made["id"] for made in tables}
-    assert shown[0][2]["id"] == "prompts"
+    assert shown[0][2]["id"] == "clips"
     for heading, _, made in shown:
         assert heading and f"{made['rows'][0]['value']:.4g}" in table(made["rows"])
     assert "cannot be compared with LAION CLAP" in LIMITS.replace("\n", " ")
@@ -24,7 +24,7 @@ def test_the_bundled_report_is_of_the_bundled_weights():
 
 
 def test_other_weights_are_told_from_those_measured(tmp_path):
-    (made,) = [made for _, _, made in report_tables() if made["id"] == "prompts"]
+    (made,) = [made for _, _, made in report_tables() if made["id"] == "clips"]
     assert stale(made, LOADED | {"simba": "0" * 64}) == ["simba"]
     assert unmeasured({"mine": "0" * 64}) == ["mine"]
     assert report_tables(tmp_path / "REPORT.json") == []

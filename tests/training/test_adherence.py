@@ -223,7 +223,7 @@ def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_
     adherence_evaluation.evaluate_adherence(
         pipeline, out, BENCH, tmp_path / "REPORT.json", beside=[out]
     )
-    models = {row["model"] for row in written["adherence"]}
+    models = {row["model"] for row in written["prompts"]}
     trip, real = adherence_evaluation.TRIP, adherence_evaluation.REAL
     assert models == {"simba", "transformer", "simba, out", "transformer, out", trip, real}
     value = {(r["metric"], r["model"]): r["value"] for t in written.values() for r in t}

@@ -22,7 +22,7 @@ def test_clips_of_the_benchmark_fill_two_tables_and_leave_something_to_hear(
     report.parent.mkdir()
     evaluation.evaluate_clips(pipeline, BENCH, report, tmp_path / "work")
     rows = {table["id"]: table["rows"] for table in read_json(report)["tables"]}
-    found = {r["model"]: r for r in rows["prompts"] if r["metric"].startswith("right prompt")}
+    found = {r["model"]: r for r in rows["clips"] if r["metric"].startswith("right prompt")}
     assert {"simba", "transformer", "real piece"} < set(found) and len(found) == 4
     assert all(row["n"] == 4 for row in found.values())
     assert {row["model"] for row in rows["speed"]} == {"simba", "transformer"}

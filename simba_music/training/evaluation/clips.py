@@ -83,7 +83,7 @@ def _sources(
     }
 
 
-def prompts_table(
+def clips_table(
     pipeline: Pipeline,
     items: list[HeldOut],
     clips: dict[str, list[Clip]],
@@ -142,12 +142,12 @@ def write_samples(
 
 
 def evaluate_clips(pipeline: Pipeline, bench: Path, report: Path, work: Path) -> None:
-    """Fill the report's tables `prompts` and `speed`; draw and keep some of the clips."""
+    """Fill the report's tables `clips` and `speed`; draw and keep some of the clips."""
     items = held_out(bench)
     clips = generated(pipeline, items, work)
     sources, captions = _sources(pipeline, items, clips), [item.caption for item in items]
     tables = {
-        "prompts": prompts_table(pipeline, items, clips, sources),
+        "clips": clips_table(pipeline, items, clips, sources),
         "speed": speed_table(pipeline),
     }
     docs = report.parent.parent / "docs"

@@ -135,7 +135,7 @@ def evaluate_adherence(
     beside: Sequence[Path] = (),
     limit: int | None = None,
 ) -> None:
-    """Fill the report's tables `adherence` and `clips` from prompts made of the benchmark's facts.
+    """Fill the report's tables `prompts` and `health` from prompts made of the benchmark's facts.
 
     Clips of ten seconds go to `out`; a run that was stopped goes on. The ceiling is the middle of
     the real pieces after the codec of the left side.
@@ -193,7 +193,7 @@ def evaluate_adherence(
         tokens = [np.array(store.rows[p.id]["tokens"]) for p in prompts]
         healthy += _health(pipeline, side, held, sounds[pipeline.names()[side]], tokens)
     if limit is None:
-        tables = {"adherence": fitting, "clips": healthy}
+        tables = {"prompts": fitting, "health": healthy}
         weights = pipeline.weights() | tagger_weights()
         update_report(report, {name: in_order(rows) for name, rows in tables.items()}, weights)
-    logger.info("adherence in %.1f min", (time.monotonic() - started) / 60)
+    logger.info("prompts in %.1f min", (time.monotonic() - started) / 60)
