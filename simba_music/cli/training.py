@@ -179,10 +179,10 @@ def evaluate(args: argparse.Namespace) -> None:
     from simba_music.errors import RequestError
 
     if args.what == "prompts" and args.prompts is not None:
-        from simba_music.training.evaluation.prompt_lists import evaluate_prompts
+        from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 
         out = args.out or Path("runs/prompts") / args.prompts.stem
-        evaluate_prompts(
+        evaluate_prompt_list(
             load_pipeline(args),
             args.prompts,
             out,
@@ -206,12 +206,10 @@ def evaluate(args: argparse.Namespace) -> None:
         codec = pipeline.models["left"].codec
         evaluate_scorer(pipeline.scorer, codec, args.bench, args.report)
     if args.what in ("prompts", "all"):
-        from simba_music.training.evaluation.prompts import evaluate_adherence
+        from simba_music.training.evaluation.prompts import evaluate_prompts
 
         out = args.out or Path("runs/prompts") / args.bench.name
-        evaluate_adherence(
-            load_pipeline(args), out, args.bench, args.report, args.beside, args.limit
-        )
+        evaluate_prompts(load_pipeline(args), out, args.bench, args.report, args.beside, args.limit)
     if args.what in ("clips", "all"):
         from simba_music.training.evaluation.clips import evaluate_clips
 

@@ -11,12 +11,13 @@ import pytest
 from simba_music.audio import SAMPLE_RATE
 from simba_music.errors import RequestError
 from simba_music.files import write_json
+from simba_music.generation.prompt_files import Prompt
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.check import heard_tempo, same_tempo
 from simba_music.training.corpus.tables import genres, instruments
 from simba_music.training.evaluation import health
-from simba_music.training.evaluation import prompts as adherence_evaluation
+from simba_music.training.evaluation import prompts as prompts_evaluation
 from simba_music.training.evaluation.adherence import (
     FACTS,
     OPPOSITES,
@@ -192,39 +193,40 @@ def test_token_statistics_know_the_same_source_from_another():
 
 def test_the_clips_of_another_run_must_answer_the_same_prompts(tmp_path):
     settings = {"prompts": ["a"], "duration_s": 10.0, "models": {}}
+    asked = [Prompt("0000-1", "a")]
     with pytest.raises(RequestError, match="make them first"):
-        adherence_evaluation._beside(tmp_path, settings)
+        prompts_evaluation._beside(tmp_path, asked)
     (tmp_path / "simba").mkdir()
     write_json(tmp_path / "settings.json", settings | {"prompts": ["b"]})
     with pytest.raises(RequestError, match="same prompts"):
-        adherence_evaluation._beside(tmp_path, settings)
+        prompts_evaluation._beside(tmp_path, asked)
     write_json(tmp_path / "settings.json", settings | {"models": {"simba": "other"}})
-    found = adherence_evaluation._beside(tmp_path, settings)
+    found = prompts_evaluation._beside(tmp_path, asked)
     assert list(found) == [f"simba, {tmp_path.name}"]
 
 
 def test_without_a_synthesiser_the_benchmark_says_so(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(RequestError, match="FluidSynth is not installed"):
-        adherence_evaluation.evaluate_adherence(pipeline, tmp_path, BENCH, tmp_path / "R.json")
+        prompts_evaluation.evaluate_prompts(pipeline, tmp_path, BENCH, tmp_path / "R.json")
 
 
 @pytest.mark.fluidsynth
 def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_path, monkeypatch):
-    monkeypatch.setattr(adherence_evaluation, "DURATION_S", 5.0)
+    monkeypatch.setattr(prompts_evaluation, "DURATION_S", 5.0)
     written = {}
     monkeypatch.setattr(
-        adherence_evaluation, "update_report", lambda _, tables, weights: written.update(tables)
+        prompts_evaluation, "update_report", lambda _, tables, weights: written.update(tables)
     )
     few = [item for item in read_bench(BENCH)][:12]
-    monkeypatch.setattr(adherence_evaluation, "read_bench", lambda _: few)
+    monkeypatch.setattr(prompts_evaluation, "read_bench", lambda _: few)
     out = tmp_path / "out"
-    adherence_evaluation.evaluate_adherence(pipeline, out, BENCH, tmp_path / "REPORT.json")
-    adherence_evaluation.evaluate_adherence(
+    prompts_evaluation.evaluate_prompts(pipeline, out, BENCH, tmp_path / "REPORT.json")
+    prompts_evaluation.evaluate_prompts(
         pipeline, out, BENCH, tmp_path / "REPORT.json", beside=[out]
     )
     models = {row["model"] for row in written["prompts"]}
-    trip, real = adherence_evaluation.TRIP, adherence_evaluation.REAL
+    trip, real = prompts_evaluation.TRIP, prompts_evaluation.REAL
     assert models == {"simba", "transformer", "simba, out", "transformer, out", trip, real}
     value = {(r["metric"], r["model"]): r["value"] for t in written.values() for r in t}
     assert value["tempo", "simba"] == value["tempo", "simba, out"]

@@ -12,7 +12,7 @@ from simba_music.errors import RequestError
 from simba_music.generation.prompt_files import read_prompts
 from simba_music.training.evaluation import clip_store as prompt_clips
 from simba_music.training.evaluation import prompt_lists as prompt_evaluation
-from simba_music.training.evaluation.prompt_lists import evaluate_prompts
+from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 
 
 def words(text):
@@ -96,7 +96,7 @@ def test_a_run_fills_its_report_and_goes_on_where_it_was(
 
     def run(**changes):
         settings = {"reference_folder": reference, "duration_s": 2.0} | changes
-        evaluate_prompts(pipeline, file, out, tmp_path, **settings)
+        evaluate_prompt_list(pipeline, file, out, tmp_path, **settings)
         return json.loads((out / "report.json").read_text())["tables"][0]
 
     first = run()
@@ -129,7 +129,7 @@ def test_a_run_fills_its_report_and_goes_on_where_it_was(
 def test_two_clips_have_no_frechet_distance_and_the_report_says_so(pipeline, tmp_path, reference):
     file, out = tmp_path / "two.txt", tmp_path / "out"
     file.write_text("calm piano\nfast techno\n")
-    evaluate_prompts(pipeline, file, out, tmp_path, reference, duration_s=2.0)
+    evaluate_prompt_list(pipeline, file, out, tmp_path, reference, duration_s=2.0)
     made = json.loads((out / "report.json").read_text())["tables"][0]
     own = [r for r in made["rows"] if r["model"] in pipeline.names().values()]
     assert not any("FAD" in row["metric"] for row in own)
@@ -138,4 +138,4 @@ def test_two_clips_have_no_frechet_distance_and_the_report_says_so(pipeline, tmp
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(RequestError, match="holds no audio"):
-        evaluate_prompts(pipeline, file, out, tmp_path, empty, duration_s=2.0)
+        evaluate_prompt_list(pipeline, file, out, tmp_path, empty, duration_s=2.0)

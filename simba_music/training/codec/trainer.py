@@ -272,6 +272,12 @@ def train_codec(
         trainer.start_quantising(batches)
     trainer.save(state)
     trainer.draw(shown, out / "spectrogram.png")
+    _finish(trainer, corpora, out, start)
+
+
+def _finish(trainer: CodecTrainer, corpora: Sequence[Path], out: Path, start: Path | None) -> None:
+    """Write what was trained into `out`: the weights as the published codecs', and the record."""
+    preset = trainer.preset
     stock = export(trainer.model.cpu(), trainer.quantizer.embed.cpu(), preset.shape)
     stock.half()
     if preset.decoder_only and start:
@@ -282,7 +288,7 @@ def train_codec(
         stage="codec",
         steps=trainer.steps,
         seconds=trainer.seconds,
-        device=device,
+        device=trainer.device,
         corpora=corpora,
         preset=asdict(preset),
         started_from=read_json(start / "training.json") if start else None,

@@ -82,6 +82,23 @@ def make_clips(
     bar.close()
 
 
+def make_both_sides(
+    pipeline: Pipeline, prompts: list[Prompt], duration_s: float, out: Path
+) -> dict[str, ClipStore]:
+    """Clips of both sides in a folder of their own in `out`, by the model's name.
+
+    Raises:
+        RequestError: If `out` holds clips of something else.
+    """
+    texts = [prompt.text for prompt in prompts]
+    claim_folder(out, {"prompts": texts, "duration_s": duration_s, "models": pipeline.digests()})
+    stores = {}
+    for side, name in pipeline.names().items():
+        stores[name] = ClipStore(out / name)
+        make_clips(pipeline, side, prompts, duration_s, stores[name])
+    return stores
+
+
 def claim_folder(out: Path, settings: dict[str, Any]) -> None:
     """Say what the folder's clips are made of, sampling included; it may be said once.
 

@@ -16,15 +16,13 @@ from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
-from simba_music.generation.request import SIDES
 from simba_music.models.report import source_line, table
 from simba_music.training.corpus.recordings import SUFFIXES, decode
 from simba_music.training.evaluation.clip_store import (
     SEEDS,
     VARIED_PROMPTS,
     ClipStore,
-    claim_folder,
-    make_clips,
+    make_both_sides,
 )
 from simba_music.training.evaluation.distances import (
     frechet_distance,
@@ -40,6 +38,7 @@ from simba_music.training.record import git_commit, machine
 logger = logging.getLogger(__name__)
 
 SCORES = {"alignment (cosine)": "cosine", "percentile among mismatched prompts": "percentile"}
+DISTANCES = "FAD, KAD, KL"  # what is missing without a reference set
 FEWEST_WINDOWS = 40  # below, a Frechet distance says nothing
 RESAMPLES = 200
 
@@ -168,7 +167,41 @@ def _draw(stores: dict[str, ClipStore], path: Path) -> None:
     pyplot.close(figure)
 
 
-def evaluate_prompts(
+def _reference(
+    tagger: Tagger, folder: Path | None, bench: Path
+) -> tuple[str, Tagged | None, dict[str, str]]:
+    """(what it is, what the tagger makes of it, what is missing and why) of the reference set.
+
+    Raises:
+        RequestError: If a `folder` is given that holds no audio.
+    """
+    try:
+        what, sounds = reference_sounds(folder, bench)
+    except RequestError as error:
+        if folder is not None:
+            raise
+        return bench.name, None, {DISTANCES: str(error)}
+    return what, together([tagger.listen(sound) for sound in sounds]), {}
+
+
+def _halves_rows(what: str, reference: Tagged) -> list[Row]:
+    """How far the reference set is from itself: below that, a distance says nothing."""
+    even = np.arange(len(reference.vectors)) % 2 == 0
+    halves = [Tagged(reference.vectors[k], reference.tags[k]) for k in (even, ~even)]
+    return distance_rows(f"half of {what} to the other half", *halves)
+
+
+def _write(out: Path, made: dict[str, Any], title: str) -> None:
+    """Write `report.json` and, for reading, `report.md`."""
+    write_json(out / "report.json", {"schema": 2, "tables": [made]})
+    text = [f"# {title}: {made['prompts']} prompts, {made['duration_s']:g} s each"]
+    text += [table(made["rows"]), source_line(made), f"Scorer: {made['scorer']}."]
+    text += ["![Alignment](alignment.png)"]
+    text += [f"Left out: {len(made['left_out'])}."] if made["left_out"] else []
+    write_atomic(out / "report.md", ("\n\n".join(text) + "\n").encode())
+
+
+def evaluate_prompt_list(
     pipeline: Pipeline,
     file: Path,
     out: Path,
@@ -197,37 +230,21 @@ def evaluate_prompts(
     prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit)
     for line in left_out:
         logger.warning("left out: %s", line)
-    digests = pipeline.digests()
-    settings = {"prompts": [p.text for p in prompts], "duration_s": duration_s, "models": digests}
-    claim_folder(out, settings)
-    stores = {}
-    for side in SIDES:
-        name = pipeline.names()[side]
-        stores[name] = ClipStore(out / name)
-        make_clips(pipeline, side, prompts, duration_s, stores[name])
-    tagger, missing, reference = load_tagger(), dict[str, str](), None
-    try:
-        what, sounds = reference_sounds(reference_folder, bench)
-        reference = together([tagger.listen(sound) for sound in sounds])
-        floor = np.arange(len(reference.vectors)) % 2 == 0
-    except RequestError as error:
-        if reference_folder is not None:
-            raise
-        missing["FAD, KAD, KL"] = str(error)
+    stores, tagger = make_both_sides(pipeline, prompts, duration_s, out), load_tagger()
+    what, reference, missing = _reference(tagger, reference_folder, bench)
     rows = _paired_row(stores, prompts)
     for name, store in stores.items():
         rows += model_rows(name, store, prompts, tagger, reference)
     if reference is not None:
-        halves = [Tagged(reference.vectors[k], reference.tags[k]) for k in (floor, ~floor)]
-        rows += distance_rows(f"half of {what} to the other half", *halves)
+        rows += _halves_rows(what, reference)
         if not any(row["metric"].startswith("FAD") and row["model"] in stores for row in rows):
-            missing["FAD, KAD, KL"] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
+            missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
     scorer = pipeline.scorer
     made: dict[str, Any] = {
         "id": f"prompts-{file.stem}",
         "machine": machine(),
         "commit": git_commit(),
-        "checkpoints": digests,
+        "checkpoints": pipeline.digests(),
         "scorer": f"{scorer.identifier} {scorer.revision}" if scorer else "none",
         "prompts": len(prompts),
         "left_out": left_out,
@@ -235,10 +252,6 @@ def evaluate_prompts(
         "missing": missing,
         "rows": in_order(rows),
     }
-    write_json(out / "report.json", {"schema": 2, "tables": [made]})
     _draw(stores, out / "alignment.png")
-    text = [f"# {file.name}: {len(prompts)} prompts, {duration_s:g} s each", table(made["rows"])]
-    text += [source_line(made), f"Scorer: {made['scorer']}.", "![Alignment](alignment.png)"]
-    text += [f"Left out: {len(left_out)}."] if left_out else []
-    write_atomic(out / "report.md", ("\n\n".join(text) + "\n").encode())
+    _write(out, made, file.name)
     logger.info("%s in %.1f min", out / "report.md", (time.monotonic() - started) / 60)

@@ -13,6 +13,7 @@ from simba_music.audio import SAMPLE_RATE, Waveform, resample
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.prompt_files import Prompt
 from simba_music.generation.request import SIDES
 from simba_music.models.codec import Codec
 from simba_music.scoring.score import Scorer
@@ -24,7 +25,7 @@ from simba_music.training.evaluation.adherence import (
     listen,
     make_asked,
 )
-from simba_music.training.evaluation.clip_store import SETTINGS, ClipStore, claim_folder, make_clips
+from simba_music.training.evaluation.clip_store import SETTINGS, ClipStore, make_both_sides
 from simba_music.training.evaluation.health import (
     degenerate_row,
     flatness_rows,
@@ -40,6 +41,7 @@ from simba_music.training.judges.tagger import load_tagger, tagger_weights
 logger = logging.getLogger(__name__)
 
 REAL, TRIP = "real piece", "codec round trip of the real piece"
+Heard = tuple[np.ndarray, np.ndarray]  # the tagger's embeddings [W, E] and tags [W, L]
 
 
 def _excerpt(sound: np.ndarray, start_s: float) -> np.ndarray:
@@ -47,16 +49,15 @@ def _excerpt(sound: np.ndarray, start_s: float) -> np.ndarray:
     return sound[start : start + round(DURATION_S * SAMPLE_RATE)]
 
 
-def _beside(folder: Path, settings: dict[str, object]) -> dict[str, ClipStore]:
+def _beside(folder: Path, prompts: Sequence[Prompt]) -> dict[str, ClipStore]:
     """Clips of an earlier run of the same prompts, by model and folder.
 
     Raises:
         RequestError: If they are of other prompts.
     """
-    path = folder / SETTINGS
-    if not path.exists() or any(
-        read_json(path)[key] != settings[key] for key in ("prompts", "duration_s")
-    ):
+    path, texts = folder / SETTINGS, [prompt.text for prompt in prompts]
+    found = read_json(path) if path.exists() else {}
+    if (found.get("prompts"), found.get("duration_s")) != (texts, DURATION_S):
         raise RequestError(f"{folder} holds no clips of the same prompts; make them first.")
     stores = (ClipStore(part) for part in sorted(folder.iterdir()) if part.is_dir())
     return {f"{store.folder.name}, {folder.name}": store for store in stores}
@@ -104,7 +105,7 @@ class HeldPieces:
         return self._trips[codec.ref.sha256]
 
 
-def _health(
+def _token_health(
     pipeline: Pipeline,
     side: str,
     held: HeldPieces,
@@ -127,7 +128,60 @@ def _health(
     return rows
 
 
-def evaluate_adherence(
+def _sounds(
+    asked: Sequence[Asked],
+    stores: dict[str, ClipStore],
+    held: HeldPieces,
+    trips: Sequence[np.ndarray],
+) -> dict[str, list[np.ndarray]]:
+    """Samples `[T]` at 24 kHz of every model, of the codec and of the truth, a clip a prompt."""
+    sounds = {
+        name: [store.samples(one.prompt.id) for one in asked] for name, store in stores.items()
+    }
+    for name, wholes in ((TRIP, trips), (REAL, held.sounds)):
+        sounds[name] = [_excerpt(s, one.start_s) for s, one in zip(wholes, asked, strict=True)]
+    return sounds
+
+
+def prompts_table(
+    scorer: Scorer | None,
+    asked: Sequence[Asked],
+    sounds: dict[str, list[np.ndarray]],
+    heard: dict[str, list[Heard]],
+    labels: Sequence[str],
+) -> list[Row]:
+    """Is what the prompts ask for heard in every system's clips?"""
+    listened = {
+        name: listen(clips, np.stack([tags.mean(0) for _, tags in heard[name]]), labels)
+        for name, clips in sounds.items()
+    }
+    rows = adherence_rows(asked, listened, TRIP, labels)
+    return rows if scorer is None else rows + alignment_rows(scorer, asked, sounds)
+
+
+def health_table(
+    asked: Sequence[Asked],
+    sounds: dict[str, list[np.ndarray]],
+    ended: dict[str, Sequence[np.ndarray]],
+    heard: dict[str, list[Heard]],
+) -> list[Row]:
+    """Are every system's clips sound, and how far are they from the real pieces?
+
+    `ended` has whole pieces in place of excerpts, which do not end.
+    """
+    tagged = {name: together(found) for name, found in heard.items()}
+    flat = {name: [flatness(clip) for clip in clips] for name, clips in sounds.items()}
+    drums = [bool(one.facts["drums"]) for one in asked]
+    rows = list[Row]()
+    for name, clips in sounds.items():
+        rows += sound_rows(name, ended.get(name, clips))
+        rows += flatness_rows(name, flat[name], flat[REAL], drums)
+        if name != REAL:
+            rows += distance_rows(name, tagged[name], tagged[REAL])
+    return rows
+
+
+def evaluate_prompts(
     pipeline: Pipeline,
     out: Path,
     bench: Path,
@@ -156,44 +210,19 @@ def evaluate_adherence(
     started, everything = time.monotonic(), {item.id: item for item in read_bench(bench)}
     asked = make_asked(list(everything.values()))[:limit]
     prompts = [one.prompt for one in asked]
-    digests = pipeline.digests()
-    settings = {"prompts": [p.text for p in prompts], "duration_s": DURATION_S, "models": digests}
-    claim_folder(out, settings)
-    stores = {pipeline.names()[side]: ClipStore(out / pipeline.names()[side]) for side in SIDES}
-    for side in SIDES:
-        make_clips(pipeline, side, prompts, DURATION_S, stores[pipeline.names()[side]])
+    stores = make_both_sides(pipeline, prompts, DURATION_S, out)
     for folder in beside:
-        stores |= _beside(folder, settings)
+        stores |= _beside(folder, prompts)
     held = HeldPieces([everything[one.piece_id] for one in asked])
     trips, _ = held.through(pipeline.models["left"].codec)
-    sounds = {name: [store.samples(p.id) for p in prompts] for name, store in stores.items()}
-    for name, wholes in ((TRIP, trips), (REAL, held.sounds)):
-        sounds[name] = [_excerpt(s, one.start_s) for s, one in zip(wholes, asked, strict=True)]
-    tagger = load_tagger()
-    labels = tagger.config.labels
+    sounds, tagger = _sounds(asked, stores, held, trips), load_tagger()
     heard = {name: [tagger.listen(clip) for clip in clips] for name, clips in sounds.items()}
-    tagged = {name: together(found) for name, found in heard.items()}
-    listened = {
-        name: listen(clips, np.stack([tags.mean(0) for _, tags in heard[name]]), labels)
-        for name, clips in sounds.items()
-    }
-    fitting = adherence_rows(asked, listened, TRIP, labels)
-    if pipeline.scorer is not None:
-        fitting += alignment_rows(pipeline.scorer, asked, sounds)
-    healthy, ended = list[Row](), {TRIP: trips, REAL: held.sounds}  # excerpts of these do not end
-    flat = {name: [flatness(clip) for clip in clips] for name, clips in sounds.items()}
-    drums = [bool(one.facts["drums"]) for one in asked]
-    for name, clips in sounds.items():
-        healthy += sound_rows(name, ended.get(name, clips))
-        healthy += flatness_rows(name, flat[name], flat[REAL], drums)
-        if name != REAL:
-            healthy += distance_rows(name, tagged[name], tagged[REAL])
-    for side in SIDES:
-        store = stores[pipeline.names()[side]]
-        tokens = [np.array(store.rows[p.id]["tokens"]) for p in prompts]
-        healthy += _health(pipeline, side, held, sounds[pipeline.names()[side]], tokens)
+    fitting = prompts_table(pipeline.scorer, asked, sounds, heard, tagger.config.labels)
+    healthy = health_table(asked, sounds, {TRIP: trips, REAL: held.sounds}, heard)
+    for side, name in pipeline.names().items():
+        tokens = [np.array(stores[name].rows[prompt.id]["tokens"]) for prompt in prompts]
+        healthy += _token_health(pipeline, side, held, sounds[name], tokens)
     if limit is None:
-        tables = {"prompts": fitting, "health": healthy}
-        weights = pipeline.weights() | tagger_weights()
-        update_report(report, {name: in_order(rows) for name, rows in tables.items()}, weights)
+        tables = {"prompts": in_order(fitting), "health": in_order(healthy)}
+        update_report(report, tables, pipeline.weights() | tagger_weights())
     logger.info("prompts in %.1f min", (time.monotonic() - started) / 60)
