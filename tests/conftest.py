@@ -86,8 +86,10 @@ def random_lm(config: LMConfig, seed: int = 0) -> MusicLM:
     return model
 
 
-def write_codec(folder: Path) -> str:
+def write_codec(folder: Path, books: int = 1) -> str:
+    """A random codec with bandwidths for one book and, if so wanted, for several."""
     torch.manual_seed(0)
+    one = 50 * math.log2(CODES) / 1000
     config = EncodecConfig(
         sampling_rate=24000,
         upsampling_ratios=[8, 5, 4, 3],
@@ -96,9 +98,12 @@ def write_codec(folder: Path) -> str:
         hidden_size=16,
         num_filters=4,
         num_lstm_layers=1,
-        target_bandwidths=[50 * math.log2(CODES) / 1000],
+        target_bandwidths=sorted({one, books * one}),
     )
-    EncodecModel(config).save_pretrained(folder)
+    model = EncodecModel(config)
+    for layer in model.quantizer.layers:  # which begin at zero
+        torch.nn.init.normal_(layer.codebook.embed)
+    model.save_pretrained(folder)
     return sha256(folder / "model.safetensors")
 
 

@@ -117,14 +117,14 @@ def test_the_noise_measure_knows_noise():
 def test_no_token_is_repeated_longer_than_in_real_pieces(clips, side):
     limit = report_value("longest run allowed")
     for prompt, clip in zip(EXAMPLES, clips[side], strict=True):
-        assert longest_run(clip.tokens[0].numpy()) <= limit, prompt
+        assert longest_run(clip.codes[0].numpy()) <= limit, prompt
 
 
 def test_the_two_models_and_the_prompts_differ(clips):
     for left, right in zip(clips["left"], clips["right"], strict=True):
-        assert (left.tokens == right.tokens).float().mean() < 0.5
+        assert (left.codes == right.codes).float().mean() < 0.5
     for side in clips:
-        assert len({tuple(c.tokens[0].tolist()) for c in clips[side]}) == len(EXAMPLES)
+        assert len({tuple(c.codes[0].tolist()) for c in clips[side]}) == len(EXAMPLES)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -141,7 +141,7 @@ def test_the_shortest_clips_are_not_the_silence_of_an_ending(bundled, side):
 def test_same_seed_same_clip_and_another_seed_another(bundled):
     def tokens(seed):
         request = bundled.validate(prompt=EXAMPLES[0], duration_s=2.0, seed=seed)
-        return [e.tokens for e in bundled.generate(request) if isinstance(e, Clip)]
+        return [e.codes for e in bundled.generate(request) if isinstance(e, Clip)]
 
     first, again, other = tokens(1), tokens(1), tokens(2)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

@@ -63,7 +63,7 @@ def generate_one(pipeline: Pipeline, args: argparse.Namespace) -> None:
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
             _write_clip(args.out / name, event)
             recipes[name] = event.recipe | {
-                "tokens": event.tokens.shape[-1],
+                "codes": event.codes.numel(),
                 "seconds": round(event.seconds, 3),
                 "tokens_per_s": round(event.tokens_per_s, 1),
                 "stopped_early": event.stopped_early,
@@ -163,7 +163,7 @@ def generate_prompts(pipeline: Pipeline, args: argparse.Namespace) -> None:
                     "id": identifier,
                     "side": side,
                     "file": f"{side}/{identifier}.wav",
-                    "tokens": clip.tokens[0].tolist(),
+                    "codes": clip.codes.tolist(),
                     "recipe": clip.recipe,
                 }
                 with (args.out / "manifest.jsonl").open("a") as manifest:

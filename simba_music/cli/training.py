@@ -85,7 +85,7 @@ def train(args: argparse.Namespace) -> None:
                 tokens_per_batch=args.tokens_per_batch,
             ),
             ref,
-            tokens.codebook_of(args.codec),
+            tokens.codebooks_of(args.codec),
             args.device,
             args.stop_after,
             args.start,

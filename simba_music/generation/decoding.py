@@ -9,10 +9,11 @@ from simba_music.conditioning.batch import Batch, of_requests, texts_of
 from simba_music.conditioning.types import Request, TextEmbedding
 from simba_music.generation.engines.types import Engine, State
 from simba_music.generation.sampling import Sampling, draw_noise
+from simba_music.models.codebook_pattern import pattern
 from simba_music.models.config import LMConfig
 from simba_music.models.text_encoder import TextEncoder
 
-BLOCK = 10  # frames that are sampled before the caller hears of them
+BLOCK = 10  # steps that are sampled before the caller gets their codes
 PLANE_S = 2.0  # of conditions that are computed at a time
 
 
@@ -44,6 +45,23 @@ def frames_of(config: LMConfig, request: Request) -> int:
     return config.codec.frames(request.duration_s)
 
 
+class CodeBuffer:
+    """Tokens as they come, step by step; gives the codes of every frame that is complete."""
+
+    def __init__(self, config: LMConfig):
+        self.books, self.pattern = config.n_codebooks, pattern(config.codebook_pattern)
+        self.tokens: Tensor | None = None
+        self.given = 0  # frames that were handed out
+
+    def add(self, tokens: Tensor) -> Tensor:
+        """Codes `[B, K, s]` that tokens `[B, K, n]` complete; s may be 0."""
+        self.tokens = tokens if self.tokens is None else torch.cat([self.tokens, tokens], dim=-1)
+        done = self.pattern.complete(self.tokens.shape[-1], self.books)
+        places = self.pattern.places(done, self.books)[None, :, self.given :]
+        self.given = done
+        return self.tokens.gather(2, places.expand(len(tokens), -1, -1))
+
+
 @torch.inference_mode()
 def generate(
     engine: Engine[State], config: LMConfig, encoder: TextEncoder, requests: Sequence[Request]
@@ -56,19 +74,26 @@ def generate(
     Raises:
         ValueError: If the requests do not share their sampling settings.
     """
-    sampling, device = Sampling.of(requests), engine.device
-    batch = read_requests(config, encoder, requests, device)
-    total, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
+    sampling, order, books = (
+        Sampling.of(requests),
+        pattern(config.codebook_pattern),
+        config.n_codebooks,
+    )
+    batch = read_requests(config, encoder, requests, engine.device)
+    frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
     generators = [torch.Generator().manual_seed(r.seed) for r in requests]
-    state: State | None = None
-    ahead = BLOCK * max(1, round(PLANE_S * rate / BLOCK))
+    total, buffer = order.steps(frames, books), CodeBuffer(config)
+    ahead, state = BLOCK * max(1, round(PLANE_S * rate / BLOCK)), None
     for start in range(0, total, ahead):
-        given = batch.conditioning(min(ahead, total - start), rate, start)
-        plane = engine.plane(given)
+        frame = order.frame_of(start, min(ahead, total - start), books, frames)
+        first, last = int(frame[0]), int(frame[-1])
+        given = batch.conditioning(last - first + 1, rate, first)
+        plane = engine.plane(given)[:, (frame - first).to(engine.device)]
         if state is None:
             state = engine.prefill(given, total)
         for at in range(0, plane.shape[1], BLOCK):
             rows = plane[:, at : at + BLOCK]
-            noise = draw_noise(generators, rows.shape[1], (config.n_codebooks, config.vocab))
-            codes, state = engine.decode_n(state, rows, noise, sampling)
-            yield codes.cpu()
+            noise = draw_noise(generators, rows.shape[1], (books, config.vocab))
+            active = order.active(books, start + at, rows.shape[1], frames)
+            tokens, state = engine.decode_n(state, rows, noise, active, sampling)
+            yield buffer.add(tokens.cpu())

@@ -45,6 +45,11 @@ class LoadedModel:
         if origin.revision is not None:
             check_encoder(origin, config)
         codec = Codec.load(codec_source(config, origin), config.codec, device, report)
+        if config.n_codebooks > codec.n_codebooks:
+            raise CheckpointError(
+                f"{source} generates {config.n_codebooks} codebooks, and its codec "
+                f"{config.codec.id} has {codec.n_codebooks}. Use the codec it was trained with."
+            )
         return cls(origin, lm, TextEncoder.load(config.text_encoder, device, report), codec)
 
     @functools.cached_property

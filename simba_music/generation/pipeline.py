@@ -185,14 +185,14 @@ class Pipeline:
         side: str,
         take: int,
         request: Request,
-        tokens: Tensor,
+        codes: Tensor,
         total: int,
         started: float,
     ) -> Clip:
-        """Tokens `[1, S]` to a Clip."""
+        """Codes `[K, S]` to a Clip."""
         loaded = self.models[side]
-        duration_s = min(request.duration_s, tokens.shape[-1] / loaded.codec.frame_rate)
-        raw = loaded.codec.decode(tokens[None])[0]
+        duration_s = min(request.duration_s, codes.shape[-1] / loaded.codec.frame_rate)
+        raw = loaded.codec.decode(codes[None])[0]
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
@@ -202,10 +202,10 @@ class Pipeline:
             self.names()[side],
             take,
             wave,
-            tokens,
+            codes,
             recipe,
             score,
-            tokens.shape[-1] < total,
+            codes.shape[-1] < total,
             seconds,
         )
 

@@ -1,19 +1,15 @@
-"""Gallery: pairs for the blind test that were written before, kept as tokens, decoded at start."""
+"""Gallery: pairs for the blind test that were written before, kept as codes, decoded at start."""
 
 import hashlib
 import logging
-from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from simba_music import audio
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, write_json
-from simba_music.generation.clip import Clip
+from simba_music.generation.clip import Clip, pack_codes, unpack_codes
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.listening.pairs import Side
@@ -24,7 +20,7 @@ from simba_music.models.codec import Codec
 logger = logging.getLogger(__name__)
 
 GALLERY = BUNDLED / "gallery.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def about(clip: Clip) -> dict[str, Any]:
@@ -35,7 +31,7 @@ def about(clip: Clip) -> dict[str, Any]:
         "model": recipe["model"],
         "codec": recipe["codec"],
         "seconds": round(clip.seconds, 3),
-        "tokens": int(clip.tokens.shape[-1]),
+        "codes": clip.codes.numel(),
         "gain_db": recipe["gain_db"],
         "loudness_lufs": recipe["loudness_lufs"],
         "scorer": recipe["scorer"],
@@ -53,7 +49,7 @@ def sampling_of(clip: Clip) -> dict[str, Any]:
 def write_gallery(
     pipeline: Pipeline, prompts: Sequence[str], duration_s: float, path: Path
 ) -> None:
-    """Let both models write every prompt, with seed i for prompt i, and keep their tokens."""
+    """Let both models write every prompt, with seed i for prompt i, and keep their codes."""
     requests = [
         pipeline.validate(prompt=text, seed=i, duration_s=duration_s)
         for i, text in enumerate(prompts)
@@ -63,7 +59,8 @@ def write_gallery(
     for i, request in enumerate(requests):
         pair = {side: clips[side][i] for side in SIDES}
         sides = {
-            side: about(clip) | {"ids": packed(clip.tokens[0].numpy())}
+            side: about(clip)
+            | {"codes_b64": pack_codes(clip.codes), "n_codebooks": len(clip.codes)}
             for side, clip in pair.items()
         }
         items.append(
@@ -78,27 +75,20 @@ def write_gallery(
     write_json(path, {"schema": SCHEMA, "items": items})
 
 
-def packed(ids: np.ndarray) -> str:
-    """Token ids `[S]` as base64 of little-endian 16-bit words."""
-    return b64encode(ids.astype("<u2").tobytes()).decode()
-
-
-def unpacked(text: str) -> np.ndarray:
-    """Token ids `[S]` of `packed`."""
-    return np.frombuffer(b64decode(text), "<u2").astype(np.int64)
-
-
 def _decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: float) -> Side:
-    """A side's sound again, from its tokens.
+    """A side's sound again, from its codes.
 
     Raises:
-        CheckpointError: If none of the loaded codecs is the one that the tokens belong to.
+        CheckpointError: If none of the loaded codecs is the one that the codes belong to.
     """
     codec = codecs.get(side["codec"]["sha256"])
     if codec is None:
-        raise CheckpointError("its tokens belong to a codec that is not loaded")
-    wave = codec.decode(torch.from_numpy(unpacked(side["ids"]))[None, None])[0]
-    known = {key: value for key, value in side.items() if key != "ids"}
+        raise CheckpointError("its codes belong to a codec that is not loaded")
+    books = side.get("n_codebooks", 1)  # schema 1 had one book, as `ids`
+    codes = unpack_codes(side["codes_b64"] if "codes_b64" in side else side["ids"], books)
+    wave = codec.decode(codes[None])[0]
+    packed = ("ids", "codes_b64", "n_codebooks")
+    known = {key: value for key, value in side.items() if key not in packed}
     return Side(audio.fit(wave, duration_s), known)
 
 

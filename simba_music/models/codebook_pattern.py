@@ -65,6 +65,11 @@ class CodebookPattern:
         ]
         return torch.stack(rows, dim=1)
 
+    def places(self, frames: int, n_codebooks: int) -> Tensor:
+        """Long `[K, S]`: the step at which the code of each book and frame stands."""
+        stride = self._stride(n_codebooks)
+        return torch.arange(frames) * stride + torch.arange(n_codebooks)[:, None]
+
     def active(
         self, n_codebooks: int, first_step: int, steps: int, frames: int | None = None
     ) -> Tensor:

@@ -1,4 +1,4 @@
-"""Frozen EnCodec: Waveform <-> tokens, whole or streamed; frame rate, codes, sample rate."""
+"""Frozen EnCodec: Waveform <-> codes, whole or streamed; frame rate, codes, sample rate."""
 
 import logging
 import math
@@ -65,11 +65,11 @@ def _check_bounds(folder: Path) -> None:
 class DecodeState:
     """What a streaming decode carries from one chunk to the next.
 
-    `tokens` `[B, K, n]` and `frames` `[B, C, m]` (the LSTM's output) hold the last frames before
+    `codes` `[B, K, n]` and `frames` `[B, C, m]` (the LSTM's output) hold the last frames before
     the first convolution and before the upsampling; of them, `read` and `sounded` are context.
     """
 
-    tokens: Tensor
+    codes: Tensor
     read: int
     hidden: tuple[Tensor, Tensor] | None
     frames: Tensor | None
@@ -77,7 +77,10 @@ class DecodeState:
 
 
 class Codec:
-    """One codebook of a `transformers.EncodecModel`; mono, float32."""
+    """A `transformers.EncodecModel` with `n_codebooks` residual books; mono, float32.
+
+    The first K books are used alone by giving, or asking for, codes of K books.
+    """
 
     def __init__(self, model: EncodecModel, ref: CodecRef):
         config = model.config
@@ -95,6 +98,7 @@ class Codec:
             )
         self.model, self.ref = model.eval().requires_grad_(False), ref
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
+        self.n_codebooks = len(model.quantizer.layers)
 
     @classmethod
     def load(
@@ -139,25 +143,25 @@ class Codec:
         return cls(model.to(device), ref)
 
     @torch.no_grad()
-    def decode(self, tokens: Tensor) -> list[Waveform]:
-        """Decode tokens `[B, 1, S]` to B waveforms `[1, S / frame_rate * sample_rate]`.
+    def decode(self, codes: Tensor) -> list[Waveform]:
+        """Decode codes `[B, K, S]` to B waveforms `[1, S / frame_rate * sample_rate]`.
 
         Raises:
             ValueError: If the shape is not that or an id is outside the codebook.
         """
-        if tokens.ndim == 3 and tokens.shape[2] == 0:
-            raise ValueError("There are no frames to decode: tokens must be [B, 1, S], S > 0.")
-        self._check(tokens)
+        if codes.ndim == 3 and codes.shape[2] == 0:
+            raise ValueError("There are no frames to decode: codes must be [B, K, S], S > 0.")
+        self._check(codes)
         device = next(self.model.parameters()).device
-        samples = self.model.decode(tokens[None].to(device), [None]).audio_values.cpu()
+        samples = self.model.decode(codes[None].to(device), [None]).audio_values.cpu()
         return [Waveform(row, self.sample_rate) for row in samples]
 
-    def decode_init(self, batch: int) -> DecodeState:
-        """State of a streaming decode of `batch` clips that has heard nothing yet."""
-        return DecodeState(torch.zeros(batch, 1, 0, dtype=torch.long), 0, None, None, 0)
+    def decode_init(self, batch: int, n_codebooks: int = 1) -> DecodeState:
+        """State of a streaming decode of `batch` clips before their first codes."""
+        return DecodeState(torch.zeros(batch, n_codebooks, 0, dtype=torch.long), 0, None, None, 0)
 
-    def decode_step(self, tokens: Tensor, state: DecodeState) -> tuple[list[Waveform], DecodeState]:
-        """Decode the next tokens `[B, 1, s]`, as far as no later token can change it.
+    def decode_step(self, codes: Tensor, state: DecodeState) -> tuple[list[Waveform], DecodeState]:
+        """Decode the next codes `[B, K, s]`, as far as no later code can change it.
 
         All chunks end to end, with `decode_flush` last, are what `decode` returns. The decoder
         reaches six frames ahead unless it is causal, so a chunk may hold less than it was given.
@@ -165,69 +169,88 @@ class Codec:
         Raises:
             ValueError: As `decode`.
         """
-        self._check(tokens)
-        return self._advance(tokens, state, last=False)
+        self._check(codes)
+        if codes.shape[1] != state.codes.shape[1]:
+            raise ValueError(
+                f"The codes are of {codes.shape[1]} codebooks, and the stream began with "
+                f"{state.codes.shape[1]}; say how many in decode_init."
+            )
+        return self._advance(codes, state, last=False)
 
     def decode_flush(self, state: DecodeState) -> list[Waveform]:
         """The rest of a streaming decode."""
-        return self._advance(state.tokens[..., :0], state, last=True)[0]
+        return self._advance(state.codes[..., :0], state, last=True)[0]
 
     @torch.no_grad()
     def _advance(
-        self, tokens: Tensor, state: DecodeState, last: bool
+        self, codes: Tensor, state: DecodeState, last: bool
     ) -> tuple[list[Waveform], DecodeState]:
         first, lstm, *upsampling = self.model.decoder.layers
         config, device = self.model.config, next(self.model.parameters()).device
         reach = config.kernel_size - 1
         ahead = 0 if config.use_causal_conv or last else reach // 2
-        tokens = torch.cat([state.tokens, tokens], dim=-1)
-        final = tokens.shape[-1] - ahead  # frames that later tokens cannot change
-        if state.hidden is None and not last and tokens.shape[-1] <= reach:
+        codes = torch.cat([state.codes, codes], dim=-1)
+        final = codes.shape[-1] - ahead  # frames that later codes cannot change
+        if state.hidden is None and not last and codes.shape[-1] <= reach:
             final = 0  # the padding before the first frame mirrors those after it
         hidden, frames = state.hidden, state.frames
         if final > state.read:
-            embedded = self.model.quantizer.decode(tokens.transpose(0, 1).to(device))
+            embedded = self.model.quantizer.decode(codes.transpose(0, 1).to(device))
             new = first(embedded)[..., state.read : final]
             steps = new.permute(2, 0, 1)
             out, hidden = lstm.lstm(steps, hidden)
             fresh = (out + steps).permute(1, 2, 0)
             frames = fresh if frames is None else torch.cat([frames, fresh], dim=-1)
             start = max(0, final - reach)
-            tokens, read = tokens[..., start:], final - start
+            codes, read = codes[..., start:], final - start
         else:
             read = state.read
         ahead = 0 if config.use_causal_conv or last else _CONTEXT
         count = 0 if frames is None else frames.shape[-1] - ahead
         if frames is None or count <= state.sounded:
             silence = Waveform(torch.zeros(1, 0), self.sample_rate)
-            carried = DecodeState(tokens, read, hidden, frames, state.sounded)
-            return [silence] * tokens.shape[0], carried
+            carried = DecodeState(codes, read, hidden, frames, state.sounded)
+            return [silence] * codes.shape[0], carried
         samples = frames
         for layer in upsampling:
             samples = layer(samples)
         hop = math.prod(config.upsampling_ratios)
         samples = samples[..., state.sounded * hop : count * hop].cpu()
         start = max(0, count - _CONTEXT)
-        carried = DecodeState(tokens, read, hidden, frames[..., start:], count - start)
+        carried = DecodeState(codes, read, hidden, frames[..., start:], count - start)
         return [Waveform(row, self.sample_rate) for row in samples], carried
 
-    def _check(self, tokens: Tensor) -> None:
-        """Refuse tokens that are not `[B, 1, S]` ids of the codebook."""
-        if tokens.ndim != 3 or tokens.shape[1] != 1:
-            raise ValueError(f"Tokens must be [B, 1, S], got {list(tokens.shape)}.")
-        if tokens.numel() == 0:
+    def _check(self, codes: Tensor) -> None:
+        """Refuse codes that are not `[B, K, S]` ids of books that this codec has."""
+        if codes.ndim != 3 or not 1 <= codes.shape[1] <= self.n_codebooks:
+            raise ValueError(
+                f"Codes must be [B, K, S] of 1 to {self.n_codebooks} codebooks, got "
+                f"{list(codes.shape)}."
+            )
+        if codes.numel() == 0:
             return
-        low, high = int(tokens.min()), int(tokens.max())
+        low, high = int(codes.min()), int(codes.max())
         if low < 0 or high >= self.ref.codebook_size:
             raise ValueError(
-                f"Token ids must be 0 to {self.ref.codebook_size - 1}, got {low} to {high}."
+                f"Codes must be 0 to {self.ref.codebook_size - 1}, got {low} to {high}."
             )
 
     @torch.no_grad()
-    def encode(self, wave: Waveform) -> Tensor:
-        """First codebook of a waveform, tokens `[1, 1, S]`; mixed to mono and resampled first."""
+    def encode(self, wave: Waveform, n_codebooks: int = 1) -> Tensor:
+        """Codes `[1, K, S]` of a waveform, mixed to mono and resampled first.
+
+        Raises:
+            ValueError: If no bandwidth of the codec has so many books.
+        """
+        quantizer = self.model.quantizer
+        fitting = [
+            bandwidth
+            for bandwidth in sorted(self.model.config.target_bandwidths)
+            if quantizer.get_num_quantizers_for_bandwidth(bandwidth) >= n_codebooks
+        ]
+        if not fitting:
+            raise ValueError(f"The codec has no bandwidth with {n_codebooks} codebooks.")
         samples = resample(mono(wave), self.sample_rate).samples
         device = next(self.model.parameters()).device
-        bandwidth = min(self.model.config.target_bandwidths)
-        codes = self.model.encode(samples[None].to(device), bandwidth=bandwidth).audio_codes
-        return codes[0, :, :1].cpu()
+        codes = self.model.encode(samples[None].to(device), bandwidth=fitting[0]).audio_codes
+        return codes[0, :, :n_codebooks].cpu()

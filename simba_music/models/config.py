@@ -74,7 +74,8 @@ class LMConfig(StrictModel):
     positions: Literal["none", "rope", "sinusoidal"]
     conditions: dict[str, SerializeAsAny[Condition]]  # type: ignore[type-arg]
     vocab: int = Field(gt=1, le=65_536)
-    n_codebooks: Literal[1]
+    n_codebooks: int = Field(ge=1, le=8)
+    codebook_pattern: Literal["single", "delay", "flat"] = "single"
     special_ids: SpecialIds
     text_encoder: TextEncoderRef
     codec: CodecRef
@@ -100,6 +101,11 @@ class LMConfig(StrictModel):
             )
         if self.special_ids.bos < self.vocab:
             raise ValueError(f"special_ids.bos must be {self.vocab}, got {self.special_ids.bos}")
+        if self.n_codebooks > 1 and self.codebook_pattern == "single":
+            raise ValueError(
+                f'codebook_pattern "single" has one codebook, not {self.n_codebooks}; '
+                'use "delay" or "flat"'
+            )
         text = self.conditions.get(Text.name)
         if not isinstance(text, Text) or text.states != self.text_encoder.width:
             raise ValueError(

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simba_music.conditioning.types import Conditioning
+from simba_music.models.codebook_pattern import pattern
 from simba_music.models.config import LMConfig
 from simba_music.models.cross_attention import TextContext
 from simba_music.models.simba import Simba
@@ -39,18 +40,21 @@ def roll_left(x: Tensor, by: Tensor) -> Tensor:
 class MusicLM(nn.Module):
     """Language model over codec codes, conditioned on text and on all that its config names.
 
-    The sequence has one position a frame, whose input is the frame before it (`bos` for the first)
-    plus the frame's row of the plane: the sum of all conditions' features, each projected to the
-    width of the model. The projected text stands before the frames (prefix), or every block
-    attends to it (cross). Sinusoidal positions count frames; the states of the text know their
-    order already.
+    K books of codes are laid out over steps by the config's codebook pattern; with one book a step
+    is a frame. The input of a step is the sum of the embeddings of the step before it (`bos` where
+    there is no code), and its frame's row of the plane: the sum of all conditions' features, each
+    projected to the width of the model. The projected text stands before the steps (prefix), or
+    every block attends to it (cross). Sinusoidal positions count frames; the states of the text
+    know their order already.
     """
 
     def __init__(self, config: LMConfig):
         super().__init__()
         self.config = config
         width = config.d_model
-        self.token_embedding = nn.Embedding(config.vocab + 1, width)
+        self.pattern = pattern(config.codebook_pattern)
+        # Books end to end; the last row of each is `bos`.
+        self.token_embedding = nn.Embedding(config.n_codebooks * (config.vocab + 1), width)
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
         self.conditions = nn.ParameterDict(
@@ -63,7 +67,7 @@ class MusicLM(nn.Module):
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
         self.norm = nn.RMSNorm(width, eps=1e-5)
-        self.head = nn.Linear(width, config.vocab, bias=False)
+        self.head = nn.Linear(width, config.n_codebooks * config.vocab, bias=False)
         self.apply(self._initialise)
         for name, condition in config.conditions.items():
             if condition.initial_std:
@@ -101,8 +105,20 @@ class MusicLM(nn.Module):
             plane = plane + POSITION_SCALE * sinusoids(given.numbers, width)
         return plane
 
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """Sum of the books' embeddings `[B, T, D]` of tokens `[B, K, T]`."""
+        if self.config.n_codebooks == 1:
+            return self.token_embedding(tokens[:, 0])
+        book = torch.arange(self.config.n_codebooks, device=tokens.device)
+        return self.token_embedding(tokens + (book * (self.config.vocab + 1))[:, None]).sum(1)
+
+    def _predict(self, hidden: Tensor) -> Tensor:
+        """Logits `[B, K, T, V]` of hidden states `[B, T, D]`."""
+        logits = self.head(self.norm(hidden))
+        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+
     def forward(self, codes: Tensor, given: Conditioning) -> Tensor:
-        """Logits of every frame given those before it (teacher forcing).
+        """Logits of every code given those that the pattern has before it (teacher forcing).
 
         Args:
             codes: `[B, K, S]`.
@@ -112,8 +128,11 @@ class MusicLM(nn.Module):
             `[B, K, S, V]`.
         """
         states, mask = self._embed_text(given)
-        previous = F.pad(codes[..., :-1], (1, 0), value=self.config.special_ids.bos)
-        frames = self.token_embedding(previous).sum(1) + self.plane(given)
+        (_, books, count), bos = codes.shape, self.config.special_ids.bos
+        tokens = self.pattern.apply(codes, bos)
+        previous = F.pad(tokens[..., :-1], (1, 0), value=bos)
+        frame = self.pattern.frame_of(0, tokens.shape[-1], books, count).to(codes.device)
+        frames = self._embed(previous) + self.plane(given)[:, frame]
         if self.config.conditioning == "cross":
             hidden = self.backbone(frames, self.backbone.read(states, mask))
         else:
@@ -121,31 +140,36 @@ class MusicLM(nn.Module):
             padding = (~mask).sum(1)
             x = roll_left(torch.cat([states.to(frames.dtype), frames], dim=1), padding)
             hidden = roll_left(self.backbone(x), -padding)[:, states.shape[1] :]
-        return self.head(self.norm(hidden))[:, None]
+        logits = self._predict(hidden)
+        if books == 1:
+            return logits
+        places = self.pattern.places(count, books).to(codes.device)
+        return logits.gather(2, places[None, ..., None].expand(*codes.shape, logits.shape[-1]))
 
-    def init_state(self, given: Conditioning, frames: int) -> LMState:
-        """State that has read the text and has room for `frames` frames."""
+    def init_state(self, given: Conditioning, steps: int) -> LMState:
+        """State that has read the text and has room for so many steps."""
         states, mask = self._embed_text(given)
         context, (batch, length) = None, mask.shape
         if self.config.conditioning == "cross":
-            state = self.backbone.init_state(batch, frames, states.device)
+            state = self.backbone.init_state(batch, steps, states.device)
             context = self.backbone.read(states, mask)
         else:
-            state = self.backbone.init_state(batch, length + frames, states.device)
+            state = self.backbone.init_state(batch, length + steps, states.device)
             _, state = self.backbone.step(states, state, mask)
         return LMState(state, context)
 
     def step(self, previous: Tensor, plane: Tensor, state: LMState) -> tuple[Tensor, LMState]:
-        """Logits of the next S frames (S = 1 when decoding).
+        """Logits of the next n steps (n = 1 when decoding).
 
         Args:
-            previous: the frame before each, `[B, K, S]`; `special_ids.bos` before the first.
-            plane: rows of `plane` for these frames, `[B, S, D]`.
+            previous: tokens of the step before each, `[B, K, n]`; `special_ids.bos` before the
+                first.
+            plane: rows of `plane` for these steps, `[B, n, D]`.
             state: the state before them.
 
         Returns:
-            Logits `[B, K, S, V]` and the state after.
+            Logits `[B, K, n, V]` and the state after.
         """
-        x = self.token_embedding(previous).sum(1) + plane
+        x = self._embed(previous) + plane
         hidden, backbone = self.backbone.step(x, state.backbone, None, state.context)
-        return self.head(self.norm(hidden))[:, None], LMState(backbone, state.context)
+        return self._predict(hidden), LMState(backbone, state.context)

@@ -36,8 +36,8 @@ def test_generate_writes_two_wavs_and_a_recipe(run, tmp_path):
     clips = json.loads((tmp_path / "o" / "recipe.json").read_text())["clips"]
     assert set(clips) == {"simba.wav", "transformer.wav"}
     for clip in clips.values():
-        assert clip["tokens"] == 100 and clip["tokens_per_s"] > 0 and clip["seconds"] > 0
-        assert clip["request"]["seed"] == 1 and clip["schema"] == 1
+        assert clip["codes"] == 100 and clip["tokens_per_s"] > 0 and clip["seconds"] > 0
+        assert clip["request"]["seed"] == 1 and clip["schema"] == 2
 
 
 def test_the_same_checkpoint_on_both_sides_gets_a_suffix(run, system):

@@ -23,43 +23,43 @@ def test_both_sides_get_a_clip_of_exactly_the_asked_length(pipeline):
         "transformer",
     )
     for clip in (left, right):
-        assert clip.waveform.samples.shape == (1, 60_000) and clip.tokens.shape == (1, 125)
-        assert int(clip.tokens.max()) < CODES and not clip.stopped_early
-    assert not torch.equal(left.tokens, right.tokens)
+        assert clip.waveform.samples.shape == (1, 60_000) and clip.codes.shape == (1, 125)
+        assert int(clip.codes.max()) < CODES and not clip.stopped_early
+    assert not torch.equal(left.codes, right.codes)
 
 
 def test_same_seed_same_tokens_and_samples(pipeline):
     for first, second in zip(clips(pipeline), clips(pipeline), strict=True):
-        assert torch.equal(first.tokens, second.tokens)
+        assert torch.equal(first.codes, second.codes)
         assert torch.equal(first.waveform.samples, second.waveform.samples)
 
 
 def test_another_seed_gives_other_tokens(pipeline):
     for first, second in zip(clips(pipeline), clips(pipeline, seed=8), strict=True):
-        assert not torch.equal(first.tokens, second.tokens)
+        assert not torch.equal(first.codes, second.codes)
 
 
 def test_take_i_is_seed_plus_i(pipeline):
     takes = clips(pipeline, sides=("left",), takes=2)
     assert [c.recipe["request"]["seed"] for c in takes] == [7, 8]
-    assert torch.equal(takes[1].tokens, clips(pipeline, sides=("left",), seed=8)[0].tokens)
+    assert torch.equal(takes[1].codes, clips(pipeline, sides=("left",), seed=8)[0].codes)
 
 
 @pytest.mark.parametrize(
     "changes", [{"guidance": 1.0}, {"negative": "drums"}, {"temperature": 0.0}, {"prompt": "loud"}]
 )
 def test_settings_change_the_tokens(pipeline, changes):
-    assert not torch.equal(clips(pipeline)[0].tokens, clips(pipeline, **changes)[0].tokens)
+    assert not torch.equal(clips(pipeline)[0].codes, clips(pipeline, **changes)[0].codes)
 
 
 def test_stopping_keeps_what_was_made(pipeline):
     calls = iter(range(10_000))  # one before the take, then one a block of ten frames
     kept = clips(pipeline, should_stop=lambda: next(calls) >= 6)
     assert len(kept) == 1 and kept[0].stopped_early
-    assert kept[0].tokens.shape[1] == 60
+    assert kept[0].codes.shape[1] == 60
     assert kept[0].waveform.duration_s == pytest.approx(1.2)
     whole = clips(pipeline, sides=("left",))[0]
-    assert torch.equal(whole.tokens[:, :60], kept[0].tokens)
+    assert torch.equal(whole.codes[:, :60], kept[0].codes)
 
 
 def test_progress_counts_up_to_the_whole(pipeline):
@@ -77,7 +77,7 @@ def test_a_batch_gives_each_request_its_own_clip(pipeline):
         for request, clip in zip(requests, batch, strict=True):
             alone = list(pipeline.generate(request, (side,)))[-1]
             assert clip.waveform.duration_s == request.duration_s
-            assert (clip.tokens == alone.tokens).float().mean() > 0.9
+            assert (clip.codes == alone.codes).float().mean() > 0.9
 
 
 def test_the_recipe_says_what_made_the_clip(pipeline):
@@ -104,7 +104,7 @@ def test_either_side_can_hold_either_model(pipeline, system):
     twice = pipeline.with_models(str(system / "transformer"), str(system / "transformer"))
     assert twice.names() == {"left": "transformer-left", "right": "transformer-right"}
     left, right = clips(twice)
-    assert torch.equal(left.tokens, right.tokens)
+    assert torch.equal(left.codes, right.codes)
     assert twice.models["left"] is pipeline.models["right"]
 
 
@@ -148,8 +148,8 @@ def test_two_users_at_once_get_what_each_would_alone(pipeline):
     from concurrent.futures import ThreadPoolExecutor
 
     seeds = [7, 8, 9, 10]
-    alone = [clips(pipeline, seed=s, sides=("left",))[0].tokens for s in seeds]
+    alone = [clips(pipeline, seed=s, sides=("left",))[0].codes for s in seeds]
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(clips, pipeline, seed=s, sides=("left",)) for s in seeds]
-        together = [job.result()[0].tokens for job in jobs]
+        together = [job.result()[0].codes for job in jobs]
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))

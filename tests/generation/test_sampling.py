@@ -97,4 +97,6 @@ def test_nan_logits_raise():
     engine, conditions = ReferenceEngine(lm), given(lm, 2, null=(False, True))
     state = engine.prefill(conditions, 2)
     with pytest.raises(FloatingPointError, match="NaN"):
-        engine.decode_n(state, engine.plane(conditions), noise(1, 1, CODES, count=2), GUIDED)
+        everywhere = torch.ones(1, 2, dtype=torch.bool)
+        drawn = noise(1, 1, CODES, count=2)
+        engine.decode_n(state, engine.plane(conditions), drawn, everywhere, GUIDED)

@@ -131,7 +131,7 @@ def test_a_missing_codec_and_a_missing_scorer_are_refused(copy):
 def test_codec_checks_shape_and_ids(pipeline):
     codec = pipeline.models["left"].codec
     for bad in (torch.zeros(1, 10), torch.zeros(1, 2, 10), torch.zeros(1, 1, 0)):
-        with pytest.raises(ValueError, match=r"\[B, 1, S\]"):
+        with pytest.raises(ValueError, match=r"\[B, K, S\]"):
             codec.decode(bad.long())
     for token in (-1, 64):
         with pytest.raises(ValueError, match="0 to 63"):

@@ -120,10 +120,12 @@ def test_an_empty_stream_is_silent():
 
 def test_wrong_tokens_are_refused():
     codec = random_codec(num_filters=4, hidden_size=16, codebook_dim=16)
-    for tokens in (torch.zeros(1, 2, 5), torch.zeros(1, 5), torch.full((1, 1, 5), 1024)):
+    for tokens in (torch.zeros(1, 99, 5), torch.zeros(1, 5), torch.full((1, 1, 5), 1024)):
         for decode in (codec.decode, lambda t: codec.decode_step(t, codec.decode_init(1))):
-            with pytest.raises(ValueError, match="Token"):
+            with pytest.raises(ValueError, match="Codes must be"):
                 decode(tokens.long())
+    with pytest.raises(ValueError, match="2 codebooks, and the stream began with 1"):
+        codec.decode_step(torch.zeros(1, 2, 5, dtype=torch.long), codec.decode_init(1))
     with pytest.raises(ValueError, match="no frames"):
         codec.decode(torch.zeros(1, 1, 0, dtype=torch.long))
 

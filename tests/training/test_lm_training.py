@@ -40,7 +40,7 @@ def train(corpus, codec, out, preset=TINY, architecture=None, limit=None, start=
         architecture or Architecture(),
         preset,
         tokens.codec_ref(codec),
-        tokens.codebook_of(codec),
+        tokens.codebooks_of(codec),
         limit_steps=limit,
         start=start,
     )

@@ -7,7 +7,7 @@ from test_lm_training import TINY, train
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256
-from simba_music.listening.gallery import unpacked
+from simba_music.generation.clip import unpack_codes
 from simba_music.models.checkpoint import WEIGHTS
 from simba_music.training.experiments.step_clips import write_step_clips
 from simba_music.training.lm.preset import Architecture
@@ -30,7 +30,7 @@ def test_every_snapshot_writes_every_prompt(runs, tmp_path):
     for name, stages in found["models"].items():
         assert [stage["step"] for stage in stages] == [2, 4, 6]
         assert stages[-1]["sha256"] == sha256(runs[name] / WEIGHTS)
-        clips = [unpacked(text) for stage in stages for text in stage["ids"]]
+        clips = [unpack_codes(text)[0] for stage in stages for text in stage["codes_b64"]]
         assert len(clips) == 6 and {len(ids) for ids in clips} == {150}
     write_step_clips(runs, ["calm piano", "fast drums"], 2.0, tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == path.read_bytes()

@@ -11,7 +11,7 @@ from simba_music.models.lm import LMState, MusicLM
 
 
 class ReferenceState(NamedTuple):
-    """The model's state, and the frame before the next `[G, K]`."""
+    """The model's state, and the tokens before the next step `[G, K]`."""
 
     lm: LMState
     previous: Tensor
@@ -30,19 +30,25 @@ class ReferenceEngine:
         """See `Engine`."""
         return self.lm.plane(given)
 
-    def prefill(self, given: Conditioning, frames: int) -> ReferenceState:
+    def prefill(self, given: Conditioning, steps: int) -> ReferenceState:
         """See `Engine`."""
         config = self.lm.config
         first = torch.full(
             (len(given.null), config.n_codebooks), config.special_ids.bos, device=given.null.device
         )
-        return ReferenceState(self.lm.init_state(given, frames), first)
+        return ReferenceState(self.lm.init_state(given, steps), first)
 
     def decode_n(
-        self, state: ReferenceState, plane: Tensor, noise: Tensor, sampling: Sampling
+        self,
+        state: ReferenceState,
+        plane: Tensor,
+        noise: Tensor,
+        active: Tensor,
+        sampling: Sampling,
     ) -> tuple[Tensor, ReferenceState]:
         """See `Engine`."""
-        lm, previous = state
+        (lm, previous), bos = state, self.lm.config.special_ids.bos
+        active = active.to(plane.device)
         chosen = list[Tensor]()
         damaged = torch.zeros((), dtype=torch.bool, device=plane.device)
         for i in range(len(noise)):
@@ -52,15 +58,15 @@ class ReferenceEngine:
                 conditional, unconditional = one.chunk(2)
                 one = guide(conditional, unconditional, sampling.guidance)
             damaged |= torch.isnan(one).any()
-            codes = sample(one, noise[i], sampling)
-            previous = codes.repeat(2, 1) if sampling.guided else codes
-            chosen.append(codes)
+            tokens = sample(one, noise[i], sampling).where(active[:, i], bos)
+            previous = tokens.repeat(2, 1) if sampling.guided else tokens
+            chosen.append(tokens)
         if damaged:
             raise FloatingPointError("The model produced NaN logits; its checkpoint is damaged.")
         return torch.stack(chosen, dim=-1), ReferenceState(lm, previous)
 
-    def logits(self, state: ReferenceState, codes: Tensor, plane: Tensor) -> Tensor:
+    def logits(self, state: ReferenceState, tokens: Tensor, plane: Tensor) -> Tensor:
         """See `Engine`."""
-        rows = codes.repeat(len(state.previous) // len(codes), 1, 1)
+        rows = tokens.repeat(len(state.previous) // len(tokens), 1, 1)
         before = torch.cat([state.previous[..., None], rows[..., :-1]], dim=-1)
         return self.lm.step(before, plane, state.lm)[0]

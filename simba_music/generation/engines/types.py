@@ -14,8 +14,9 @@ State = TypeVar("State")
 class Engine(Protocol[State]):
     """One language model, ready to decode; named in the recipe of what it generates.
 
-    Rows are G: the B requests and, with guidance, their unconditional branch after them. An engine
-    may change its State in place; a State is used once.
+    It speaks tokens, which the codebook pattern makes codes of outside. Rows are G: the B requests
+    and, with guidance, their unconditional branch after them. An engine may change its State in
+    place; a State is used once.
     """
 
     name: str
@@ -25,27 +26,28 @@ class Engine(Protocol[State]):
     def plane(self, given: Conditioning) -> Tensor:
         """What the conditions add to the input of every frame `[G, S, D]`."""
 
-    def prefill(self, given: Conditioning, frames: int) -> State:
-        """State that has read the text of G rows and has room for so many frames."""
+    def prefill(self, given: Conditioning, steps: int) -> State:
+        """State that has read the text of G rows and has room for so many steps."""
 
     def decode_n(
-        self, state: State, plane: Tensor, noise: Tensor, sampling: Sampling
+        self, state: State, plane: Tensor, noise: Tensor, active: Tensor, sampling: Sampling
     ) -> tuple[Tensor, State]:
-        """Sample the next n frames.
+        """Sample the next n steps.
 
         Args:
             state: the state before them.
             plane: their rows `[G, n, D]`.
             noise: `[n, B, K, V]`, exponential, drawn for each request outside, so that neighbours
                 in a batch change nothing.
+            active: bool `[K, n]`, which books have a code at which step; `bos` stands elsewhere.
             sampling: settings that all rows share; its guidance says whether G is 2 B.
 
         Returns:
-            Codes `[B, K, n]` and the state after.
+            Tokens `[B, K, n]` and the state after.
 
         Raises:
             FloatingPointError: If a logit is NaN.
         """
 
-    def logits(self, state: State, codes: Tensor, plane: Tensor) -> Tensor:
-        """Logits `[G, K, n, V]` of the next n frames, given the codes `[B, K, n]` themselves."""
+    def logits(self, state: State, tokens: Tensor, plane: Tensor) -> Tensor:
+        """Logits `[G, K, n, V]` of the next n steps, given the tokens `[B, K, n]` themselves."""

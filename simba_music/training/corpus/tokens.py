@@ -50,23 +50,39 @@ def codec_ref(folder: Path) -> CodecRef:
     )
 
 
-def codebook_of(folder: Path) -> torch.Tensor:
-    """Code vectors `[V, C]` of a one-codebook codec."""
-    return load_file(folder / WEIGHTS)["quantizer.layers.0.codebook.embed"].float()
+def codebooks_of(folder: Path, n_codebooks: int = 1) -> torch.Tensor:
+    """Code vectors `[K, V, C]` of a codec's first books."""
+    found, name = load_file(folder / WEIGHTS), "quantizer.layers.{}.codebook.embed"
+    return torch.stack([found[name.format(book)].float() for book in range(n_codebooks)])
 
 
-def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> list[int]:
-    """Tokens of every crop of a shard to `tokens/NNNN.npy`, uint16, end to end.
+def read_codes(path: Path) -> np.ndarray:
+    """Codes `[K, N]` of a file, mapped; older files hold one book as `[N]`."""
+    found: np.ndarray = np.load(path, mmap_mode="r")
+    return found[None] if found.ndim == 1 else found
+
+
+def encode_shard(
+    corpus: Path, rows: list[Row], folder: Path, ref: CodecRef, n_codebooks: int
+) -> list[int]:
+    """Codes `[K, N]` of every crop of a shard to `tokens/NNNN.npy`, uint16, end to end.
 
     Pieces whose audio was not kept are rendered on the way.
 
     Returns:
-        Tokens of each crop.
+        Frames of each crop.
+
+    Raises:
+        RequestError: If the shard holds codes of fewer or more books.
     """
     shard, rate = rows[0]["shard"], corpus_sample_rate(corpus, ref.sample_rate)
     path = corpus / "tokens" / f"{shard:04d}.npy"
     lengths = [ref.frames(crop["end_s"] - crop["start_s"]) for row in rows for crop in row["crops"]]
     if path.exists():
+        if (found := len(read_codes(path))) != n_codebooks:
+            raise RequestError(
+                f"{path} holds codes of {found} codebooks, not {n_codebooks}; remove {path.parent}."
+            )
         return lengths
     torch.set_num_threads(1)
     codec, parts = Codec.load(folder, ref), []
@@ -77,13 +93,19 @@ def encode_shard(corpus: Path, rows: list[Row], folder: Path, ref: CodecRef) -> 
     for row, samples in pieces:
         for crop in crop_audio(row, samples, rate):
             wave = Waveform(torch.from_numpy(crop)[None], rate)
-            parts.append(codec.encode(wave)[0, 0].numpy().astype(np.uint16))
-    assert [len(part) for part in parts] == lengths
-    write_array(path, np.concatenate(parts))
+            parts.append(codec.encode(wave, n_codebooks)[0].numpy().astype(np.uint16))
+    assert [part.shape[1] for part in parts] == lengths
+    write_array(path, np.concatenate(parts, axis=1))
     return lengths
 
 
-def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None = None) -> None:
+def encode_corpus(
+    corpus: Path,
+    folder: Path,
+    workers: int,
+    hours: float | None = None,
+    n_codebooks: int = 1,
+) -> None:
     """Write `tokens.npy` and `tokens.jsonl` (where each crop lies), resuming by shard.
 
     Of a corpus without audio, pieces are rendered at the codec's sample rate.
@@ -101,16 +123,18 @@ def encode_corpus(corpus: Path, folder: Path, workers: int, hours: float | None 
     write_json(stamp, ref.model_dump())
     groups, lengths = first_hours(shards(corpus), hours), list[int]()
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(encode_shard, corpus, rows, folder, ref) for rows in groups]
+        jobs = [
+            pool.submit(encode_shard, corpus, rows, folder, ref, n_codebooks) for rows in groups
+        ]
         for job in tqdm(jobs, unit="shard", desc="tokens", disable=None):
             lengths += job.result()
-    tokens = [np.load(corpus / "tokens" / f"{rows[0]['shard']:04d}.npy") for rows in groups]
-    write_array(corpus / "tokens.npy", np.concatenate(tokens))
+    codes = [read_codes(corpus / "tokens" / f"{rows[0]['shard']:04d}.npy") for rows in groups]
+    write_array(corpus / "tokens.npy", np.concatenate(codes, axis=1))
     spans, at = [], 0
     for length in lengths:
         spans.append([at, length])
         at += length
-    assert at == sum(len(t) for t in tokens)
+    assert at == sum(part.shape[1] for part in codes)
     rows = [row for group in groups for row in group]
     each = iter(spans)
     write_rows(
@@ -152,7 +176,7 @@ class Example:
 
 @dataclass(frozen=True)
 class CropTokens:
-    """One crop of a tokenised corpus: its piece, its place in it, its captions and its tokens.
+    """One crop of a tokenised corpus: its piece, its place in it, its captions and its codes.
 
     `remaining_s` is the time from its start to the end of its piece.
     """
@@ -172,10 +196,20 @@ class CropTokens:
 
 
 class TokenCorpus:
-    """Random access to a tokenised, captioned corpus."""
+    """Random access to a tokenised, captioned corpus, to its first `n_codebooks` books.
 
-    def __init__(self, corpus: Path, split: str):
-        self.tokens = np.load(corpus / "tokens.npy", mmap_mode="r")
+    Raises:
+        RequestError: If it has fewer.
+    """
+
+    def __init__(self, corpus: Path, split: str, n_codebooks: int = 1):
+        codes = read_codes(corpus / "tokens.npy")
+        if len(codes) < n_codebooks:
+            raise RequestError(
+                f"{corpus} has codes of {len(codes)} codebooks, and {n_codebooks} are needed; run "
+                f"`corpus tokens --codebooks {n_codebooks}` again."
+            )
+        self.codes = codes[:n_codebooks]
         self.text = np.load(corpus / "text.npy", mmap_mode="r")
         self.offsets: dict[str, tuple[int, int]] = read_json(corpus / "text.json")
         self.codec = read_json(corpus / "tokens.codec.json")
@@ -202,7 +236,7 @@ class TokenCorpus:
         text = crop.captions[caption % len(crop.captions)]
         start, end = self.offsets[text]
         return Example(
-            np.asarray(self.tokens[crop.at : crop.at + crop.length]).astype(np.int64)[None],
+            np.asarray(self.codes[:, crop.at : crop.at + crop.length]).astype(np.int64),
             np.asarray(self.text[start:end]).astype(np.float32),
             text,
             crop.duration_s,

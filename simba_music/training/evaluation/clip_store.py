@@ -76,7 +76,7 @@ def make_clips(
         ):
             score = clip.score.as_dict() if clip.score else None
             row = {"prompt": text, "seed": seed, "score": score, "seconds": clip.seconds}
-            row["tokens"] = clip.tokens[0].tolist()
+            row["codes"] = clip.codes.tolist()
             store.add(identifier, clip.waveform, row)
             bar.update()
     bar.close()

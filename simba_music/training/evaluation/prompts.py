@@ -220,7 +220,7 @@ def evaluate_prompts(
     fitting = prompts_table(pipeline.scorer, asked, sounds, heard, tagger.config.labels)
     healthy = health_table(asked, sounds, {TRIP: trips, REAL: held.sounds}, heard)
     for side, name in pipeline.names().items():
-        tokens = [np.array(stores[name].rows[prompt.id]["tokens"]) for prompt in prompts]
+        tokens = [np.array(stores[name].rows[prompt.id]["codes"][0]) for prompt in prompts]
         healthy += _token_health(pipeline, side, held, sounds[name], tokens)
     if limit is None:
         tables = {"prompts": in_order(fitting), "health": in_order(healthy)}

@@ -25,7 +25,7 @@ from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 from simba_music.training.corpus.bench import read_bench
-from simba_music.training.corpus.tokens import MINILM, codebook_of, codec_ref
+from simba_music.training.corpus.tokens import MINILM, codebooks_of, codec_ref
 from simba_music.training.evaluation.adherence import Asked, adherence, listen, make_asked
 from simba_music.training.evaluation.distances import kernel_distance
 from simba_music.training.evaluation.measures import Row
@@ -117,7 +117,7 @@ def _train(plan: Plan, name: str, seed: int) -> None:
     if last == 0 or (done.exists() and read_json(done)["steps"] >= last):
         return
     preset = replace(plan.preset, seed=seed)
-    ref, codes = codec_ref(plan.codec), codebook_of(plan.codec)
+    ref, codes = codec_ref(plan.codec), codebooks_of(plan.codec)
     train_lm(plan.corpus, folder, ARCHITECTURES[name], preset, ref, codes, limit_steps=last)
     expected = {row["step"]: row["valid"] for row in known["history"]} if known else {}
     apart = [

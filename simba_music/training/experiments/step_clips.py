@@ -11,14 +11,14 @@ import torch
 from simba_music.conditioning.types import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
+from simba_music.generation.clip import pack_codes
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.reference import ReferenceEngine
-from simba_music.listening.gallery import packed
 from simba_music.models.checkpoint import CONFIG, WEIGHTS, load_language_model
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.record import lineage
 
-SCHEMA = 1
+SCHEMA = 2
 CHOSEN = 4  # training steps, the first and the last that there are among them
 
 
@@ -50,6 +50,16 @@ def _spread(steps: Sequence[int]) -> list[int]:
     return sorted(chosen)
 
 
+def read_steps(path: Path) -> dict[str, Any]:
+    """What `write_step_clips` wrote; of schema 1, one book a clip, in the present form."""
+    found: dict[str, Any] = read_json(path)
+    if found["schema"] == 1:
+        for stages in found["models"].values():
+            for stage in stages:
+                stage["codes_b64"], stage["n_codebooks"] = stage.pop("ids"), 1
+    return found | {"schema": SCHEMA}
+
+
 def _earlier(path: Path, made: dict[str, Any], name: str, run: Path) -> list[dict[str, Any]]:
     """Stages of the training that `run` goes on from, if `path` holds them for these prompts.
 
@@ -57,7 +67,7 @@ def _earlier(path: Path, made: dict[str, Any], name: str, run: Path) -> list[dic
     """
     record = read_json(run / "training.json")
     before = steps_before(record)
-    known = read_json(path) if before and path.exists() else {"models": {}}
+    known = read_steps(path) if before and path.exists() else {"models": {}}
     if any(known.get(key) != value for key, value in made.items()):
         return []
     found = known["models"].get(name, [])
@@ -71,8 +81,8 @@ def write_step_clips(
 ) -> None:
     """Let four stages of some training runs write every prompt, with seed i for prompt i.
 
-    Keeps tokens, not sound: `models[name][k]` has `step`, `sha256` of the weights, and `ids`, a
-    clip a prompt as `gallery.packed` writes it. They belong to the codec `codec_sha256`. Of runs
+    Keeps codes, not sound: `models[name][k]` has `step`, `sha256` of the weights, and `codes_b64`,
+    a clip a prompt as `pack_codes` writes it. They belong to the codec `codec_sha256`. Of runs
     that went on from exported weights, stages before that stay if `path` holds them.
 
     Raises:
@@ -105,7 +115,11 @@ def write_step_clips(
             model, _ = load_language_model(str(folder))
             encoder = TextEncoder.load(model.config.text_encoder)
             blocks = list(generate(ReferenceEngine(model), model.config, encoder, requests))
-            codes = torch.cat(blocks, dim=-1)[:, 0]
-            entry = {"step": step, "sha256": sha256(folder / WEIGHTS)}
-            written.append(entry | {"ids": [packed(row.numpy()) for row in codes]})
+            codes = torch.cat(blocks, dim=-1)
+            entry = {
+                "step": step,
+                "sha256": sha256(folder / WEIGHTS),
+                "n_codebooks": codes.shape[1],
+            }
+            written.append(entry | {"codes_b64": [pack_codes(row) for row in codes]})
     write_json(path, made | {"models": kept})

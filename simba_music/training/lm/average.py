@@ -39,7 +39,7 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     if first.keys() != last.keys():
         raise RequestError(f"{run} has learned a condition that {start} has no weights for.")
     model.load_state_dict({name: first[name].lerp(last[name], share) for name in last})
-    loss = round(validate(model, TokenCorpus(corpus, "valid"), "cpu"), 4)
+    loss = round(validate(model, TokenCorpus(corpus, "valid", model.config.n_codebooks), "cpu"), 4)
     save_language_model(out, model)
     history = list(read_rows(run / "history.jsonl"))
     write_rows(out / "history.jsonl", [*history, history[-1] | {"valid": loss, "averaged": share}])

@@ -71,6 +71,8 @@ class LMPreset:
     d_ff: int
     d_state: int = 64
     head: int = 64  # channels of a head
+    n_codebooks: int = 1
+    codebook_pattern: Literal["single", "delay", "flat"] = "single"
     positions: Literal["default", "sinusoidal"] = "default"  # rope for attention, else none
     steps: int = 1000
     tokens_per_batch: int = 8_000
@@ -219,7 +221,8 @@ def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **siz
             "positions": positions if preset.positions == "default" else preset.positions,
             "conditions": condition_settings(preset),
             "vocab": codec.codebook_size,
-            "n_codebooks": 1,
+            "n_codebooks": preset.n_codebooks,
+            "codebook_pattern": preset.codebook_pattern,
             "special_ids": {"bos": codec.codebook_size},
             "text_encoder": MINILM.model_dump(),
             "codec": codec.model_dump(),

@@ -16,19 +16,21 @@ EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 
 
 @torch.no_grad()
-def start_from_codebook(model: MusicLM, codebook: Tensor) -> None:
-    """Start token embedding and head from the codec's code vectors `[V, C]`, whitened.
+def start_from_codebooks(model: MusicLM, codebooks: Tensor) -> None:
+    """Start token embedding and head from the codec's code vectors `[K, V, C]`, whitened.
 
     Codes that sound alike then begin alike, which a short run cannot learn from a random start.
     """
-    centred = (codebook - codebook.mean(0)).float()
-    left, _, _ = torch.linalg.svd(centred, full_matrices=False)
-    white = left * len(codebook) ** 0.5  # every direction has unit variance
-    width, size = model.config.d_model, white.shape[1]
-    square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
-    vectors = white @ square[:size, :width] * (width / size) ** 0.5
-    model.token_embedding.weight[: len(vectors)] = EMBEDDING_SCALE * vectors
-    model.head.weight.copy_(HEAD_SCALE * vectors)
+    width, size = model.config.d_model, codebooks.shape[-1]
+    for book, codebook in enumerate(codebooks):
+        centred, count = (codebook - codebook.mean(0)).float(), len(codebook)
+        left, _, _ = torch.linalg.svd(centred, full_matrices=False)
+        white = left * count**0.5  # every direction has unit variance
+        square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
+        vectors = white @ square[: white.shape[1], :width] * (width / white.shape[1]) ** 0.5
+        at = book * (count + 1)
+        model.token_embedding.weight[at : at + count] = EMBEDDING_SCALE * vectors
+        model.head.weight[book * count : (book + 1) * count] = HEAD_SCALE * vectors
 
 
 def _shape(config: LMConfig) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from simba_music.training.lm.batches import Batch, Pick, batches, collate
 from simba_music.training.lm.loss import VALID_CROPS, forward_flops, total_loss, validate
 from simba_music.training.lm.optimiser import RATE, make_optimisers
 from simba_music.training.lm.preset import Architecture, LMPreset, make_config
-from simba_music.training.lm.start import exported_start, start_from_codebook
+from simba_music.training.lm.start import exported_start, start_from_codebooks
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import read_state, write_state
 
@@ -47,7 +47,7 @@ class LMTrainer:
         architecture: Architecture,
         preset: LMPreset,
         codec: CodecRef,
-        codebook: Tensor,
+        codebooks: Tensor,
         device: str,
     ):
         torch.manual_seed(preset.seed)
@@ -60,7 +60,7 @@ class LMTrainer:
         )
         self.device = str(self.accelerator.device)
         model = MusicLM(make_config(architecture, preset, codec)).train()
-        start_from_codebook(model, codebook)
+        start_from_codebooks(model, codebooks)
         self.average = MusicLM(model.config).requires_grad_(False).to(self.device)
         self.average.load_state_dict(model.state_dict())
         self.raw = model
@@ -164,13 +164,23 @@ def _resume(trainer: LMTrainer, state: Path) -> None:
     logger.info("resumed at step %d", trainer.steps)
 
 
+def _splits(corpus_dir: Path, preset: LMPreset, codec: CodecRef) -> tuple[TokenCorpus, TokenCorpus]:
+    """What to train on, and what is held out; both with codes of the same codec."""
+    train, valid = (TokenCorpus(corpus_dir, s, preset.n_codebooks) for s in ("train", "valid"))
+    if train.codec["sha256"] != codec.sha256:
+        raise RequestError(
+            "The corpus was tokenised with another codec: run `corpus tokens` again."
+        )
+    return train, valid
+
+
 def train_lm(
     corpus_dir: Path,
     out: Path,
     architecture: Architecture,
     preset: LMPreset,
     codec: CodecRef,
-    codebook: Tensor,
+    codebooks: Tensor,
     device: str = "cpu",
     limit_steps: int | None = None,
     start: Path | None = None,
@@ -186,12 +196,8 @@ def train_lm(
     Raises:
         RequestError: If the corpus was tokenised with another codec, or `start` does not fit.
     """
-    train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
-    if train.codec["sha256"] != codec.sha256:
-        raise RequestError(
-            "The corpus was tokenised with another codec: run `corpus tokens` again."
-        )
-    trainer = LMTrainer(architecture, preset, codec, codebook, device)
+    train, valid = _splits(corpus_dir, preset, codec)
+    trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     state = out / "resume.state"
     if start is not None and not state.exists():
         trainer.start_from(start)
