@@ -3,12 +3,12 @@
 import argparse
 import errno
 import logging
-import os
 import sys
 from pathlib import Path
 
 from simba_music.cli.options import make_parser
 from simba_music.errors import UserError
+from simba_music.settings import prepare_libraries
 
 
 def _generate(args: argparse.Namespace) -> None:
@@ -100,23 +100,20 @@ def _training(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input prints its message and returns 2."""
-    args = make_parser(__doc__).parse_args(argv)
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    if hasattr(args, "threads"):
-        # OpenMP reads this when torch is imported; threads that are not ours inherit it from here.
-        os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what failed
-    command = {
-        "generate": _generate,
-        "app": _app,
-        "gallery": _gallery,
-        "study": _study,
-        "hub": _hub,
-    }.get(args.command, _training)
     try:
+        args = make_parser(__doc__).parse_args(argv)
+        prepare_libraries(getattr(args, "threads", None))
+        command = {
+            "generate": _generate,
+            "app": _app,
+            "gallery": _gallery,
+            "study": _study,
+            "hub": _hub,
+        }.get(args.command, _training)
         command(args)
     except UserError as error:
         print(f"simba-music: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from simba_music.errors import CheckpointError
+from simba_music.settings import settings
 
 
 class StrictModel(BaseModel):
@@ -71,7 +72,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def load_secret(folder: Path) -> str:
     """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only."""
-    if said := os.environ.get("SIMBA_MUSIC_SECRET"):
+    if said := settings().secret:
         return said
     path = folder / "secret"
     folder.mkdir(parents=True, exist_ok=True)

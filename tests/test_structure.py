@@ -8,6 +8,7 @@ import pytest
 from simba_music.files import read_json
 from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.report_pages import fill, fill_card, fill_corpus
+from simba_music.publishing.settings_page import settings_page
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "simba_music"
@@ -96,6 +97,22 @@ def test_every_module_says_what_it_is_and_stands_in_the_modules_page():
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
     page = (ROOT / "docs" / "modules.md").read_text()
     assert page == modules_page(), "run `simba-music report` to write docs/modules.md again"
+
+
+def test_the_settings_page_is_made_from_the_settings():
+    page = (ROOT / "docs" / "settings.md").read_text()
+    assert page == settings_page(), "run `simba-music report` to write docs/settings.md again"
+
+
+def test_only_the_settings_touch_the_environment():
+    for path in [*MODULES, ROOT / "app.py"]:
+        if path == PACKAGE / "settings.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            named = {node.attr} if isinstance(node, ast.Attribute) else set()
+            if isinstance(node, ast.ImportFrom) and node.module == "os":
+                named = {alias.name for alias in node.names}
+            assert not named & {"environ", "environb", "getenv", "putenv"}, path
 
 
 def test_readme_shows_every_room():

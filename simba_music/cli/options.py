@@ -5,19 +5,22 @@ import os
 from pathlib import Path
 from typing import Any
 
+from simba_music.settings import settings
+
 
 def _settings(parser: argparse.ArgumentParser) -> None:
     """Options that choose checkpoints."""
+    said = settings()
     group = parser.add_argument_group("checkpoints: a folder, a bundled name, or org/name@revision")
-    group.add_argument("--left", default=os.environ.get("SIMBA_MUSIC_LEFT", "simba"))
-    group.add_argument("--right", default=os.environ.get("SIMBA_MUSIC_RIGHT", "transformer"))
+    group.add_argument("--left", default=said.left)
+    group.add_argument("--right", default=said.right)
     group.add_argument(
         "--scorer",
-        default=os.environ.get("SIMBA_MUSIC_SCORER", "clap"),
+        default=said.scorer,
         help='scorer checkpoint, or "none"',
     )
-    group.add_argument("--device", default=os.environ.get("SIMBA_MUSIC_DEVICE", "auto"))
-    group.add_argument("--threads", type=int, default=int(os.environ.get("SIMBA_MUSIC_THREADS", 1)))
+    group.add_argument("--device", default=said.device)
+    group.add_argument("--threads", type=int, default=said.threads)
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:

@@ -1,7 +1,6 @@
 """Loading: a model whole, models kept by least recent use, loading in steps that can be stopped."""
 
 import functools
-import os
 import queue
 import threading
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from simba_music.models.checkpoint import Origin, check_encoder, codec_source, l
 from simba_music.models.codec import Codec
 from simba_music.models.lm import MusicLM
 from simba_music.models.text_encoder import TextEncoder
+from simba_music.settings import settings
 
 KEPT = 4  # two for each side
 STALL_S = 60.0  # a download from which nothing arrives is given up
@@ -109,7 +109,7 @@ class ModelCache(Generic[Loaded]):
             return list(self._kept)
 
     def _shrink(self) -> None:
-        most = float(os.environ.get("SIMBA_MUSIC_MODEL_MEMORY_GB", "8")) * _GB
+        most = settings().model_memory_gb * _GB
         while len(self._kept) > 1 and (
             len(self._kept) > KEPT or sum(loaded.size for loaded in self._kept.values()) > most
         ):

@@ -1,7 +1,6 @@
 """Fetch: download a repository with progress, verify every file, notice what has changed."""
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Sequence
@@ -9,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.lookup import LOOKUP_S, Remote, RemoteFile, explain, is_wanted, look_up
+from simba_music.settings import data_folder
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "README.md")
 ENCODER_FILES = (*CHECKPOINT_FILES, "*.txt", "*.model")  # vocabularies and SentencePiece models
@@ -47,11 +46,6 @@ Report = Callable[[Downloading], None]
 
 def ignore(_: Downloading) -> None:
     """A report that nobody reads."""
-
-
-def data_folder() -> Path:
-    """Where the app keeps what must outlive a restart: `SIMBA_MUSIC_DATA`, or the user's own."""
-    return Path(os.environ.get("SIMBA_MUSIC_DATA") or platformdirs.user_data_dir("simba-music"))
 
 
 def fetch(

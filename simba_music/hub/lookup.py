@@ -1,6 +1,5 @@
 """Look up: what a repository holds, and what a failure of the Hub means to a user."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -16,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from simba_music.errors import CheckpointError
+from simba_music.settings import settings
 
 LOOKUP_S = 10.0  # a slow Hub is given up after this time without an answer
 _UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -51,7 +51,7 @@ class Remote:
 
 def largest_download() -> float:
     """Bytes that one repository may take, from `SIMBA_MUSIC_MAX_DOWNLOAD_GB`."""
-    return float(os.environ.get("SIMBA_MUSIC_MAX_DOWNLOAD_GB", "4")) * _GB
+    return settings().max_download_gb * _GB
 
 
 def explain(name: str, error: Exception) -> CheckpointError:

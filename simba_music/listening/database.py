@@ -1,6 +1,5 @@
 """Database of listening tests, SQLite or PostgreSQL; a vote is there once it is confirmed."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -35,6 +34,7 @@ from simba_music.listening.tables import (
     from_dict,
     now,
 )
+from simba_music.settings import settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 30_000
@@ -50,7 +50,7 @@ KINDS: dict[str, type[Base]] = {
 
 def default_url(data: Path) -> str:
     """`DATABASE_URL` of the environment, else a SQLite file in the data folder."""
-    url = os.environ.get("DATABASE_URL") or f"sqlite:///{data / 'votes.sqlite3'}"
+    url = settings().database_url or f"sqlite:///{data / 'votes.sqlite3'}"
     for short in ("postgres://", "postgresql://"):  # what hosts hand out
         if url.startswith(short):
             return "postgresql+psycopg://" + url.removeprefix(short)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import threading
 import time
 import uuid
@@ -15,6 +14,7 @@ from huggingface_hub import CommitScheduler, HfApi, snapshot_download
 
 from simba_music.listening.database import Database
 from simba_music.listening.tables import Trial, Undo, Vote, as_dict
+from simba_music.settings import settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,10 @@ def open_mirror(database: Database, data: Path) -> "VoteMirror | None":
 
     A new dataset is private unless `SIMBA_MUSIC_VOTES_PUBLIC` is 1.
     """
-    repository = os.environ.get("SIMBA_MUSIC_VOTES")
-    if not repository:
+    found = settings()
+    if found.votes is None:
         return None
-    private = os.environ.get("SIMBA_MUSIC_VOTES_PUBLIC") != "1"
-    return VoteMirror(database, repository, data / "mirror", private)
+    return VoteMirror(database, found.votes, data / "mirror", private=not found.votes_public)
 
 
 def as_written_now(line: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
 from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.schemas import Former, upgrade_config
+from simba_music.settings import settings
 
 Module = TypeVar("Module", bound=nn.Module)
 BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
@@ -97,7 +98,7 @@ def offered() -> list[str]:
 
 def allowed() -> list[str]:
     """What a visitor may choose: the bundled models and those of `SIMBA_MUSIC_MODELS`."""
-    listed = os.environ.get("SIMBA_MUSIC_MODELS", "").replace(",", " ").split()
+    listed = settings().models.replace(",", " ").split()
     return list(dict.fromkeys([*offered(), *listed]))
 
 
@@ -106,8 +107,8 @@ def may_load_any() -> bool:
 
     `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes on one's own machine, no on a Space.
     """
-    said = os.environ.get("SIMBA_MUSIC_ANY_MODEL")
-    return said == "1" if said else "SPACE_ID" not in os.environ
+    found = settings()
+    return found.space_id is None if found.any_model is None else found.any_model
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ HEAD = """# Modules
 
 Written by `simba-music report` from the first line of each module. A room imports from itself and
 from the rooms below it in this list of layers: cli, ui, publishing, training, listening,
-generation, scoring, models, conditioning, hub, then audio, files and errors.
+generation, scoring, models, conditioning, hub, then audio, files, settings and errors.
 """
 
 

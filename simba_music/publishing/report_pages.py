@@ -7,6 +7,7 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json, write_atomic
 from simba_music.models.report import notes, source_line, table
 from simba_music.publishing.modules_page import modules_page
+from simba_music.publishing.settings_page import settings_page
 from simba_music.training.evaluation.figures import draw_convergence
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
@@ -85,11 +86,12 @@ def fill_card(card: Path, report: dict[str, Any]) -> str:
 
 
 def write_readme(report: Path, readme: Path) -> None:
-    """Rewrite the tables of README and of the model cards; draw the convergence figure."""
+    """Rewrite tables of README and model cards, two pages of docs, and the convergence figure."""
     docs, found = readme.parent / "docs", read_json(report)
     text = fill_corpus(fill(readme.read_text(), found), docs)
     write_atomic(readme, text.encode())
     write_atomic(docs / "modules.md", modules_page().encode())
+    write_atomic(docs / "settings.md", settings_page().encode())
     for card in report.parent.glob("*/README.md"):
         write_atomic(card, fill_card(card, found).encode())
     draw_convergence(report.parent, docs / "convergence.png")

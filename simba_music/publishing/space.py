@@ -25,8 +25,8 @@ TORCH_ON_ZERO = "torch>=2.8,<2.12"
 APP = '''"""Entry of the Space: load the models, launch the app."""
 
 import contextlib
-import os
 import sys
+from os import environ
 
 with contextlib.suppress(ImportError):
     import spaces  # ZeroGPU patches torch, so it comes first; it is absent elsewhere
@@ -115,7 +115,7 @@ def write_space(
     for name in sorted(names):
         shutil.copytree(BUNDLED / name, out / "checkpoints" / name, ignore=_left_out)
     settings = "".join(
-        f'os.environ.setdefault("SIMBA_MUSIC_{side.upper()}", '
+        f'environ.setdefault("SIMBA_MUSIC_{side.upper()}", '
         f'"{model["repository"]}@{model["commit"]}")\n'
         for side, model in found.items()
     )

@@ -7,12 +7,12 @@ import gradio as gr
 from simba_music.errors import UserError
 from simba_music.files import load_secret
 from simba_music.generation.pipeline import Pipeline
-from simba_music.hub.fetch import data_folder
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.gallery import open_gallery
 from simba_music.listening.mirror import open_mirror
 from simba_music.listening.study.session import Study
 from simba_music.listening.trials import ListeningTest
+from simba_music.settings import data_folder
 from simba_music.ui import ab_player, blind, compare, results, votes
 from simba_music.ui import study as study_page
 

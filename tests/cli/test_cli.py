@@ -83,6 +83,12 @@ def test_a_missing_checkpoint_exits_with_2(tmp_path, capfd):
     assert "'nowhere' not found" in capfd.readouterr().err and os.listdir(tmp_path) == []
 
 
+def test_a_wrong_variable_exits_with_2(run, monkeypatch):
+    monkeypatch.setenv("SIMBA_MUSIC_THREADS", "many")
+    code, _, err = run("generate", "calm")
+    assert code == 2 and "SIMBA_MUSIC_THREADS must be a whole number from 1; got 'many'" in err
+
+
 def test_a_folder_that_cannot_be_made_exits_with_2(run, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run("generate", "calm", "--duration", "2", "--out", "file/below")

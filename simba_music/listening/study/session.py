@@ -10,7 +10,6 @@ from typing import Any
 from simba_music import audio
 from simba_music.errors import RequestError
 from simba_music.files import load_secret, read_json, sha256
-from simba_music.hub.fetch import data_folder
 from simba_music.listening.ballot import VoteError
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.mirror import open_mirror
@@ -18,6 +17,7 @@ from simba_music.listening.pairs import SIDES, Side
 from simba_music.listening.study.file import STUDY, StudyConfig
 from simba_music.listening.tables import Battle, Listener, Trial, Vote
 from simba_music.listening.trials import Kind, ListeningTest
+from simba_music.settings import data_folder
 
 LATE = 2 / 3  # repeats come after so much of the study
 

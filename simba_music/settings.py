@@ -1,0 +1,217 @@
+"""Settings: every environment variable of the project, checked, with its default and meaning."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from simba_music.errors import UserError
+
+
+def _variable(
+    name: str,
+    default: Any,
+    meaning: str,
+    allowed: str,
+    *,
+    otherwise: str = "",
+    secret: bool = False,
+    **limits: Any,
+) -> Any:
+    """A field that the variable `name` sets.
+
+    Args:
+        name: of the environment variable.
+        default: value of the field where the variable is unset or empty.
+        meaning: what it decides, for docs/settings.md.
+        allowed: which values it takes, for docs/settings.md and for errors.
+        otherwise: the default in words, where the value alone does not say it.
+        secret: whether errors must not show its value.
+        **limits: as pydantic's `Field` has them.
+    """
+    return Field(
+        default,
+        validation_alias=name,
+        description=meaning,
+        json_schema_extra={"allowed": allowed, "otherwise": otherwise, "secret": secret},
+        repr=not secret,
+        **limits,
+    )
+
+
+_CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
+_SWITCH = "1 or 0"
+
+
+class Settings(BaseSettings):
+    """What the environment says at the moment the object is made."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, case_sensitive=True, env_ignore_empty=True, extra="ignore"
+    )
+
+    left: str = _variable("SIMBA_MUSIC_LEFT", "simba", "Checkpoint of the left side.", _CHECKPOINT)
+    right: str = _variable(
+        "SIMBA_MUSIC_RIGHT", "transformer", "Checkpoint of the right side.", _CHECKPOINT
+    )
+    scorer: str = _variable(
+        "SIMBA_MUSIC_SCORER",
+        "clap",
+        "Scorer of text against sound; the default is the bundled one.",
+        "a folder, a bundled name, a Hub `ClapModel` (`laion/clap-htsat-unfused`), or `none`",
+    )
+    device: str = _variable(
+        "SIMBA_MUSIC_DEVICE",
+        "auto",
+        "Device of the models; `auto` takes the best there is.",
+        "`auto`, `cpu`, `cuda`, `cuda:N` or `mps`",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+    )
+    threads: int = _variable(
+        "SIMBA_MUSIC_THREADS",
+        1,
+        "CPU threads; one decodes fastest on a shared machine.",
+        "a whole number from 1",
+        ge=1,
+    )
+    models: str = _variable(
+        "SIMBA_MUSIC_MODELS",
+        "",
+        "Hub checkpoints that visitors may choose, besides the bundled ones.",
+        "`org/name@revision`, several with commas or spaces between them",
+        otherwise="none",
+    )
+    any_model: bool | None = _variable(
+        "SIMBA_MUSIC_ANY_MODEL",
+        None,
+        "Whether visitors may name any checkpoint.",
+        _SWITCH,
+        otherwise="1, and 0 on a Space",
+    )
+    max_download_gb: float = _variable(
+        "SIMBA_MUSIC_MAX_DOWNLOAD_GB",
+        4.0,
+        "Largest repository that is downloaded, in GB.",
+        "a number from 0",
+        ge=0,
+    )
+    model_memory_gb: float = _variable(
+        "SIMBA_MUSIC_MODEL_MEMORY_GB",
+        8.0,
+        "Models kept in memory beside the two in use, in GB; at most four models.",
+        "a number from 0",
+        ge=0,
+    )
+    data: Path | None = _variable(
+        "SIMBA_MUSIC_DATA",
+        None,
+        "Folder for what must outlive a restart: votes, clips of the blind test, the key.",
+        "a folder, which is made if it is missing",
+        otherwise="the user's data folder",
+    )
+    secret: str | None = _variable(
+        "SIMBA_MUSIC_SECRET",
+        None,
+        "Key that signs the blind test's tickets; replicas share it.",
+        "any text that nobody can guess",
+        otherwise="one made once and kept in the data folder",
+        secret=True,
+    )
+    database_url: str | None = _variable(
+        "DATABASE_URL",
+        None,
+        "Database of the votes.",
+        "an address such as `postgresql://user@host/name` or `sqlite:///votes.sqlite3`",
+        otherwise="SQLite in the data folder",
+        secret=True,
+        pattern="://",
+    )
+    votes: str | None = _variable(
+        "SIMBA_MUSIC_VOTES",
+        None,
+        "Dataset on the Hub that keeps a copy of the votes.",
+        "`org/name`",
+        otherwise="no copy is kept",
+        pattern=r"^[\w.-]+/[\w.-]+$",
+    )
+    votes_public: bool = _variable(
+        "SIMBA_MUSIC_VOTES_PUBLIC",
+        False,
+        "Whether that dataset, if it is new, is seen by everyone.",
+        _SWITCH,
+        otherwise="0",
+    )
+    space_id: str | None = _variable(
+        "SPACE_ID",
+        None,
+        "Set by Hugging Face on a Space, where visitors may not name any checkpoint.",
+        "`org/name`",
+        otherwise="not on a Space",
+    )
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A row of docs/settings.md; all in words."""
+
+    name: str
+    default: str
+    allowed: str
+    meaning: str
+
+
+def variables() -> Iterator[Variable]:
+    """Every variable, in the order of `Settings`."""
+    for field in Settings.model_fields.values():
+        said: Any = field.json_schema_extra
+        default = field.default
+        value = f"`{default:g}`" if isinstance(default, int | float) else f"`{default}`"
+        yield Variable(
+            str(field.validation_alias),
+            said["otherwise"] or value,
+            said["allowed"],
+            field.description or "",
+        )
+
+
+def settings() -> Settings:
+    """What the environment says now.
+
+    Raises:
+        UserError: If a variable has a value that is not allowed.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        name = str(wrong["loc"][0])
+        field = next(f for f in Settings.model_fields.values() if f.validation_alias == name)
+        said: Any = field.json_schema_extra
+        got = "something else, which is not shown" if said["secret"] else repr(wrong["input"])
+        allowed = said["allowed"].replace("`", "")
+        raise UserError(
+            f"The environment variable {name} must be {allowed}; got {got}. Correct it, or unset "
+            "it for the default; docs/settings.md lists every variable."
+        ) from None
+
+
+def data_folder() -> Path:
+    """Where the app keeps what must outlive a restart: `SIMBA_MUSIC_DATA`, or the user's own."""
+    return settings().data or Path(platformdirs.user_data_dir("simba-music"))
+
+
+def prepare_libraries(threads: int | None = None) -> None:
+    """Say to libraries what they read when they are imported; call it before torch and gradio.
+
+    Args:
+        threads: of OpenMP, which threads that are not ours inherit; None leaves it open. What the
+            environment says already stays.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    if threads is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
