@@ -46,6 +46,7 @@ def _variable(
 
 _CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
 _SWITCH = "1 or 0"
+DEVICE = r"auto|cpu|mps|cuda(:\d+)?"  # what can be said of a device, as a pattern
 
 
 class Settings(BaseSettings):
@@ -70,7 +71,7 @@ class Settings(BaseSettings):
         "auto",
         "Device of the models; `auto` takes the best there is.",
         "`auto`, `cpu`, `cuda`, `cuda:N` or `mps`",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        pattern=f"^({DEVICE})$",
     )
     threads: int = _variable(
         "SIMBA_MUSIC_THREADS",

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.generation.decoding import frames_of, generate, read_requests
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.training.record import machine

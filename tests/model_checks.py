@@ -7,7 +7,8 @@ from conftest import CODES
 
 from simba_music.conditioning.batch import Batch, encoded
 from simba_music.conditioning.length import End
-from simba_music.conditioning.types import Request, TextEmbedding
+from simba_music.conditioning.request import Request
+from simba_music.conditioning.types import TextEmbedding
 from simba_music.generation.decoding import read_requests
 from simba_music.models.text_encoder import TextEncoder
 

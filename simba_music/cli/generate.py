@@ -1,172 +1,131 @@
-"""The generate command: one prompt, or a CSV of them, to WAV files and recipes."""
+"""The generate command: its options, checked where every request is checked."""
 
-import argparse
-import csv
-import json
-import os
-import re
-import signal
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from simba_music import audio
-from simba_music.conditioning.types import Request
-from simba_music.errors import RequestError
-from simba_music.files import write_json
-from simba_music.generation.clip import Clip
-from simba_music.generation.pipeline import Pipeline
+import typer
+
+from simba_music.cli.options import (
+    Device,
+    Left,
+    Right,
+    Scorer,
+    Threads,
+    example,
+    new_group,
+)
+from simba_music.conditioning.request import Request
+from simba_music.generation.request import DURATION_STEP_S, MAX_SEED, MAX_TAKES, MIN_DURATION_S
+
+commands = new_group()
+_default = Request("")
+
+# Ranges stand in the help alone: validate_request refuses what is outside them, with the limits of
+# the models that are loaded.
+Prompt = Annotated[str, typer.Argument(help="What to play, in words; default none, see --prompts.")]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Many prompts: columns id,prompt[,duration_s,seed]; writes manifest.jsonl, resumes; "
+        "default none.",
+    ),
+]
+Batch = Annotated[int, typer.Option(help="Prompts of --prompts decoded together, from 1.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the files, made if missing.")]
+Model = Annotated[str, typer.Option(help="left, right, both, or a checkpoint's name.")]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        help=f"Seconds a clip, from {MIN_DURATION_S:g} to the longest that the models were trained "
+        f"for, in steps of {DURATION_STEP_S:g}; default {_default.duration_s:g}."
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Of the first take, from 0 to {MAX_SEED}; the same seed gives the same clip; default "
+        f"{_default.seed}."
+    ),
+]
+Takes = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Clips a model, from 1 to {MAX_TAKES}, with seeds that follow; default "
+        f"{_default.takes}."
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Of sampling, from 0 (always the likeliest token) to 2; default "
+        f"{_default.temperature:g}."
+    ),
+]
+TopK = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Likeliest tokens to draw from, up to 65536; 0 is all; default {_default.top_k}."
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        help="Probability that the likeliest tokens to draw from have together, above 0 to 1; "
+        f"default {_default.top_p:g}."
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        help=f"How far the prompt leads, from 1 (no guidance) to 10; default {_default.guidance:g}."
+    ),
+]
+Negative = Annotated[
+    str | None, typer.Option(help="What guidance leads away from, in words; default nothing.")
+]
 
 
-def _request_options(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given, under the names of Request."""
+@commands.command(epilog=example('generate "calm solo piano, slow, sad" --duration 10 --seed 1'))
+def generate(
+    prompt: Prompt = "",
+    *,
+    prompts: Prompts = None,
+    batch: Batch = 4,
+    out: Out = Path("out"),
+    model: Model = "both",
+    duration: Duration = None,
+    seed: Seed = None,
+    takes: Takes = None,
+    temperature: Temperature = None,
+    top_k: TopK = None,
+    top_p: TopP = None,
+    guidance: Guidance = None,
+    negative: Negative = None,
+    left: Left,
+    right: Right,
+    scorer: Scorer,
+    device: Device,
+    threads: Threads,
+) -> None:
+    """Write one prompt, or many of a CSV, as WAV files and recipes."""
+    from simba_music.cli.pipeline import load_pipeline
+
+    pipeline = load_pipeline(left, right, scorer, device, threads)
+    from simba_music.cli.clip_files import generate_one, generate_prompts
+
     given = {
-        "duration_s": args.duration,
-        "seed": args.seed,
-        "takes": args.takes,
-        "temperature": args.temperature,
-        "top_k": args.top_k,
-        "top_p": args.top_p,
-        "guidance": args.guidance,
-        "negative": args.negative,
+        "duration_s": duration,
+        "seed": seed,
+        "takes": takes,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "guidance": guidance,
+        "negative": negative,
     }
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(
-            f"Cannot write to {path}: {error.strerror}. Choose another folder with --out."
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise RequestError(f"Cannot write to {path}: no permission. Choose another with --out.")
-
-
-def generate_one(pipeline: Pipeline, args: argparse.Namespace) -> None:
-    """One prompt to a WAV file a clip and `recipe.json`; Ctrl-C keeps what was made so far."""
-    sides = pipeline.choose(args.model)
-    request = pipeline.validate(sides, prompt=args.prompt, **_request_options(args))
-    _make_folder(args.out)
-    stopped: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
-    recipes: dict[str, Any] = {}
-    try:
-        for event in pipeline.generate(request, sides, lambda: bool(stopped)):
-            if not isinstance(event, Clip):
-                sys.stderr.write(
-                    f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
-                    f"{event.elapsed_s:.1f} s "
-                )
-                continue
-            name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
-            _write_clip(args.out / name, event)
-            recipes[name] = event.recipe | {
-                "codes": event.codes.numel(),
-                "seconds": round(event.seconds, 3),
-                "tokens_per_s": round(event.tokens_per_s, 1),
-                "stopped_early": event.stopped_early,
-            }
-            sys.stderr.write("\n")
-            print(_describe(args.out / name, event))
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    write_json(args.out / "recipe.json", {"schema": 1, "clips": recipes})
-
-
-def _write_clip(path: Path, clip: Clip) -> None:
-    try:
-        audio.write(path, clip.waveform)
-    except OSError as error:
-        raise RequestError(
-            f"Cannot write {path}: {error.strerror}. Choose another --out."
-        ) from error
-
-
-def _describe(path: Path, clip: Clip) -> str:
-    """One line a clip for the terminal."""
-    score = clip.score
-    fit = (
-        "not scored"
-        if score is None
-        else (
-            f"not scored ({score.reason})"
-            if score.cosine is None
-            else f"score {score.cosine:.3f}, above {score.percentile:g} % of mismatched prompts"
-        )
-    )
-    return (
-        f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
-        f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
-        f"seed {clip.recipe['request']['seed']}, {fit}"
-        f"{', stopped early' if clip.stopped_early else ''}"
-    )
-
-
-def _read_prompts(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"Cannot read prompts from {path}: {error}") from error
-    for number, row in enumerate(rows, 2):
-        if not row.get("id") or row.get("prompt") is None:
-            raise RequestError(
-                f"{path}, line {number}: a row needs the columns id and prompt, got {row}."
-            )
-        if not re.fullmatch(r"[\w.-]{1,100}", row["id"]) or row["id"].startswith("."):
-            raise RequestError(
-                f"{path}, line {number}: id {row['id']!r} must be letters, digits, - . or _."
-            )
-    ids = [row["id"] for row in rows]
-    if not rows or len(set(ids)) < len(ids):
-        raise RequestError(f"{path} must have at least one row, and every id only once.")
-    return rows
-
-
-def _row_request(
-    pipeline: Pipeline, sides: tuple[str, ...], row: dict[str, str], options: dict[str, Any]
-) -> Request:
-    own: dict[str, Any] = {}
-    for key, kind in (("duration_s", float), ("seed", int)):
-        if row.get(key):
-            try:
-                own[key] = kind(row[key])
-            except ValueError as error:
-                raise RequestError(
-                    f"Prompt {row['id']}: {key} must be a number, got {row[key]!r}."
-                ) from error
-    return pipeline.validate(sides, **({"prompt": row["prompt"]} | options | own))
-
-
-def generate_prompts(pipeline: Pipeline, args: argparse.Namespace) -> None:
-    """Prompts of a CSV to `<out>/<side>/<id>.wav` and `manifest.jsonl`; skips what is there."""
-    rows = _read_prompts(args.prompts)
-    if args.batch < 1:
-        raise RequestError(f"--batch must be at least 1, got {args.batch}.")
-    sides, options = pipeline.choose(args.model), _request_options(args)
-    requests = {r["id"]: _row_request(pipeline, sides, r, options) for r in rows}
-    for side in sides:
-        folder = args.out / side
-        _make_folder(folder)
-        # Similar lengths together: a batch runs as long as its longest clip.
-        missing = sorted(
-            (i for i in requests if not (folder / f"{i}.wav").exists()),
-            key=lambda i: requests[i].duration_s,
-        )
-        for start in range(0, len(missing), args.batch):
-            group = missing[start : start + args.batch]
-            clips = pipeline.generate_batch([requests[i] for i in group], side)
-            for identifier, clip in zip(group, clips, strict=True):
-                row = {
-                    "id": identifier,
-                    "side": side,
-                    "file": f"{side}/{identifier}.wav",
-                    "codes": clip.codes.tolist(),
-                    "recipe": clip.recipe,
-                }
-                with (args.out / "manifest.jsonl").open("a") as manifest:
-                    manifest.write(json.dumps(row) + "\n")
-                _write_clip(folder / f"{identifier}.wav", clip)
-            print(f"{side}: {min(start + args.batch, len(missing))} of {len(missing)} clips")
+    options = {key: value for key, value in given.items() if value is not None}
+    if prompts is None:
+        generate_one(pipeline, prompt, options, model, out)
+    else:
+        generate_prompts(pipeline, prompts, options, model, out, batch)

@@ -1,6 +1,5 @@
 """Pipeline of a command: what its options name, loaded behind a download bar."""
 
-import argparse
 from typing import Any
 
 from tqdm import tqdm
@@ -25,8 +24,8 @@ def _download_bar() -> Any:
     return report
 
 
-def load_pipeline(args: argparse.Namespace) -> Pipeline:
+def load_pipeline(left: str, right: str, scorer: str, device: str, threads: int) -> Pipeline:
     """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name."""
     disable_progress_bar()  # transformers' own, which says nothing of use
-    scorer = None if args.scorer == "none" else args.scorer
-    return Pipeline.load(args.left, args.right, scorer, args.device, args.threads, _download_bar())
+    judge = None if scorer == "none" else scorer
+    return Pipeline.load(left, right, judge, device, threads, _download_bar())

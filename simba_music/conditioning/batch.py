@@ -6,14 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from simba_music.conditioning.request import Request
 from simba_music.conditioning.text import Text, mean_states
-from simba_music.conditioning.types import (
-    AnyCondition,
-    Conditioning,
-    Request,
-    Span,
-    TextEmbedding,
-)
+from simba_music.conditioning.types import AnyCondition, Conditioning, Span, TextEmbedding
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from simba_music.conditioning.types import Condition, Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Condition, Span
 
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
 CYCLES = (0.25, 0.5, 1.0, 2.0, 3.0, 4.0)  # a beat: four beats, two, one, halves, triplets, quarters

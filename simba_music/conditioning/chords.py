@@ -21,7 +21,8 @@ from simba_music.conditioning.chord_symbols import (
     pitch_classes,
 )
 from simba_music.conditioning.key import NOTES, SCALES, Key, named_key
-from simba_music.conditioning.types import Condition, Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Condition, Span
 
 PLAIN_BPM = 120.0  # where a prompt names chords and no tempo
 FEWEST, MOST = 2, 16  # chords of a progression

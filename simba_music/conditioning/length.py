@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from simba_music.conditioning.types import Condition, Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Condition, Span
 
 TIME_GRID_S = 0.5  # resolution of elapsed and total time
 END_GRID_S, END_BINS = 0.25, 16  # the last four seconds, as the end clock counts them down

@@ -14,7 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from simba_music.conditioning.types import Condition, Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Condition, Span
 
 Name = Annotated[str, Field(pattern=r"\S", max_length=64)]
 Names = tuple[tuple[str, ...], ...]  # for each instrument what it is called, its title first

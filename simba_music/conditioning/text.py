@@ -7,7 +7,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from simba_music.conditioning.types import Condition, Crop, Request, Span, TextEmbedding
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Condition, Span, TextEmbedding
 
 
 class Text(Condition[str | Tensor]):

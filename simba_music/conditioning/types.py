@@ -1,57 +1,17 @@
-"""What conditions share: request, crop, frames of a batch, and what a condition is."""
+"""What conditions share: frames of a batch, what a model reads, and what a condition is."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from simba_music.conditioning.request import Crop, Request
 from simba_music.files import StrictModel
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to generate; take i uses seed + i.
-
-    prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
-    codes; top_p in (0, 1]; guidance 1 is none.
-    """
-
-    prompt: str
-    duration_s: float = 10.0
-    seed: int = 0
-    takes: int = 1
-    temperature: float = 1.0
-    top_k: int = 100
-    top_p: float = 1.0
-    guidance: float = 4.5
-    negative: str = ""
-
-    def as_dict(self) -> dict[str, str | int | float]:
-        """As it stands in a recipe."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Crop:
-    """What is known of a piece of training music; None, or nothing, where it is not.
-
-    start_s: where it begins in its piece; remaining_s: from there to the end of the piece, in s.
-    tempo in beats a minute; key a tonic's name and mode its scale; chords as (start in s from the
-    beginning of the piece, symbol), each until the next.
-    """
-
-    start_s: float = 0.0
-    remaining_s: float | None = None
-    tempo: float | None = None
-    key: str | None = None
-    mode: str | None = None
-    chords: tuple[tuple[float, str], ...] = ()
 
 
 class TextEmbedding(NamedTuple):

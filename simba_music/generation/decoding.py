@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from simba_music.conditioning.batch import Batch, of_requests, texts_of
-from simba_music.conditioning.types import Request, TextEmbedding
+from simba_music.conditioning.request import Request
+from simba_music.conditioning.types import TextEmbedding
 from simba_music.generation.engines.types import Engine, State
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.models.codebook_pattern import pattern

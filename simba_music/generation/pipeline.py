@@ -10,7 +10,7 @@ from torch import Tensor
 
 from simba_music import __version__, audio
 from simba_music.conditioning.batch import read_from
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate

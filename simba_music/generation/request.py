@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 
 SIDES = ("left", "right")  # of the page, each with a model

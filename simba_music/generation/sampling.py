@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 
 
 @dataclass(frozen=True)

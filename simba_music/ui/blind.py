@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline

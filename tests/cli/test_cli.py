@@ -15,10 +15,7 @@ def run(system, tmp_path, capfd, monkeypatch):
     def call(*words):
         sides = ["--left", str(system / "simba"), "--right", str(system / "transformer")]
         scorer = ["--scorer", str(system / "clap"), "--device", "cpu"]
-        try:
-            code = main([*words, *sides, *scorer])
-        except SystemExit as exit_:
-            code = exit_.code
+        code = main([*words, *sides, *scorer])
         printed = capfd.readouterr()
         return code, printed.out, printed.err
 

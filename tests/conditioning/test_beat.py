@@ -4,7 +4,8 @@ from conftest import lm_config, play_beside_plain, random_lm
 from model_checks import assert_steps_use
 
 from simba_music.conditioning.beat import CYCLES, Beat, Pulse, named_tempo
-from simba_music.conditioning.types import Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Span
 from simba_music.generation.decoding import generate, read_requests
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.models.text_encoder import TextEncoder

@@ -7,7 +7,8 @@ from model_checks import assert_steps_use
 
 from simba_music.conditioning.chord_symbols import NO_CHORD
 from simba_music.conditioning.chords import Chords, Progression, chord_s, named_chords
-from simba_music.conditioning.types import Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Span
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from conftest import lm_config, play_beside_plain, random_lm
 from model_checks import added_by, assert_steps_use
 
 from simba_music.conditioning.key import NOTES, Key, KeySignature, named_key
-from simba_music.conditioning.types import Crop, Span
+from simba_music.conditioning.request import Crop
+from simba_music.conditioning.types import Span
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.facts import mood
 from simba_music.ui.cards import result_card

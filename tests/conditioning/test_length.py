@@ -3,7 +3,8 @@ from conftest import lm_config, random_lm
 from model_checks import codes, given, random_text
 
 from simba_music.conditioning.length import END_BINS, End, Length
-from simba_music.conditioning.types import Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Span
 from simba_music.generation.decoding import read_requests
 from simba_music.models.text_encoder import TextEncoder
 

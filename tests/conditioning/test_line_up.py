@@ -7,7 +7,8 @@ from model_checks import added_by, assert_steps_use
 from pydantic import ValidationError
 
 from simba_music.conditioning.line_up import LineUp, named_instruments
-from simba_music.conditioning.types import Crop, Request, Span
+from simba_music.conditioning.request import Crop, Request
+from simba_music.conditioning.types import Span
 from simba_music.ui.cards import result_card
 
 NAMES = (

@@ -3,7 +3,7 @@ import torch
 from conftest import CODES, lm_config, random_lm
 from model_checks import given
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.sampling import (
     Sampling,

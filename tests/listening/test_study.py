@@ -99,7 +99,8 @@ def test_the_example_in_docs_is_a_study():
     assert read_study(Path(__file__).parents[2] / "docs" / "study-example.yaml").length == 8
 
 
-def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys):
+def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("SIMBA_MUSIC_DATA", str(tmp_path / "data"))
     path = tmp_path / "s.yaml"
     path.write_text("name: [unclosed")
     with pytest.raises(RequestError, match="cannot be read as YAML"):

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline

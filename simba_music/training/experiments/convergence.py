@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from simba_music.audio import SAMPLE_RATE, resample
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.decoding import generate

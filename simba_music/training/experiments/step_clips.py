@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from simba_music.conditioning.types import Request
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.clip import pack_codes

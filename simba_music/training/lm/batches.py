@@ -11,8 +11,9 @@ from torch import Tensor
 from simba_music.conditioning.batch import Batch as Conditions
 from simba_music.conditioning.batch import encoded
 from simba_music.conditioning.registry import read_conditions
+from simba_music.conditioning.request import Crop
 from simba_music.conditioning.text import Text
-from simba_music.conditioning.types import AnyCondition, Conditioning, Crop
+from simba_music.conditioning.types import AnyCondition, Conditioning
 from simba_music.training.corpus.tokens import CropTokens, TokenCorpus, stack_text
 from simba_music.training.lm.preset import LMPreset, condition_settings
 

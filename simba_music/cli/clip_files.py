@@ -1,0 +1,183 @@
+"""Clip files: one prompt, or a CSV of them, to WAV files and recipes."""
+
+import csv
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from simba_music import audio
+from simba_music.conditioning.request import Request
+from simba_music.errors import RequestError
+from simba_music.files import write_json
+from simba_music.generation.clip import Clip
+from simba_music.generation.pipeline import Pipeline
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot write to {path}: {error.strerror}. Choose another folder with --out."
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise RequestError(f"Cannot write to {path}: no permission. Choose another with --out.")
+
+
+def generate_one(
+    pipeline: Pipeline, prompt: str, options: dict[str, Any], model: str, out: Path
+) -> None:
+    """One prompt to a WAV file a clip and `recipe.json`; Ctrl-C keeps what was made so far.
+
+    Args:
+        pipeline: the loaded models.
+        prompt: in words.
+        options: settings of the request that were given, under the names of Request.
+        model: left, right, both, or a checkpoint's name.
+        out: folder.
+
+    Raises:
+        RequestError: If the request is out of range or the folder cannot be written to.
+    """
+    sides = pipeline.choose(model)
+    request = pipeline.validate(sides, prompt=prompt, **options)
+    _make_folder(out)
+    stopped: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
+    recipes: dict[str, Any] = {}
+    try:
+        for event in pipeline.generate(request, sides, lambda: bool(stopped)):
+            if not isinstance(event, Clip):
+                sys.stderr.write(
+                    f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
+                    f"{event.elapsed_s:.1f} s "
+                )
+                continue
+            name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
+            _write_clip(out / name, event)
+            recipes[name] = event.recipe | {
+                "codes": event.codes.numel(),
+                "seconds": round(event.seconds, 3),
+                "tokens_per_s": round(event.tokens_per_s, 1),
+                "stopped_early": event.stopped_early,
+            }
+            sys.stderr.write("\n")
+            print(_describe(out / name, event))
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    write_json(out / "recipe.json", {"schema": 1, "clips": recipes})
+
+
+def _write_clip(path: Path, clip: Clip) -> None:
+    try:
+        audio.write(path, clip.waveform)
+    except OSError as error:
+        raise RequestError(
+            f"Cannot write {path}: {error.strerror}. Choose another --out."
+        ) from error
+
+
+def _describe(path: Path, clip: Clip) -> str:
+    """One line a clip for the terminal."""
+    score = clip.score
+    fit = (
+        "not scored"
+        if score is None
+        else (
+            f"not scored ({score.reason})"
+            if score.cosine is None
+            else f"score {score.cosine:.3f}, above {score.percentile:g} % of mismatched prompts"
+        )
+    )
+    return (
+        f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
+        f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
+        f"seed {clip.recipe['request']['seed']}, {fit}"
+        f"{', stopped early' if clip.stopped_early else ''}"
+    )
+
+
+def _read_prompts(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"Cannot read prompts from {path}: {error}") from error
+    for number, row in enumerate(rows, 2):
+        if not row.get("id") or row.get("prompt") is None:
+            raise RequestError(
+                f"{path}, line {number}: a row needs the columns id and prompt, got {row}."
+            )
+        if not re.fullmatch(r"[\w.-]{1,100}", row["id"]) or row["id"].startswith("."):
+            raise RequestError(
+                f"{path}, line {number}: id {row['id']!r} must be letters, digits, - . or _."
+            )
+    ids = [row["id"] for row in rows]
+    if not rows or len(set(ids)) < len(ids):
+        raise RequestError(f"{path} must have at least one row, and every id only once.")
+    return rows
+
+
+def _row_request(
+    pipeline: Pipeline, sides: tuple[str, ...], row: dict[str, str], options: dict[str, Any]
+) -> Request:
+    own: dict[str, Any] = {}
+    for key, kind in (("duration_s", float), ("seed", int)):
+        if row.get(key):
+            try:
+                own[key] = kind(row[key])
+            except ValueError as error:
+                raise RequestError(
+                    f"Prompt {row['id']}: {key} must be a number, got {row[key]!r}."
+                ) from error
+    return pipeline.validate(sides, **({"prompt": row["prompt"]} | options | own))
+
+
+def generate_prompts(
+    pipeline: Pipeline, prompts: Path, options: dict[str, Any], model: str, out: Path, batch: int
+) -> None:
+    """Prompts of a CSV to `<out>/<side>/<id>.wav` and `manifest.jsonl`; skips what is there.
+
+    Args:
+        pipeline: the loaded models.
+        prompts: CSV with the columns id, prompt and, if a row has its own, duration_s and seed.
+        options: settings of every request that were given, under the names of Request.
+        model: left, right, both, or a checkpoint's name.
+        out: folder.
+        batch: prompts decoded together.
+
+    Raises:
+        RequestError: If a row or a setting is out of range or the folder cannot be written to.
+    """
+    rows = _read_prompts(prompts)
+    if batch < 1:
+        raise RequestError(f"--batch must be at least 1, got {batch}.")
+    sides = pipeline.choose(model)
+    requests = {r["id"]: _row_request(pipeline, sides, r, options) for r in rows}
+    for side in sides:
+        folder = out / side
+        _make_folder(folder)
+        # Similar lengths together: a batch runs as long as its longest clip.
+        missing = sorted(
+            (i for i in requests if not (folder / f"{i}.wav").exists()),
+            key=lambda i: requests[i].duration_s,
+        )
+        for start in range(0, len(missing), batch):
+            group = missing[start : start + batch]
+            clips = pipeline.generate_batch([requests[i] for i in group], side)
+            for identifier, clip in zip(group, clips, strict=True):
+                row = {
+                    "id": identifier,
+                    "side": side,
+                    "file": f"{side}/{identifier}.wav",
+                    "codes": clip.codes.tolist(),
+                    "recipe": clip.recipe,
+                }
+                with (out / "manifest.jsonl").open("a") as manifest:
+                    manifest.write(json.dumps(row) + "\n")
+                _write_clip(folder / f"{identifier}.wav", clip)
+            print(f"{side}: {min(start + batch, len(missing))} of {len(missing)} clips")

@@ -1,0 +1,158 @@
+"""Commands of a corpus: compose or import, render, caption, tokenise, look at it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simba_music.cli.options import (
+    CODEC,
+    CodecFolder,
+    SampleRate,
+    Workers,
+    example,
+    new_group,
+)
+
+corpus = new_group(
+    "Compose or import a corpus, render, caption and tokenise it.",
+    "corpus compose --out runs/corpus --hours 10",
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus, made if missing.")]
+FirstHours = Annotated[
+    float | None, typer.Option(min=0, help="Only the first hours, from 0; default all.")
+]
+
+
+@corpus.command(epilog=example("corpus compose --out runs/corpus --hours 10 --seed 1"))
+def compose(
+    *,
+    out: Out,
+    hours: Annotated[float, typer.Option(min=0, help="Hours of music, from 0.")] = 10.0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of the first piece, from 0; piece i has seed + i, so ranges that overlap share "
+            "pieces.",
+        ),
+    ] = 1,
+    workers: Workers,
+) -> None:
+    """Write scores (MIDI) and their facts."""
+    from simba_music.training.corpus.build import compose_corpus
+
+    compose_corpus(hours, seed, out, workers)
+
+
+@corpus.command(epilog=example("corpus render runs/corpus --sample-rate 24000"))
+def render(
+    folder: Folder, *, hours: FirstHours = None, sample_rate: SampleRate = "24000", workers: Workers
+) -> None:
+    """Render scores to audio; needs FluidSynth and two soundfonts."""
+    from simba_music.training.corpus.build import render_corpus
+
+    render_corpus(folder, workers, hours, int(sample_rate))
+
+
+@corpus.command(epilog=example("corpus caption runs/corpus"))
+def caption(folder: Folder) -> None:
+    """Write captions from facts."""
+    from simba_music.training.corpus.build import caption_corpus
+
+    caption_corpus(folder)
+
+
+@corpus.command(epilog=example("corpus tokens runs/corpus --codec checkpoints/codec"))
+def tokens(
+    folder: Folder,
+    *,
+    hours: FirstHours = None,
+    codec: CodecFolder = CODEC,
+    codebooks: Annotated[
+        int, typer.Option(min=1, max=8, help="Books of codes that are kept, from 1 to 8.")
+    ] = 1,
+    workers: Workers,
+) -> None:
+    """Write audio as tokens and captions as text states."""
+    from simba_music.models.text_encoder import TextEncoder
+    from simba_music.training.corpus import tokens
+
+    tokens.encode_corpus(folder, codec, workers, hours, codebooks)
+    tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM))
+
+
+@corpus.command("import", epilog=example("corpus import music --out runs/own --captions own.csv"))
+def import_(
+    audio: Annotated[Path, typer.Argument(metavar="AUDIO_DIR", help="Folder of recordings.")],
+    *,
+    out: Out,
+    captions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Columns file,caption[,split,licence]; default every recording, without captions.",
+        ),
+    ] = None,
+    sample_rate: SampleRate = "24000",
+) -> None:
+    """Make a corpus of your own recordings and captions."""
+    from simba_music.training.corpus.recordings import import_recordings
+
+    import_recordings(audio, captions, out, int(sample_rate))
+
+
+@corpus.command(epilog=example("corpus inspect runs/corpus"))
+def inspect(folder: Folder) -> None:
+    """Write a page of counts, pictures, captions and players: DIR/inspect.html."""
+    from simba_music.training.corpus.inspect import write_page
+
+    write_page(folder)
+
+
+@corpus.command(epilog=example("corpus check runs/corpus --pieces 200"))
+def check(
+    folder: Folder,
+    *,
+    pieces: Annotated[
+        int, typer.Option(min=1, help="Pieces to check, spread over the corpus, from 1.")
+    ] = 200,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Report; default DIR/check.json.")
+    ] = None,
+) -> None:
+    """Compare the facts with what an independent ear finds."""
+    from simba_music.training.corpus.check import check_corpus
+
+    check_corpus(folder, pieces, out or folder / "check.json")
+
+
+@corpus.command(epilog=example("corpus freeze runs/corpus --out tests/data/bench_v1"))
+def freeze(
+    folder: Folder,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the benchmark.")],
+) -> None:
+    """Keep 200 held-out pieces of a corpus as a benchmark."""
+    from simba_music.training.corpus.bench import freeze
+
+    freeze(folder, out)
+
+
+@corpus.command(epilog=example("corpus words runs/corpus prompts.csv"))
+def words(
+    folder: Folder,
+    prompts: Annotated[
+        Path, typer.Argument(metavar="PROMPTS.csv", help="Captions that others wrote.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="What was found.")] = Path(
+        "docs/prompt-words.json"
+    ),
+) -> None:
+    """Find which frequent words of a caption list our captions can say."""
+    from simba_music.training.corpus.captioning.coverage import write_coverage
+
+    write_coverage(folder, prompts, out)

@@ -1,0 +1,275 @@
+"""Commands of training: train, average, sizes, search; each imports only what it needs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from simba_music.cli.options import (
+    BENCH,
+    CODEC,
+    Bench,
+    CodecFolder,
+    TrainingDevice,
+    TrainingThreads,
+    example,
+    new_group,
+)
+from simba_music.errors import RequestError
+
+commands = new_group()
+
+Stage = Annotated[
+    Literal["codec", "lm", "clap", "tagger"],
+    typer.Argument(help="What to train: codec, lm (a language model), clap (the scorer), tagger."),
+]
+Corpus = Annotated[Path, typer.Option(metavar="DIR", help="Corpus to train on, tokenised for lm.")]
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="DIR", help="codec: another corpus, pooled; may be given again; default none."
+    ),
+]
+Start = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="codec, lm: begin with the weights of this checkpoint of the same shape; default "
+        "random ones.",
+    ),
+]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint's folder, made if missing.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        help="lm: tiny, small, cpu, bundle, gpu or paper, default bundle; codec: cpu, decoder or "
+        "gpu; clap, tagger: cpu or gpu; default cpu."
+    ),
+]
+StopAfter = Annotated[
+    int | None,
+    typer.Option(
+        min=0, metavar="STEPS", help="codec, lm: a dry run of so many steps; default the preset's."
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(min=0, help="codec: time budget, from 0; default the preset's."),
+]
+Backbone = Annotated[
+    Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
+]
+Mixer = Annotated[Literal["mlp", "einfft"], typer.Option(help="lm: what mixes channels of simba.")]
+Conditioning = Annotated[
+    Literal["prefix", "cross"], typer.Option(help="lm: text before the tokens, or cross-attention.")
+]
+Steps = Annotated[int | None, typer.Option(min=1, help="lm: steps, from 1; default the preset's.")]
+Seed = Annotated[
+    int | None,
+    typer.Option(min=0, help="lm: seed of weights and batches, from 0; default the preset's."),
+]
+Accumulate = Annotated[
+    int | None, typer.Option(min=1, help="lm: parts of a step, from 1; default the preset's.")
+]
+TokensPerBatch = Annotated[
+    int | None, typer.Option(min=1, help="lm: tokens a step, from 1; default the preset's.")
+]
+Codebooks = Annotated[
+    int | None,
+    typer.Option(min=1, max=8, help="lm: books of codes, from 1 to 8; default the preset's."),
+]
+Pattern = Annotated[
+    Literal["single", "delay", "flat"] | None,
+    typer.Option(help="lm: order of the books' codes; default delay for several books."),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(min=0, help="lm: highest learning rate, from 0; default the preset's."),
+]
+
+
+@commands.command(epilog=example("train lm --corpus runs/corpus --out runs/simba --preset cpu"))
+def train(
+    stage: Stage,
+    *,
+    corpus: Corpus,
+    also: Also = None,
+    start: Start = None,
+    out: Out,
+    preset: Preset = None,
+    stop_after: StopAfter = None,
+    minutes: Minutes = None,
+    backbone: Backbone = "simba",
+    mixer: Mixer = "mlp",
+    conditioning: Conditioning = "prefix",
+    steps: Steps = None,
+    seed: Seed = None,
+    accumulate: Accumulate = None,
+    tokens_per_batch: TokensPerBatch = None,
+    codebooks: Codebooks = None,
+    pattern: Pattern = None,
+    learning_rate: LearningRate = None,
+    codec: CodecFolder = CODEC,
+    device: TrainingDevice = "cpu",
+    threads: TrainingThreads,
+) -> None:
+    """Train a codec, language model, scorer or tagger.
+
+    What was cut goes on where it stopped.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    named = preset or ("bundle" if stage == "lm" else "cpu")
+    if stage == "codec":
+        _train_codec([corpus, *(also or [])], out, named, minutes, stop_after, device, start)
+    elif stage == "lm":
+        changes = {
+            "steps": steps,
+            "seed": seed,
+            "learning_rate": learning_rate,
+            "accumulate": accumulate,
+            "tokens_per_batch": tokens_per_batch,
+            "n_codebooks": codebooks,
+            "codebook_pattern": pattern or ("delay" if codebooks and codebooks > 1 else None),
+        }
+        own = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
+        architecture = (backbone, own, conditioning)
+        _train_lm(corpus, out, architecture, named, changes, codec, device, stop_after, start)
+    else:
+        _train_judge(stage, corpus, out, named, codec, device)
+
+
+def _train_codec(
+    corpora: list[Path],
+    out: Path,
+    preset: str,
+    minutes: float | None,
+    stop_after: int | None,
+    device: str,
+    start: Path | None,
+) -> None:
+    from simba_music.training.codec.preset import PRESETS, preset_with
+    from simba_music.training.codec.trainer import train_codec
+
+    _known(preset, PRESETS)
+    made = preset_with(preset, minutes=minutes)
+    train_codec(corpora, out, made, out / "resume.state", stop_after, device, start)
+
+
+def _train_lm(
+    corpus: Path,
+    out: Path,
+    architecture: tuple[Any, Any, Any],
+    preset: str,
+    changes: dict[str, Any],
+    codec: Path,
+    device: str,
+    stop_after: int | None,
+    start: Path | None,
+) -> None:
+    from simba_music.training.corpus.tokens import codebooks_of, codec_ref
+    from simba_music.training.lm.preset import Architecture, preset_with
+    from simba_music.training.lm.trainer import train_lm
+
+    made = preset_with(preset, **changes)
+    train_lm(
+        corpus,
+        out,
+        Architecture(*architecture),
+        made,
+        codec_ref(codec),
+        codebooks_of(codec, made.n_codebooks),
+        device,
+        stop_after,
+        start,
+    )
+
+
+def _train_judge(
+    stage: str, corpus: Path, out: Path, preset: str, codec: Path, device: str
+) -> None:
+    if stage == "tagger":
+        from simba_music.training.judges import tagger
+
+        tagger.train_tagger(corpus, out, _known(preset, tagger.PRESETS))
+        return
+    from simba_music.models.codec import Codec
+    from simba_music.training.corpus.tokens import codec_ref
+    from simba_music.training.judges import scorer
+
+    made = _known(preset, scorer.PRESETS)
+    scorer.train_clap(corpus, out, Codec.load(codec, codec_ref(codec)), made, device)
+
+
+def _known(name: str, presets: dict[str, Any]) -> Any:
+    if name not in presets:
+        raise RequestError(f"No preset {name!r}; there are {', '.join(presets)}.")
+    return presets[name]
+
+
+@commands.command(
+    epilog=example("average checkpoints/simba runs/simba --corpus runs/corpus --out runs/between")
+)
+def average(
+    start: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Checkpoint that the training started from.")
+    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Its --out.")],
+    *,
+    share: Annotated[
+        float, typer.Option(help="Of the way from start to run, above 0 and below 1.")
+    ] = 0.6,
+    corpus: Annotated[Path, typer.Option(metavar="DIR", help="Corpus with held-out tokens.")],
+    out: Out,
+) -> None:
+    """Write weights between the two ends of a training (lm)."""
+    from simba_music.training.lm.average import average_training
+
+    average_training(start, run, share, corpus, out)
+
+
+@commands.command(epilog=example("sizes --preset bundle"))
+def sizes(
+    *,
+    preset: Annotated[str, typer.Option(help="tiny, small, cpu, bundle, gpu or paper.")] = "bundle",
+    codec: CodecFolder = CODEC,
+) -> None:
+    """Print the parameters of every architecture of a preset."""
+    from simba_music.training.corpus import tokens
+    from simba_music.training.lm import preset as lm_preset
+
+    ref, made = tokens.codec_ref(codec), lm_preset.preset_with(preset)
+    for name, architecture in lm_preset.ARCHITECTURES.items():
+        config = lm_preset.make_config(architecture, made, ref)
+        size = f"width {config.d_model}, {config.n_layers} layers, feed-forward {config.d_ff}"
+        print(f"{name:22} {lm_preset.count_parameters(config):>12,}  {size}")
+
+
+@commands.command(epilog=example("search runs/search --corpus runs/corpus --minutes 11"))
+def search(
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the runs.")],
+    *,
+    corpus: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="DIR", help="One for each sample rate; default none: report what is there."
+        ),
+    ] = None,
+    minutes: Annotated[float, typer.Option(min=0, help="Of compute, each run, from 0.")] = 11.0,
+    bench: Bench = BENCH,
+    pieces: Annotated[
+        int, typer.Option(min=1, help="Pieces of the benchmark to measure on, 1 to 200.")
+    ] = 60,
+    device: TrainingDevice = "cpu",
+    threads: TrainingThreads,
+) -> None:
+    """Compare short codec trainings that differ in one factor."""
+    import torch
+
+    from simba_music.training.codec.search import search, search_report
+
+    torch.set_num_threads(threads)
+    search(corpus or [], out, minutes, device)
+    search_report(out, bench, pieces)
