@@ -135,7 +135,7 @@ def test_the_shortest_clips_are_not_the_silence_of_an_ending(bundled, side):
         for seed in range(3)
     ]
     for clip in bundled.generate_batch(requests, side):
-        assert clip.recipe["loudness_lufs"] > -50, clip.recipe["request"]
+        assert clip.recipe.loudness_lufs > -50, clip.recipe.request
 
 
 def test_same_seed_same_clip_and_another_seed_another(bundled):

@@ -1,20 +1,19 @@
 """Clip files: one prompt, or a CSV of them, to WAV files and recipes."""
 
-import csv
 import json
 import os
-import re
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from simba_music import audio
-from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import write_json
-from simba_music.generation.clip import Clip
+from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.prompt_files import read_batch
+from simba_music.generation.service import generate_many
 
 
 def _make_folder(path: Path) -> None:
@@ -51,15 +50,16 @@ def generate_one(
     recipes: dict[str, Any] = {}
     try:
         for event in pipeline.generate(request, sides, lambda: bool(stopped)):
-            if not isinstance(event, Clip):
+            if isinstance(event, Progress):
                 sys.stderr.write(
                     f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
                     f"{event.elapsed_s:.1f} s "
                 )
+            if not isinstance(event, Clip):
                 continue
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
             _write_clip(out / name, event)
-            recipes[name] = event.recipe | {
+            recipes[name] = event.recipe.as_json() | {
                 "codes": event.codes.numel(),
                 "seconds": round(event.seconds, 3),
                 "tokens_per_s": round(event.tokens_per_s, 1),
@@ -96,45 +96,9 @@ def _describe(path: Path, clip: Clip) -> str:
     return (
         f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
         f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
-        f"seed {clip.recipe['request']['seed']}, {fit}"
+        f"seed {clip.recipe.request.seed}, {fit}"
         f"{', stopped early' if clip.stopped_early else ''}"
     )
-
-
-def _read_prompts(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RequestError(f"Cannot read prompts from {path}: {error}") from error
-    for number, row in enumerate(rows, 2):
-        if not row.get("id") or row.get("prompt") is None:
-            raise RequestError(
-                f"{path}, line {number}: a row needs the columns id and prompt, got {row}."
-            )
-        if not re.fullmatch(r"[\w.-]{1,100}", row["id"]) or row["id"].startswith("."):
-            raise RequestError(
-                f"{path}, line {number}: id {row['id']!r} must be letters, digits, - . or _."
-            )
-    ids = [row["id"] for row in rows]
-    if not rows or len(set(ids)) < len(ids):
-        raise RequestError(f"{path} must have at least one row, and every id only once.")
-    return rows
-
-
-def _row_request(
-    pipeline: Pipeline, sides: tuple[str, ...], row: dict[str, str], options: dict[str, Any]
-) -> Request:
-    own: dict[str, Any] = {}
-    for key, kind in (("duration_s", float), ("seed", int)):
-        if row.get(key):
-            try:
-                own[key] = kind(row[key])
-            except ValueError as error:
-                raise RequestError(
-                    f"Prompt {row['id']}: {key} must be a number, got {row[key]!r}."
-                ) from error
-    return pipeline.validate(sides, **({"prompt": row["prompt"]} | options | own))
 
 
 def generate_prompts(
@@ -153,11 +117,11 @@ def generate_prompts(
     Raises:
         RequestError: If a row or a setting is out of range or the folder cannot be written to.
     """
-    rows = _read_prompts(prompts)
+    rows = read_batch(prompts)
     if batch < 1:
         raise RequestError(f"--batch must be at least 1, got {batch}.")
     sides = pipeline.choose(model)
-    requests = {r["id"]: _row_request(pipeline, sides, r, options) for r in rows}
+    requests = {i: pipeline.validate(sides, **(options | row)) for i, row in rows.items()}
     for side in sides:
         folder = out / side
         _make_folder(folder)
@@ -166,18 +130,17 @@ def generate_prompts(
             (i for i in requests if not (folder / f"{i}.wav").exists()),
             key=lambda i: requests[i].duration_s,
         )
-        for start in range(0, len(missing), batch):
-            group = missing[start : start + batch]
-            clips = pipeline.generate_batch([requests[i] for i in group], side)
-            for identifier, clip in zip(group, clips, strict=True):
-                row = {
-                    "id": identifier,
-                    "side": side,
-                    "file": f"{side}/{identifier}.wav",
-                    "codes": clip.codes.tolist(),
-                    "recipe": clip.recipe,
-                }
-                with (out / "manifest.jsonl").open("a") as manifest:
-                    manifest.write(json.dumps(row) + "\n")
-                _write_clip(folder / f"{identifier}.wav", clip)
-            print(f"{side}: {min(start + batch, len(missing))} of {len(missing)} clips")
+        clips = generate_many(pipeline, [requests[i] for i in missing], side, batch)
+        for number, (identifier, clip) in enumerate(zip(missing, clips, strict=True), 1):
+            row = {
+                "id": identifier,
+                "side": side,
+                "file": f"{side}/{identifier}.wav",
+                "codes": clip.codes.tolist(),
+                "recipe": clip.recipe.as_json(),
+            }
+            with (out / "manifest.jsonl").open("a") as manifest:
+                manifest.write(json.dumps(row) + "\n")
+            _write_clip(folder / f"{identifier}.wav", clip)
+            if number % batch == 0 or number == len(missing):
+                print(f"{side}: {number} of {len(missing)} clips")

@@ -1,14 +1,14 @@
-"""Clip: a finished take, and the progress of one that is being made."""
+"""Clip: a finished take, and what there is of one that is being made."""
 
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simba_music.audio import Waveform
+from simba_music.generation.recipe import Recipe
 from simba_music.scoring.score import Score
 
 
@@ -25,6 +25,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class AudioChunk:
+    """The next sound of a take, before the gain that brings the whole clip to playing level.
+
+    seq counts a take's chunks from 0; start_sample is where `waveform` begins in it. All chunks of
+    a take end to end are its sound; the one with `last` ends it and may be empty.
+    """
+
+    side: str
+    take: int
+    seq: int
+    start_sample: int
+    waveform: Waveform
+    last: bool = False
+
+
+@dataclass(frozen=True)
 class Clip:
     """A finished take: sound at playing level, its codes `[K, S]`, recipe, score and speed."""
 
@@ -33,7 +49,7 @@ class Clip:
     take: int
     waveform: Waveform
     codes: Tensor
-    recipe: dict[str, Any]
+    recipe: Recipe
     score: Score | None
     stopped_early: bool
     seconds: float

@@ -1,35 +1,34 @@
-"""Pipeline: prompt -> Clip for every loaded model, with progress, stopping and scores."""
+"""Pipeline: the service that generates here, with the models of both sides and a scorer."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from simba_music import __version__, audio
-from simba_music.conditioning.batch import read_from
+from simba_music import audio
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, best_device, in_steps
+from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import (
     MAX_SEED,
     SIDES,
     Limits,
     validate_request,
 )
+from simba_music.generation.service import Event, never
+from simba_music.generation.sound_stream import SoundStream
 from simba_music.hub.fetch import Downloading, Report, ignore
 from simba_music.scoring.loading import load_scorer
-from simba_music.scoring.score import Score, Scorer
-
-RECIPE_SCHEMA = 2
+from simba_music.scoring.score import Scorer
 
 
 class Pipeline:
-    """Two sides and a scorer; `generate` may run for several users at once."""
+    """Models of two sides and a scorer: the local `GenerationService`, for many at once."""
 
     def __init__(
         self,
@@ -144,113 +143,71 @@ class Pipeline:
             raise RequestError(f"Unknown model {model!r}. Choose one of: {known}.")
         return found
 
-    def validate(self, sides: Sequence[str] = SIDES, **raw: Any) -> Request:
-        """`validate_request` with the limits of these sides."""
+    def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
+        """See `GenerationService`."""
         return validate_request(self.limits(sides), **raw)
 
     def generate(
         self,
         request: Request,
         sides: Sequence[str] = SIDES,
-        should_stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Progress | Clip]:
-        """Yield progress every few frames and a Clip a take, side after side.
-
-        When `should_stop` turns true, the take in progress ends there and is yielded as it is
-        (`stopped_early`), and nothing more is begun.
-        """
+        should_stop: Callable[[], bool] = never,
+        stream: bool = False,
+    ) -> Iterator[Event]:
+        """See `GenerationService`."""
         for side in sides:
             for take in range(request.takes):
                 if should_stop():
                     return
                 seed = (request.seed + take) % (MAX_SEED + 1)
-                yield from self._take(side, take, replace(request, seed=seed, takes=1), should_stop)
+                own = replace(request, seed=seed, takes=1)
+                yield from self._take(side, take, own, should_stop, stream)
 
     def _take(
-        self, side: str, take: int, request: Request, should_stop: Callable[[], bool]
-    ) -> Iterator[Progress | Clip]:
-        loaded, name = self.models[side], self.names()[side]
-        total = frames_of(loaded.lm.config, request)
-        started, blocks, done = time.monotonic(), list[Tensor](), 0
-        for block in generate(loaded.engine, loaded.lm.config, loaded.encoder, [request]):
-            blocks.append(block)
-            done += block.shape[-1]
-            if should_stop():
-                break
-            yield Progress(side, name, take, done, total, time.monotonic() - started)
-        yield self._finish(side, take, request, torch.cat(blocks, dim=-1)[0], total, started)
-
-    def _finish(
         self,
         side: str,
         take: int,
         request: Request,
-        codes: Tensor,
-        total: int,
-        started: float,
+        should_stop: Callable[[], bool],
+        stream: bool,
+    ) -> Iterator[Event]:
+        model, name = self.models[side], self.names()[side]
+        total = frames_of(model.lm.config, request)
+        started, blocks, done = time.monotonic(), list[Tensor](), 0
+        sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
+        for block in generate(model.engine, model.lm.config, model.encoder, [request]):
+            blocks.append(block)
+            done += block.shape[-1]
+            if stream:
+                yield from sound.add(block)
+            if should_stop():
+                break
+            yield Progress(side, name, take, done, total, time.monotonic() - started)
+        if stream:
+            yield from sound.end()
+        yield self._finish(side, take, request, torch.cat(blocks, dim=-1)[0], total, started)
+
+    def _finish(
+        self, side: str, take: int, request: Request, codes: Tensor, total: int, started: float
     ) -> Clip:
         """Codes `[K, S]` to a Clip."""
-        loaded = self.models[side]
-        duration_s = min(request.duration_s, codes.shape[-1] / loaded.codec.frame_rate)
-        raw = loaded.codec.decode(codes[None])[0]
+        model, done = self.models[side], codes.shape[-1]
+        duration_s = min(request.duration_s, done / model.codec.frame_rate)
+        raw = model.codec.decode(codes[None])[0]
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        recipe = self._recipe(loaded, request, score, loudness_lufs, gain_db)
-        return Clip(
-            side,
-            self.names()[side],
-            take,
-            wave,
-            codes,
-            recipe,
-            score,
-            codes.shape[-1] < total,
-            seconds,
-        )
-
-    def _recipe(
-        self,
-        loaded: LoadedModel,
-        request: Request,
-        score: Score | None,
-        loudness_lufs: float,
-        gain_db: float,
-    ) -> dict[str, Any]:
-        config, origin = loaded.lm.config, loaded.origin
-        return {
-            "schema": RECIPE_SCHEMA,
-            "request": request.as_dict(),
-            "conditions": read_from(config.conditions, request),
-            "model": {"id": origin.id, "sha256": origin.sha256, "revision": origin.revision},
-            "codec": {
-                "id": config.codec.id,
-                "sha256": config.codec.sha256,
-                "revision": config.codec.revision,
-            },
-            "text_encoder": {
-                "id": config.text_encoder.id,
-                "sha256": config.text_encoder.sha256,
-                "revision": config.text_encoder.revision,
-            },
-            "engine": loaded.engine.name,
-            "dtype": loaded.engine.dtype,
-            "device": self.device,
-            "threads": torch.get_num_threads(),
-            "app_version": __version__,
-            "loudness_lufs": round(loudness_lufs, 2),
-            "gain_db": round(gain_db, 2),
-            "scorer": score.as_dict() if score else None,
-            "licence": config.licence,
-        }
+        recipe = recipe_of(model, request, score, self.device, loudness_lufs, gain_db)
+        name, early = self.names()[side], done < total
+        return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
-        """Clips of several requests decoded together; `seconds` is each one's share."""
-        loaded, started = self.models[side], time.monotonic()
-        blocks = list(generate(loaded.engine, loaded.lm.config, loaded.encoder, requests))
+        """See `GenerationService`; `seconds` of a clip is its share."""
+        model, started = self.models[side], time.monotonic()
+        blocks = list(generate(model.engine, model.lm.config, model.encoder, requests))
         codes, clips = torch.cat(blocks, dim=-1), []
         for row, request in zip(codes, requests, strict=True):
-            total = frames_of(loaded.lm.config, request)
+            total = frames_of(model.lm.config, request)
             clip = self._finish(side, 0, request, row[:, :total], total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips

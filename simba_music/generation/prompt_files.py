@@ -2,14 +2,18 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from simba_music.errors import RequestError
 
 TEXT_COLUMNS = ("prompt", "caption", "text")
 ID_COLUMNS = ("id", "ytid")
+SETTINGS: dict[str, Callable[[str], float | int]] = {"duration_s": float, "seed": int}
+ID = re.compile(r"(?!\.)[\w.-]{1,100}")  # it becomes a file name
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,22 @@ def _decode(path: Path) -> str:
         ) from error
 
 
-def _rows(path: Path) -> list[tuple[str, str, str]]:
-    """(where, id, text) of every line or row."""
-    text = _decode(path)
-    if path.suffix.lower() not in (".csv", ".tsv"):
-        return [(f"line {i}", str(i), line) for i, line in enumerate(text.splitlines(), 1)]
-    table = csv.DictReader(
-        io.StringIO(text), delimiter="\t" if path.suffix.lower() == ".tsv" else ","
-    )
+class Row(NamedTuple):
+    """A line or row of a prompt file: its place in words, id, text, and settings of its own."""
+
+    where: str
+    id: str
+    text: str
+    settings: dict[str, str]
+
+
+def _rows(path: Path, with_ids: bool = False) -> list[Row]:
+    """Every line or row; `with_ids`, only of a table that has them."""
+    text, kind = _decode(path), path.suffix.lower()
+    if kind not in (".csv", ".tsv") and not with_ids:
+        lines = enumerate(text.splitlines(), 1)
+        return [Row(f"line {i}", str(i), line, {}) for i, line in lines]
+    table = csv.DictReader(io.StringIO(text), delimiter="\t" if kind == ".tsv" else ",")
     columns = list(table.fieldnames or [])
     wanted = next((name for name in TEXT_COLUMNS if name in columns), None)
     if wanted is None:
@@ -57,13 +69,47 @@ def _rows(path: Path) -> list[tuple[str, str, str]]:
             f"{', '.join(TEXT_COLUMNS)}, and may have {' or '.join(ID_COLUMNS)}."
         )
     named = next((name for name in ID_COLUMNS if name in columns), None)
+    if with_ids and named is None:
+        raise RequestError(f"{path} needs the columns id and prompt, got {', '.join(columns)}.")
     try:
         return [
-            (f"row {i}", (row[named] or "") if named else str(i), row[wanted] or "")
+            Row(
+                f"row {i}",
+                (row[named] or "") if named else str(i),
+                row[wanted] or "",
+                {name: row[name] for name in SETTINGS if row.get(name)},
+            )
             for i, row in enumerate(table, 1)
         ]
     except csv.Error as error:
         raise RequestError(f"{path} is not a CSV file: {error}.") from error
+
+
+def read_batch(path: Path) -> dict[str, dict[str, str | float | int]]:
+    """Fields of a request by id, of every row of a file; a prompt and what it sets of its own.
+
+    Raises:
+        RequestError: If the file cannot be read, or an id or a number is wrong: says in which row.
+    """
+    found = dict[str, dict[str, str | float | int]]()
+    for row in _rows(path, with_ids=True):
+        if not ID.fullmatch(row.id):
+            raise RequestError(
+                f"{path}, {row.where}: id {row.id!r} must be letters, digits, - . or _."
+            )
+        if row.id in found:
+            raise RequestError(f"{path}, {row.where}: {row.id!r} again; every id only once.")
+        found[row.id] = {"prompt": row.text}
+        for name, value in row.settings.items():
+            try:
+                found[row.id][name] = SETTINGS[name](value)
+            except ValueError as error:
+                raise RequestError(
+                    f"{path}, {row.where}: {name} must be a number, got {value!r}."
+                ) from error
+    if not found:
+        raise RequestError(f"{path} holds no prompt; give at least one row.")
+    return found
 
 
 def read_prompts(
@@ -82,7 +128,7 @@ def read_prompts(
     """
     found: dict[str, Prompt] = {}
     left_out: list[str] = []
-    for where, name, raw in _rows(path):
+    for where, name, raw, _ in _rows(path):
         text = " ".join(raw.split())
         if not text:
             left_out.append(f"{where}: blank")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
@@ -24,7 +23,7 @@ class Limits:
     count_tokens: Callable[[str], int] = field(repr=False)
 
 
-def _number(name: str, value: Any, low: float, high: float, whole: bool = False) -> float:
+def _number(name: str, value: object, low: float, high: float, whole: bool = False) -> float:
     """A finite number in [low, high].
 
     Raises:
@@ -38,7 +37,7 @@ def _number(name: str, value: Any, low: float, high: float, whole: bool = False)
     return value
 
 
-def _text(name: str, value: Any, limits: Limits) -> str:
+def _text(name: str, value: object, limits: Limits) -> str:
     if not isinstance(value, str):
         raise RequestError(f"{name} must be text, got {type(value).__name__}.")
     text = value.encode("utf-8", "replace").decode().strip()
@@ -51,7 +50,7 @@ def _text(name: str, value: Any, limits: Limits) -> str:
     return text
 
 
-def validate_request(limits: Limits, **raw: Any) -> Request:
+def validate_request(limits: Limits, **raw: object) -> Request:
     """Check every field and return the request, or say which value is wrong and what is allowed.
 
     Raises:
@@ -61,28 +60,28 @@ def validate_request(limits: Limits, **raw: Any) -> Request:
     if unknown:
         known = ", ".join(Request.__dataclass_fields__)
         raise RequestError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {known}.")
-    request = Request(**{"prompt": "", **raw})
-    prompt = _text("prompt", request.prompt, limits)
+    given: dict[str, object] = {**Request("").as_dict(), **raw}
+    prompt = _text("prompt", given["prompt"], limits)
     if not prompt:
         raise RequestError(
             'The prompt is empty. Describe the music, for example "calm solo piano, slow, sad".'
         )
-    duration_s = _number("duration_s", request.duration_s, MIN_DURATION_S, limits.max_duration_s)
+    duration_s = _number("duration_s", given["duration_s"], MIN_DURATION_S, limits.max_duration_s)
     if duration_s % DURATION_STEP_S:
         raise RequestError(
             f"duration_s must be a multiple of {DURATION_STEP_S:g} s, got {duration_s:g}."
         )
-    top_p = _number("top_p", request.top_p, 0, 1)
+    top_p = _number("top_p", given["top_p"], 0, 1)
     if top_p == 0:
         raise RequestError("top_p must be above 0 and at most 1, got 0. Use 1 to keep all tokens.")
     return Request(
         prompt=prompt,
         duration_s=float(duration_s),
-        seed=int(_number("seed", request.seed, 0, MAX_SEED, whole=True)),
-        takes=int(_number("takes", request.takes, 1, MAX_TAKES, whole=True)),
-        temperature=float(_number("temperature", request.temperature, 0, 2)),
-        top_k=int(_number("top_k", request.top_k, 0, 65536, whole=True)),
+        seed=int(_number("seed", given["seed"], 0, MAX_SEED, whole=True)),
+        takes=int(_number("takes", given["takes"], 1, MAX_TAKES, whole=True)),
+        temperature=float(_number("temperature", given["temperature"], 0, 2)),
+        top_k=int(_number("top_k", given["top_k"], 0, 65536, whole=True)),
         top_p=float(top_p),
-        guidance=float(_number("guidance", request.guidance, 1, 10)),
-        negative=_text("negative", request.negative, limits),
+        guidance=float(_number("guidance", given["guidance"], 1, 10)),
+        negative=_text("negative", given["negative"], limits),
     )

@@ -1,7 +1,14 @@
-"""ZeroGPU: run a generator in the GPU process of a Space, for as long as it will need."""
+"""ZeroGPU: generation in the GPU process of a Space, for as long as it will need."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+from simba_music.conditioning.request import Request
+from simba_music.generation.clip import Clip
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import SIDES
+from simba_music.generation.service import Event, GenerationService, never
 
 STARTUP_S = 8.0  # a GPU call's own overhead, and scoring
 MARGIN = 1.5  # the quota is checked on what is asked for; a call that runs out loses its clip
@@ -15,7 +22,7 @@ def seconds_needed(tokens: int, tokens_per_s: float) -> int:
     return int(min(max(wanted, SHORTEST_S), LONGEST_S))
 
 
-def on_gpu(
+def _on_gpu(
     function: Callable[..., Iterator[Any]], duration: Callable[..., int]
 ) -> Callable[..., Iterator[Any]] | None:
     """`function` with a GPU for `duration(*the same arguments)` seconds; None without `spaces`.
@@ -29,3 +36,73 @@ def on_gpu(
         return None
     decorated: Callable[..., Iterator[Any]] = spaces.GPU(duration=duration)(function)
     return decorated
+
+
+class ZeroGpu:
+    """Makes the service of a pipeline: in the GPU process where there is one, else here.
+
+    Models cannot be sent to that process, so a run names them. It is made once, when the app
+    starts: the GPU process sees models as they were then.
+    """
+
+    def __init__(self, pipeline: Pipeline):
+        self.pipeline, self.tokens_per_s = pipeline, FIRST_TOKENS_PER_S
+        self._run = _on_gpu(self._generate, self._seconds)
+
+    def _generate(
+        self,
+        names: tuple[str, str],
+        request: Request,
+        sides: Sequence[str],
+        should_stop: Callable[[], bool],
+        stream: bool,
+    ) -> Iterator[Event]:
+        chosen = self.pipeline.with_models(*names)
+        yield from chosen.generate(request, sides, should_stop, stream)
+
+    def _seconds(
+        self, names: tuple[str, str], request: Request, sides: Sequence[str], *rest: object
+    ) -> int:
+        rates = (self.pipeline.models[side].codec.frame_rate for side in sides)
+        tokens = round(request.duration_s * request.takes * sum(rates))
+        return seconds_needed(tokens, self.tokens_per_s)
+
+    def of(self, chosen: Pipeline) -> GenerationService:
+        """The service that generates with these models."""
+        return chosen if self._run is None else OnZeroGpu(self, chosen)
+
+    def run(self, *arguments: object) -> Iterator[Event]:
+        """One call of the GPU process; its speed decides how long the next one asks for."""
+        assert self._run is not None, "there is no GPU process here"
+        for event in self._run(*arguments):
+            if isinstance(event, Clip):
+                self.tokens_per_s = event.tokens_per_s
+            yield event
+
+
+@dataclass(frozen=True)
+class OnZeroGpu:
+    """The service of a pipeline on ZeroGPU: one call of the GPU process for both sides."""
+
+    gpu: ZeroGpu
+    chosen: Pipeline
+
+    def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
+        """See `GenerationService`."""
+        return self.chosen.validate(sides, **raw)
+
+    def generate(
+        self,
+        request: Request,
+        sides: Sequence[str] = SIDES,
+        should_stop: Callable[[], bool] = never,
+        stream: bool = False,
+    ) -> Iterator[Event]:
+        """See `GenerationService`."""
+        left, right = (self.chosen.models[side].origin.id for side in SIDES)
+        yield from self.gpu.run((left, right), request, tuple(sides), should_stop, stream)
+
+    def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
+        """See `GenerationService`; a call a request."""
+        events = (event for request in requests for event in self.generate(request, (side,)))
+        return [event for event in events if isinstance(event, Clip)]

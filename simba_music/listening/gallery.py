@@ -12,6 +12,7 @@ from simba_music.files import read_json, write_json
 from simba_music.generation.clip import Clip, pack_codes, unpack_codes
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
+from simba_music.generation.service import GenerationService, generate_pairs
 from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 from simba_music.models.checkpoint import BUNDLED
@@ -28,36 +29,34 @@ def about(clip: Clip) -> dict[str, Any]:
     recipe = clip.recipe
     return {
         "checkpoint": clip.name,
-        "model": recipe["model"],
-        "codec": recipe["codec"],
+        "model": recipe.model.model_dump(),
+        "codec": recipe.codec.model_dump(),
         "seconds": round(clip.seconds, 3),
         "codes": clip.codes.numel(),
-        "gain_db": recipe["gain_db"],
-        "loudness_lufs": recipe["loudness_lufs"],
-        "scorer": recipe["scorer"],
+        "gain_db": recipe.gain_db,
+        "loudness_lufs": recipe.loudness_lufs,
+        "scorer": recipe.scorer.as_dict() if recipe.scorer else None,
         "score": clip.score.cosine if clip.score else None,
-        "device": recipe["device"],
+        "device": recipe.device,
     }
 
 
 def sampling_of(clip: Clip) -> dict[str, Any]:
     """The settings that both clips of a pair share."""
     left_out = ("prompt", "seed", "takes", "duration_s")
-    return {k: v for k, v in clip.recipe["request"].items() if k not in left_out}
+    return {k: v for k, v in clip.recipe.request.as_dict().items() if k not in left_out}
 
 
 def write_gallery(
-    pipeline: Pipeline, prompts: Sequence[str], duration_s: float, path: Path
+    service: GenerationService, prompts: Sequence[str], duration_s: float, path: Path
 ) -> None:
-    """Let both models write every prompt, with seed i for prompt i, and keep their codes."""
+    """Generate with both models, with seed i for prompt i, and keep the codes."""
     requests = [
-        pipeline.validate(prompt=text, seed=i, duration_s=duration_s)
+        service.validate(prompt=text, seed=i, duration_s=duration_s)
         for i, text in enumerate(prompts)
     ]
-    clips = {side: pipeline.generate_batch(requests, side) for side in SIDES}
     items = []
-    for i, request in enumerate(requests):
-        pair = {side: clips[side][i] for side in SIDES}
+    for request, pair in zip(requests, generate_pairs(service, requests), strict=True):
         sides = {
             side: about(clip)
             | {"codes_b64": pack_codes(clip.codes), "n_codebooks": len(clip.codes)}

@@ -1,4 +1,4 @@
-"""Schemas: checkpoints of earlier versions, brought to the present form while they are loaded.
+"""Schemas: checkpoints and recipes of earlier versions, brought to the present form on loading.
 
 Schema 1 had a parameter and a key of config.json of its own for each condition, and levels of
 guidance that were constants of the code; schema 2 has `conditions`.
@@ -92,3 +92,19 @@ def upgrade_config(raw: object) -> tuple[object, Former | None]:
         conditions["line_up"] = {"names": line_up, **_LEVELS_1["line_up"]}
     names |= {f"conditions.{n}": (v,) for n, v in _VECTORS_1.items() if n in conditions}
     return kept | {"schema": 2, "conditions": conditions}, Former(names)
+
+
+def upgrade_recipe(raw: object) -> object:
+    """A recipe in the present schema; in schema 1, what was read had keys of its own."""
+    if not isinstance(raw, dict) or raw.get("schema") != 1:
+        return raw
+    kept = dict(raw)
+    tempo, key, names = (kept.pop(name, None) for name in ("tempo", "key", "line_up"))
+    said = {
+        "beat": f"{tempo:g} beats a minute" if isinstance(tempo, int | float) else None,
+        "key": key,
+        "line_up": ", ".join(map(str, names)) if isinstance(names, list) else None,
+    }
+    plain = {"guided": 1.0, "unguided": 1.0}
+    conditions = {n: plain | _LEVELS_1[n] | {"value": value} for n, value in said.items() if value}
+    return kept | {"schema": 2, "conditions": conditions}

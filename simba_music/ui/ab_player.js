@@ -94,6 +94,18 @@ function crossfade(graph, side, when) {
   graph.active = side;
 }
 
+// The bytes of the file of a `gr.Audio`, once its download link names it; its own player has
+// fetched it already, so it comes from the browser's cache.
+async function fetchClip(selector, file) {
+  const ends = `/${encodeURIComponent(file)}`;
+  for (;;) {
+    const link = document.querySelector(`${selector} a[download]`);
+    if (link && (link.href.endsWith(ends) || link.href.endsWith(`/${file}`)))
+      return (await fetch(link.href, { cache: "force-cache" })).arrayBuffer();
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
 // ---- The player on a page. ----
 
 class ABPlayer {
@@ -133,13 +145,14 @@ class ABPlayer {
     new ResizeObserver(() => this.paint()).observe(find(".ab"));
   }
 
-  // Clips are base64 of WAV files.
+  // Clips are WAV files, as base64 or as an ArrayBuffer.
   async load(clips) {
     this.stop();
     this.context ??= new AudioContext();
-    const decode = (text) => {
-      const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-      return this.context.decodeAudioData(bytes.buffer);
+    const decode = (clip) => {
+      const data = typeof clip === "string"
+        ? Uint8Array.from(atob(clip), (c) => c.charCodeAt(0)).buffer : clip;
+      return this.context.decodeAudioData(data);
     };
     const [A, B] = await Promise.all([decode(clips.A), decode(clips.B)]);
     this.buffers = { A, B };

@@ -1,7 +1,6 @@
 """A/B player: our own gr.HTML component, and its script and style."""
 
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,13 +30,15 @@ STYLE = """
 MOUNT_JS = """
 const root = element.querySelector(".ab-root");
 let player = null;
-watch("clips", () => {
+watch("clips", async () => {
   root.hidden = !props.clips;
   player?.stop();
   if (!props.clips) return;
-  const clips = JSON.parse(props.clips);
-  player = new ABPlayer(root, clips.names);
-  player.load(clips);
+  const { files, names } = JSON.parse(props.clips);
+  player = new ABPlayer(root, names);
+  const [A, B] = await Promise.all([
+    fetchClip("#left-player", files.A), fetchClip("#right-player", files.B)]);
+  player.load({ A, B });
 });
 """
 
@@ -48,10 +49,10 @@ def build() -> gr.HTML:
     return gr.HTML(root, js_on_load=PLAYER_JS + MOUNT_JS, clips="", elem_id="both-player")
 
 
-def both(paths: Sequence[str], names: Sequence[str]) -> str:
-    """Two WAV files and what to call them, for the player."""
-    clips = {
-        side: b64encode(Path(path).read_bytes()).decode()
-        for side, path in zip("AB", paths, strict=True)
-    }
-    return json.dumps(clips | {"names": dict(zip("AB", names, strict=True))})
+def both(files: Sequence[str], names: Sequence[str]) -> str:
+    """Names of the files that the two players above have, and what to call them, for the player.
+
+    It fetches the sound from these players' links, so that each is delivered once.
+    """
+    found = {side: file for side, file in zip("AB", files, strict=True)}
+    return json.dumps({"files": found, "names": dict(zip("AB", names, strict=True))})

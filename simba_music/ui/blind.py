@@ -1,23 +1,17 @@
 """Blind tab: a pair without names, a vote, then the reveal."""
 
 import logging
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
-from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import MAX_SEED, SIDES
-from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
 from simba_music.listening.ballot import HEARD_S, VoteError
-from simba_music.listening.gallery import about, sampling_of
-from simba_music.listening.pairs import Side
 from simba_music.listening.trials import UNDO_S, ListeningTest
+from simba_music.listening.typed_pairs import PairMaker
 from simba_music.ui.ab_player import PLAYER_JS
 
 logger = logging.getLogger(__name__)
@@ -47,47 +41,6 @@ STYLE = """
 .bt-after { margin-top: 12px; }
 .bt-error { color: #dc2626; margin-top: 8px; }
 """
-
-
-class PairMaker:
-    """Writes a pair for a typed prompt behind one progress bar; all or nothing."""
-
-    def __init__(self, pipeline: Pipeline, test: ListeningTest):
-        self.pipeline, self.test = pipeline, test
-        self._written = on_gpu(self._write, self._gpu_seconds) or self._write
-
-    def _gpu_seconds(self, request: Request, order: list[str]) -> int:
-        rates = (self.pipeline.models[side].codec.frame_rate for side in order)
-        return seconds_needed(round(request.duration_s * sum(rates)), FIRST_TOKENS_PER_S)
-
-    def _write(self, request: Request, order: list[str]) -> Iterator[Progress | Clip]:
-        yield from self.pipeline.generate(request, order)
-
-    def make(self, prompt: str) -> Iterator[float | str]:
-        """Yield the share that is done of both clips together, then the offer of the battle.
-
-        The seed is drawn here and told after the vote; the order in which the models write is
-        drawn too.
-
-        Raises:
-            UserError: If the prompt is wrong.
-        """
-        seed = random.SystemRandom().randrange(MAX_SEED + 1)
-        request = self.pipeline.validate(prompt=prompt, seed=seed)
-        order = random.SystemRandom().sample(SIDES, len(SIDES))
-        clips: dict[str, Clip] = {}
-        for event in self._written(request, order):
-            if isinstance(event, Progress):
-                yield (len(clips) + event.frames / event.total_frames) / len(SIDES)
-            else:
-                clips[event.side] = event
-        yield self._keep(request, clips)
-
-    def _keep(self, request: Request, clips: dict[str, Clip]) -> str:
-        sides = {side: Side(clips[side].waveform, about(clips[side])) for side in SIDES}
-        sampling = sampling_of(clips["left"])
-        made = self.test.add_battle(request.prompt, sides, "typed", request.seed, sampling)
-        return self.test.offer(made)
 
 
 def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dict[str, Any]:

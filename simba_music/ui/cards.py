@@ -1,10 +1,10 @@
 """Cards: what a side of the page says while it waits, downloads, writes and is done."""
 
 from html import escape
-from typing import Any
 
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.recipe import ReadCondition
 from simba_music.hub.fetch import Downloading
 from simba_music.scoring.score import TIMELINE_S, Score, difference
 
@@ -87,24 +87,24 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         )
     course = timeline(score) if score else ""
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
-    revision = recipe["model"]["revision"]
+    revision = recipe.model.revision
     commit = f" at {revision[:8]}" if revision else ""
-    played = _conditions(recipe["conditions"])
+    played = _conditions(recipe.conditions)
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
         f'<div class="card">{heading}<div class="score">{fit}</div>{course}<div class="note">'
-        f"Seed {recipe['request']['seed']} · {clip.waveform.duration_s:g} s made in "
+        f"Seed {recipe.request.seed} · {clip.waveform.duration_s:g} s made in "
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
-        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe['model']['id'])}"
-        f"{commit} {recipe['model']['sha256'][:8]} · {escape(recipe['licence'])}{scored}."
+        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe.model.id)}"
+        f"{commit} {(recipe.model.sha256 or '')[:8]} · {escape(recipe.licence)}{scored}."
         f"{played}{stopped}</div>{said}</div>"
     )
 
 
-def _conditions(read: dict[str, dict[str, Any]]) -> str:
+def _conditions(read: dict[str, ReadCondition]) -> str:
     """What was read from the prompt besides its text, as a sentence; "" if nothing."""
-    return f" Read: {escape('; '.join(one['value'] for one in read.values()))}." if read else ""
+    return f" Read: {escape('; '.join(one.value for one in read.values()))}." if read else ""
 
 
 def verdict_card(names: dict[str, str], scores: dict[str, Score | None]) -> str:

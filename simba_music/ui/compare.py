@@ -1,10 +1,9 @@
 """Compare tab: one prompt, two models, two players."""
 
-import hashlib
 import random
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,13 @@ import gradio as gr
 
 from simba_music import audio
 from simba_music.conditioning.request import Request
-from simba_music.errors import CheckpointError, UserError
+from simba_music.errors import UserError
 from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
-from simba_music.generation.zero_gpu import FIRST_TOKENS_PER_S, on_gpu, seconds_needed
+from simba_music.generation.service import Event
+from simba_music.generation.stops import Stops
 from simba_music.hub.fetch import Downloading
 from simba_music.models.checkpoint import allowed, may_load_any
 from simba_music.scoring.score import Score
@@ -45,131 +46,83 @@ EXAMPLES = [
 
 def file_name(clip: Clip) -> str:
     """A WAV name that says model, prompt and seed."""
-    words = re.sub(r"[^a-z0-9]+", "-", clip.recipe["request"]["prompt"].lower())[:40].strip("-")
-    return f"{clip.name}-{words or 'clip'}-seed{clip.recipe['request']['seed']}.wav"
+    request = clip.recipe.request
+    words = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:40].strip("-")
+    return f"{clip.name}-{words or 'clip'}-seed{request.seed}.wav"
 
 
-class Stops:
-    """Sessions whose user pressed Stop; each stops only its own run.
+SEED, VERDICT, BOTH = "seed", "verdict", "both"
+Changes = dict[str, Any]  # by part of the page: "left-card", "left-player", `SEED` and so on
 
-    A mark is a file, because on ZeroGPU the run is in another process.
+
+class View:
+    """What one run changes on the page, event by event; WAV files go to `folder`."""
+
+    def __init__(self, left: str, right: str, folder: Path):
+        self.sources, self.folder = {"left": left, "right": right}, folder
+        self.headings = dict.fromkeys(SIDES, "")
+        self.files: dict[str, str] = {}
+        self.scores: dict[str, Score | None] = {}
+        self.pipeline: Pipeline | None = None
+
+    def show(self, event: Downloading | Started | Event) -> Changes:
+        """What an event changes."""
+        if isinstance(event, Downloading):
+            of = [s for s in SIDES if self.sources[s].partition("@")[0] == event.repository]
+            return {f"{side}-card": download_card(event) for side in of or SIDES}
+        if isinstance(event, Started):
+            return self._begin(event)
+        if isinstance(event, Progress):
+            return {f"{event.side}-card": progress_card(self.headings[event.side], event)}
+        return self._finish(event) if isinstance(event, Clip) else {}
+
+    def _begin(self, event: Started) -> Changes:
+        self.pipeline = event.pipeline
+        self.headings = {side: title(event.pipeline, side) for side in SIDES}
+        found: Changes = {SEED: event.request.seed, VERDICT: "", BOTH: ""}
+        for side in SIDES:
+            found[f"{side}-card"] = waiting_card(self.headings[side], "Waiting for its turn")
+            found[f"{side}-player"] = None
+        return found
+
+    def _finish(self, clip: Clip) -> Changes:
+        assert self.pipeline is not None
+        path, notice = self.folder / file_name(clip), self.pipeline.models[clip.side].origin.notice
+        audio.write(path, clip.waveform)
+        self.files[clip.side], self.scores[clip.side] = path.name, clip.score
+        card = result_card(self.headings[clip.side], clip, notice)
+        return {f"{clip.side}-card": card, f"{clip.side}-player": str(path)}
+
+    def end(self) -> Changes:
+        """What the end of the run changes: the verdict, the player of both, sides left out."""
+        assert self.pipeline is not None
+        names = self.pipeline.names()
+        found: Changes = {VERDICT: verdict_card(names, self.scores)}
+        if len(self.files) == len(SIDES):
+            files = [self.files[side] for side in SIDES]
+            found[BOTH] = ab_player.both(files, [escape(names[side]) for side in SIDES])
+        for side in set(SIDES) - set(self.files):
+            found[f"{side}-card"] = waiting_card(self.headings[side], "Stopped before it began")
+        return found
+
+
+def run_page(
+    comparison: Comparison,
+    left: str,
+    right: str,
+    raw: Mapping[str, object],
+    session: str,
+    folder: Path,
+) -> Iterator[Changes]:
+    """What changes on the page while both sides are generated.
+
+    Raises:
+        UserError: If a checkpoint cannot be loaded or the request is wrong.
     """
-
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
-
-    def _mark(self, session: str) -> Path:
-        # The browser chooses its session's name, so it is no file name.
-        return self._folder / hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()
-
-    def request(self, session: str) -> None:
-        """Ask the session's run to end."""
-        self._mark(session).touch()
-
-    def clear(self, session: str) -> None:
-        """A new run begins, or one has ended."""
-        self._mark(session).unlink(missing_ok=True)
-
-    def wanted(self, session: str) -> bool:
-        """Whether the session's run should end."""
-        return self._mark(session).exists()
-
-
-VERDICT, BOTH = "verdict", "both"
-Changes = dict[str, tuple[Any, Any]]  # a side -> (card, path of a WAV); else -> (content, None)
-
-
-class Runner:
-    """Downloads, generates and writes WAVs for the page; yields what changes on it."""
-
-    def __init__(self, pipeline: Pipeline, stops: Stops):
-        self.pipeline, self.stops = pipeline, stops
-        self.tokens_per_s = FIRST_TOKENS_PER_S
-        self._on_gpu = on_gpu(self._generate_by_name, self._gpu_seconds)
-
-    def _gpu_seconds(self, left: str, right: str, request: Request, session: str) -> int:
-        rates = (side.codec.frame_rate for side in self.pipeline.models.values())
-        return seconds_needed(round(request.duration_s * sum(rates)), self.tokens_per_s)
-
-    def _generate_by_name(
-        self, left: str, right: str, request: Request, session: str
-    ) -> Iterator[Progress | Clip]:
-        """Both models in one call of the GPU process, to which models cannot be sent."""
-        yield from self._generate(self.pipeline.with_models(left, right), request, session)
-
-    def _generate(
-        self, chosen: Pipeline, request: Request, session: str
-    ) -> Iterator[Progress | Clip]:
-        yield from chosen.generate(request, SIDES, lambda: self.stops.wanted(session))
-
-    def _permit(self, *names: str) -> None:
-        """The page's list of models is no check: any program may call the handler.
-
-        Raises:
-            CheckpointError: If visitors may not load one of these.
-        """
-        known = {*allowed(), *(side.origin.id for side in self.pipeline.models.values())}
-        for name in names:
-            if name not in known and not may_load_any():
-                raise CheckpointError(
-                    f"{name!r} is not offered here. Choose one of: {', '.join(sorted(known))}; or "
-                    "run the app yourself to load any model."
-                )
-
-    def run(
-        self, left: str, right: str, raw: dict[str, Any], session: str, folder: Path
-    ) -> Iterator[tuple[int | None, Changes]]:
-        """Yield the seed, once it is checked, and what changes on each side.
-
-        Raises:
-            UserError: If a checkpoint cannot be loaded or the request is wrong.
-        """
-        self.stops.clear(session)
-        self._permit(left, right)
-        chosen = self.pipeline
-        for step in self.pipeline.switching(left, right):
-            if isinstance(step, Downloading):
-                if self.stops.wanted(session):
-                    raise CheckpointError("The download was stopped; what has arrived is kept.")
-                sides = [s for s, name in zip(SIDES, (left, right), strict=True) if _of(name, step)]
-                yield None, {s: (download_card(step), None) for s in sides or SIDES}
-            else:
-                chosen = step
-        request = chosen.validate(**raw)
-        headings = {side: title(chosen, side) for side in SIDES}
-        waiting: Changes = {
-            s: (waiting_card(headings[s], "Waiting for its turn"), None) for s in SIDES
-        }
-        yield request.seed, waiting | {VERDICT: ("", None), BOTH: ("", None)}
-        done: dict[str, str] = {}
-        scores: dict[str, Score | None] = {}
-        events = (
-            self._on_gpu(left, right, request, session)
-            if self._on_gpu
-            else self._generate(chosen, request, session)
-        )
-        for event in events:
-            if isinstance(event, Progress):
-                yield None, {event.side: (progress_card(headings[event.side], event), None)}
-                continue
-            path = folder / file_name(event)
-            audio.write(path, event.waveform)
-            done[event.side] = str(path)
-            scores[event.side] = event.score
-            self.tokens_per_s = event.tokens_per_s
-            notice = chosen.models[event.side].origin.notice
-            yield None, {event.side: (result_card(headings[event.side], event, notice), str(path))}
-        yield None, {VERDICT: (verdict_card(chosen.names(), scores), None)}
-        if len(done) == len(SIDES):
-            names = [escape(chosen.names()[side]) for side in SIDES]
-            yield None, {BOTH: (ab_player.both([done[side] for side in SIDES], names), None)}
-        for side in set(SIDES) - set(done):
-            yield None, {side: (waiting_card(headings[side], "Stopped before it began"), None)}
-
-
-def _of(name: str, step: Downloading) -> bool:
-    """Whether a download is of the checkpoint that a side has asked for."""
-    return name.partition("@")[0] == step.repository
+    view = View(left, right, folder)
+    for event in comparison.run(left, right, raw, session):
+        yield view.show(event)
+    yield view.end()
 
 
 def _advanced() -> list[gr.components.Component]:
@@ -207,10 +160,8 @@ def _side(pipeline: Pipeline, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio
     return model, card, player
 
 
-def build(pipeline: Pipeline) -> None:
-    """Lay out the tab and wire its buttons."""
-    stops, longest = Stops(), pipeline.limits().max_duration_s
-    runner = Runner(pipeline, stops)
+def _request_inputs(longest_s: float) -> list[gr.components.Component]:
+    """Prompt, examples, duration, seed, and whether a new seed is drawn."""
     prompt = gr.Textbox(
         label="Prompt",
         lines=2,
@@ -220,19 +171,22 @@ def build(pipeline: Pipeline) -> None:
     )
     gr.Examples([[text] for text in EXAMPLES], prompt, label="Try one")
     with gr.Row():
-        duration = gr.Slider(MIN_DURATION_S, longest, 10, step=0.5, label="Duration (s)")
+        duration = gr.Slider(MIN_DURATION_S, longest_s, 10, step=0.5, label="Duration (s)")
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
         fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
-    sampling = _advanced()
-    with gr.Row():
-        go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
-        stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
-    with gr.Row():
-        sides = {side: _side(pipeline, side) for side in SIDES}
-    parts: dict[str, tuple[Any, ...]] = {side: parts_of[1:] for side, parts_of in sides.items()}
-    parts |= {VERDICT: (gr.HTML(elem_id="verdict"),), BOTH: (ab_player.build(),)}
+    # A seed that was typed is meant: keep it.
+    seed.input(lambda: False, None, fresh, queue=False, api_visibility="private")
+    return [prompt, duration, seed, fresh]
 
-    def run(
+
+class Handlers:
+    """What the buttons do; the names of `generate`'s arguments are those of the API."""
+
+    def __init__(self, comparison: Comparison, parts: dict[str, Any]):
+        self.comparison, self.parts = comparison, parts
+
+    def generate(
+        self,
         prompt: str,
         duration_s: float,
         seed_value: int,
@@ -246,37 +200,47 @@ def build(pipeline: Pipeline) -> None:
         right: str,
         request: gr.Request,
     ) -> Iterator[dict[Any, Any]]:
-        raw: dict[str, Any] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
+        """Generate with both models; yields what changes, by component."""
+        raw: dict[str, object] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
         session = str(request.session_hash)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                for drawn, changes in runner.run(left, right, raw, session, Path(folder)):
+                for changes in run_page(self.comparison, left, right, raw, session, Path(folder)):
                     if BOTH in changes:  # a prop: a value would be rendered as HTML
-                        changes[BOTH] = (gr.HTML(clips=changes[BOTH][0]), None)
-                    yield ({} if drawn is None else {seed: drawn}) | {
-                        component: value
-                        for side, pair in changes.items()
-                        for component, value in zip(parts[side], pair, strict=False)
-                    }
+                        changes[BOTH] = gr.HTML(clips=changes[BOTH])
+                    yield {self.parts[name]: value for name, value in changes.items()}
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    def ask_to_stop(request: gr.Request) -> None:
-        stops.request(str(request.session_hash))
+    def stop(self, request: gr.Request) -> None:
+        """End this session's run."""
+        self.comparison.stops.request(str(request.session_hash))
 
-    inputs = [prompt, duration, seed, fresh, *sampling, *(own[0] for own in sides.values())]
-    outputs = [seed, *(component for part in parts.values() for component in part)]
+
+def build(pipeline: Pipeline) -> None:
+    """Lay out the tab and wire its buttons."""
+    comparison = Comparison(pipeline, Stops())
+    inputs = _request_inputs(pipeline.limits().max_duration_s) + _advanced()
+    with gr.Row():
+        go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
+        stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
+    parts: dict[str, Any] = {SEED: inputs[2]}
+    with gr.Row():
+        for side in SIDES:
+            model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(pipeline, side)
+            inputs.append(model)
+    parts |= {VERDICT: gr.HTML(elem_id="verdict"), BOTH: ab_player.build()}
+
+    handlers = Handlers(comparison, parts)
     gr.on(
-        [go.click, prompt.submit],
-        run,
+        [go.click, inputs[0].submit],  # type: ignore[attr-defined]
+        handlers.generate,
         inputs,
-        outputs,
+        list(parts.values()),
         api_name="generate",
         show_progress="hidden",
         concurrency_limit=2,
     )
-    # A seed that was typed is meant: keep it.
-    seed.input(lambda: False, None, fresh, queue=False, api_visibility="private")
-    stop.click(ask_to_stop, None, None, queue=False, api_visibility="private")
+    stop.click(handlers.stop, None, None, queue=False, api_visibility="private")

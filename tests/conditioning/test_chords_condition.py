@@ -89,5 +89,5 @@ def test_steps_use_the_chords_as_the_forward_pass_does(backbone, conditioning):
 
 def test_the_recipe_says_which_chords_were_read(system, tmp_path):
     found = play_beside_plain(system, tmp_path, "chords: Am F C G", {"chords": {"guided": 2.0}})
-    read = found["left"].recipe["conditions"]["chords"]
+    read = found["left"].recipe.conditions["chords"].model_dump()
     assert read == {"value": "chords Am F C G", "guided": 2.0, "unguided": 1.0}

@@ -127,7 +127,7 @@ def test_no_level_jumps_where_guidance_begins():
 def test_recipe_and_card_say_which_key_was_read(system, tmp_path):
     conditions = {"key": {}, "beat": {}}
     found = play_beside_plain(system, tmp_path, "drums, 96 bpm, C# minor", conditions)
-    assert found["left"].recipe["conditions"]["key"]["value"] == "C# minor"
-    assert "key" not in found["right"].recipe["conditions"]
+    assert found["left"].recipe.conditions["key"].value == "C# minor"
+    assert "key" not in found["right"].recipe.conditions
     assert "Read: 96 beats a minute; C# minor." in result_card("", found["left"])
     assert "Read:" not in result_card("", found["right"])

@@ -84,7 +84,7 @@ def test_each_branch_of_guidance_has_what_its_own_text_names():
 def test_recipe_and_card_say_which_instruments_were_read(system, tmp_path):
     conditions = {"line_up": {"names": NAMES}}
     found = play_beside_plain(system, tmp_path, "ivories over percussion", conditions)
-    assert found["left"].recipe["conditions"]["line_up"]["value"] == "piano, drum kit"
-    assert found["right"].recipe["conditions"] == {}
+    assert found["left"].recipe.conditions["line_up"].value == "piano, drum kit"
+    assert found["right"].recipe.conditions == {}
     assert "piano, drum kit" in result_card("", found["left"])
     assert "Read:" not in result_card("", found["right"])

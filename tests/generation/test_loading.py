@@ -132,11 +132,11 @@ def test_one_users_switch_leaves_anothers_run_alone(hub, system, pipeline, monke
     assert switched.models["left"].lm.config.backbone == "transformer"
     assert switched.models["right"] is pipeline.models["left"]
     clip = [e for e in running if isinstance(e, Clip)][0]
-    assert clip.recipe["model"]["id"] == str(system / "simba")
+    assert clip.recipe.model.id == str(system / "simba")
     again = list(switched.switching(name, name))
     assert len(again) == 1 and again[0].models["right"] is switched.models["left"]
     (ours,) = [e for e in switched.generate(request, ("left",)) if isinstance(e, Clip)]
-    assert ours.recipe["model"]["revision"] == name.partition("@")[2]
+    assert ours.recipe.model.revision == name.partition("@")[2]
 
 
 def test_a_bad_name_leaves_the_pipeline_as_it_is(hub, pipeline):

@@ -1,10 +1,15 @@
+import itertools
+import json
+
 import pytest
 import torch
 from conftest import CODES
 
 from simba_music.errors import CheckpointError, RequestError
-from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.clip import AudioChunk, Clip, Progress
 from simba_music.generation.pipeline import LoadedModel, Pipeline
+from simba_music.generation.recipe import read_recipe
+from simba_music.generation.service import generate_pairs
 
 SETTINGS = {"prompt": "calm piano", "duration_s": 2.5, "seed": 7}
 
@@ -41,7 +46,7 @@ def test_another_seed_gives_other_tokens(pipeline):
 
 def test_take_i_is_seed_plus_i(pipeline):
     takes = clips(pipeline, sides=("left",), takes=2)
-    assert [c.recipe["request"]["seed"] for c in takes] == [7, 8]
+    assert [c.recipe.request.seed for c in takes] == [7, 8]
     assert torch.equal(takes[1].codes, clips(pipeline, sides=("left",), seed=8)[0].codes)
 
 
@@ -83,7 +88,7 @@ def test_a_batch_gives_each_request_its_own_clip(pipeline):
 def test_the_recipe_says_what_made_the_clip(pipeline):
     clip = clips(pipeline)[0]
     recipe = clip.recipe
-    assert recipe["request"] == {
+    assert recipe.request.as_dict() == {
         "prompt": "calm piano",
         "duration_s": 2.5,
         "seed": 7,
@@ -94,10 +99,10 @@ def test_the_recipe_says_what_made_the_clip(pipeline):
         "guidance": 4.5,
         "negative": "",
     }
-    assert len(recipe["model"]["sha256"]) == 64 and recipe["licence"] == "Apache-2.0"
-    assert recipe["engine"] == "reference" and recipe["device"] == "cpu"
-    assert recipe["scorer"]["scorer"] == "random scorer of the tests"
-    assert -1 <= recipe["scorer"]["cosine"] <= 1 and 0 <= recipe["scorer"]["percentile"] <= 100
+    assert len(recipe.model.sha256) == 64 and recipe.licence == "Apache-2.0"
+    assert recipe.engine == "reference" and recipe.device == "cpu" and recipe.dtype == "float32"
+    assert recipe.scorer.scorer == "random scorer of the tests"
+    assert -1 <= recipe.scorer.cosine <= 1 and 0 <= recipe.scorer.percentile <= 100
 
 
 def test_either_side_can_hold_either_model(pipeline, system):
@@ -153,3 +158,50 @@ def test_two_users_at_once_get_what_each_would_alone(pipeline):
         jobs = [pool.submit(clips, pipeline, seed=s, sides=("left",)) for s in seeds]
         together = [job.result()[0].codes for job in jobs]
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_chunks_end_to_end_are_the_clip_before_its_gain(pipeline, side):
+    request = pipeline.validate(**SETTINGS)
+    events = list(pipeline.generate(request, (side,), stream=True))
+    chunks = [event for event in events if isinstance(event, AudioChunk)]
+    (clip,) = [event for event in events if isinstance(event, Clip)]
+    assert [chunk.seq for chunk in chunks] == list(range(len(chunks))) and len(chunks) > 5
+    assert [chunk.last for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    sound = torch.cat([chunk.waveform.samples for chunk in chunks], dim=-1)
+    starts = [chunk.start_sample for chunk in chunks]
+    assert starts == [0, *itertools.accumulate(c.waveform.samples.shape[-1] for c in chunks[:-1])]
+    (whole,) = pipeline.models[side].codec.decode(clip.codes[None])
+    torch.testing.assert_close(sound, whole.samples, atol=1e-5, rtol=0)
+
+
+def test_closing_cancels_within_a_block(pipeline):
+    events = pipeline.generate(pipeline.validate(**SETTINGS | {"duration_s": 30.0}))
+    next(events)
+    events.close()
+    with pytest.raises(StopIteration):
+        next(events)
+
+
+def test_pairs_come_in_the_order_of_their_requests_however_they_are_batched(pipeline):
+    requests = [pipeline.validate(prompt="piano", duration_s=2.0, seed=s) for s in (3, 1, 2)]
+    found = list(generate_pairs(pipeline, requests, batch=2))
+    assert [pair["left"].recipe.request.seed for pair in found] == [3, 1, 2]
+    assert all(set(pair) == {"left", "right"} for pair in found)
+
+
+def test_a_recipe_is_read_back_and_one_of_0_1_too(pipeline):
+    recipe = clips(pipeline)[0].recipe
+    assert read_recipe(json.loads(json.dumps(recipe.as_json()))) == recipe
+    old = recipe.as_json() | {"schema": 1, "tempo": 96.0, "key": "E minor", "line_up": ["piano"]}
+    del old["conditions"], old["versions"]
+    found = read_recipe(old).conditions
+    assert {name: one.value for name, one in found.items()} == {
+        "beat": "96 beats a minute",
+        "key": "E minor",
+        "line_up": "piano",
+    }
+    assert (found["key"].guided, found["key"].unguided) == (1.5, 0.5)
+    for bad in ({"schema": 3}, [], recipe.as_json() | {"extra": 1}):
+        with pytest.raises(RequestError, match="no recipe of a clip"):
+            read_recipe(bad)

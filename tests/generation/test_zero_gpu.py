@@ -5,11 +5,13 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from simba_music.generation.clip import Clip
-from simba_music.generation.zero_gpu import LONGEST_S, SHORTEST_S, seconds_needed
-from simba_music.ui.blind import PairMaker
-from simba_music.ui.compare import Runner, Stops
+from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.comparison import Comparison
+from simba_music.generation.stops import Stops
+from simba_music.generation.zero_gpu import LONGEST_S, SHORTEST_S, ZeroGpu, seconds_needed
+from simba_music.listening.typed_pairs import PairMaker
 
 
 @pytest.fixture
@@ -32,49 +34,53 @@ def calls(monkeypatch):
     return made
 
 
-def run(pipeline, tmp_path, stops=None, duration_s=2.0):
-    runner = Runner(pipeline, stops or Stops())
+def run(pipeline, stops=None, duration_s=2.0):
+    comparison = Comparison(pipeline, stops or Stops())
     names = [pipeline.models[side].origin.id for side in ("left", "right")]
-    return runner, runner.run(
-        *names, {"prompt": "calm piano", "duration_s": duration_s, "seed": 5}, "session", tmp_path
-    )
+    raw = {"prompt": "calm piano", "duration_s": duration_s, "seed": 5}
+    return comparison, comparison.run(*names, raw, "session")
 
 
-def test_both_models_run_in_one_call_and_give_the_same_clips(pipeline, tmp_path, calls):
+def test_both_models_run_in_one_call_and_give_the_same_clips(pipeline, calls):
     request = pipeline.validate(prompt="calm piano", duration_s=2.0, seed=5)
-    expected = [e.recipe for e in pipeline.generate(request) if isinstance(e, Clip)]
-    _, steps = run(pipeline, tmp_path)
-    changes = list(steps)
+    expected = [e for e in pipeline.generate(request) if isinstance(e, Clip)]
+    _, events = run(pipeline)
+    found = [event for event in events if isinstance(event, Clip)]
     assert len(calls) == 1 and SHORTEST_S <= calls[0] <= LONGEST_S
-    paths = [path for _, change in changes for _, path in change.values() if path]
-    assert len(paths) == len(expected) == 2
-    assert all(recipe["request"]["seed"] == 5 for recipe in expected)
+    assert len(found) == len(expected) == 2
+    for clip, wanted in zip(found, expected, strict=True):
+        assert torch.equal(clip.codes, wanted.codes) and clip.recipe == wanted.recipe
 
 
-def test_stop_reaches_the_other_process_and_keeps_what_was_made(pipeline, tmp_path, calls):
+def test_stop_reaches_the_other_process_and_keeps_what_was_made(pipeline, calls):
     stops = Stops()
-    _, steps = run(pipeline, tmp_path, stops, duration_s=10.0)
-    texts = []
-    for _, change in steps:
-        texts += [card for card, _ in change.values()]
-        if "tokens/s, about" in texts[-1]:
+    _, events = run(pipeline, stops, duration_s=10.0)
+    clips = []
+    for event in events:
+        if isinstance(event, Progress):
             stops.request("session")
-    assert any("Stopped early" in text for text in texts)
-    assert any("Stopped before it began" in text for text in texts)
+        clips += [event] if isinstance(event, Clip) else []
+    assert len(clips) == 1 and clips[0].stopped_early
 
 
-def test_the_duration_follows_length_and_measured_speed(pipeline, tmp_path, calls):
+def test_the_duration_follows_length_and_measured_speed(pipeline, calls):
     assert seconds_needed(1000, 100) < seconds_needed(2000, 100) < seconds_needed(2000, 50)
     assert seconds_needed(10, 1e6) == SHORTEST_S and seconds_needed(10**6, 1) == LONGEST_S
-    runner, steps = run(pipeline, tmp_path)
-    before = runner.tokens_per_s
-    list(steps)
-    assert runner.tokens_per_s != before
-    _, steps = run(pipeline, tmp_path, duration_s=30.0)
-    next(steps)
-    next(steps)
-    steps.close()
+    comparison, events = run(pipeline)
+    before = comparison.gpu.tokens_per_s
+    list(events)
+    assert comparison.gpu.tokens_per_s != before
+    _, events = run(pipeline, duration_s=30.0)
+    while not isinstance(next(events), Progress):
+        pass
+    events.close()
     assert calls[1] > calls[0]
+
+
+def test_a_batch_is_a_call_a_request(pipeline, calls):
+    requests = [pipeline.validate(prompt="calm piano", duration_s=2.0, seed=s) for s in (1, 2)]
+    found = ZeroGpu(pipeline).of(pipeline).generate_batch(requests, "right")
+    assert len(calls) == 2 and [clip.recipe.request.seed for clip in found] == [1, 2]
 
 
 def test_a_blind_pair_is_written_in_one_call_and_kept_whole(pipeline, base, test, calls):

@@ -52,7 +52,7 @@ def test_a_published_checkpoint_is_used_from_python(writable, system, tmp_path):
     loaded = Checkpoint.from_pretrained("tester/transformer-tiny")
     clips = [c.generate("calm piano", duration_s=2.0, seed=3) for c in (checkpoint, loaded)]
     assert torch.equal(clips[0].codes, clips[1].codes)
-    assert clips[1].recipe["model"]["revision"] == loaded.model.origin.revision
+    assert clips[1].recipe.model.revision == loaded.model.origin.revision
     loaded.save_pretrained(tmp_path / "saved")
     assert LoadedModel.load(str(tmp_path / "saved")).origin.sha256 == loaded.model.origin.sha256
     with pytest.raises(CheckpointError, match="HF_TOKEN"):

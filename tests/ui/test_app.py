@@ -1,5 +1,6 @@
 """The app as a program calls it: every check holds on the server, not only in the page."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from conftest import serving
 from simba_music import audio
 from simba_music.errors import CheckpointError
 from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.comparison import Comparison, Started
+from simba_music.generation.stops import Stops
 from simba_music.ui import compare
 
 # gradio_client leaves sockets and loops to the garbage collector.
@@ -118,19 +121,49 @@ def test_the_alignment_over_time_is_drawn_and_said():
 
 
 def test_one_session_stops_only_itself():
-    stops = compare.Stops()
+    stops = Stops()
     stops.request("a")
     assert stops.wanted("a") and not stops.wanted("b")
     stops.clear("a")
     assert not stops.wanted("a")
 
 
-def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch, tmp_path):
+def page(pipeline, tmp_path, stops=None, **raw):
+    comparison = Comparison(pipeline, stops or Stops())
+    own = [pipeline.models[side].origin.id for side in ("left", "right")]
+    raw = {"prompt": "calm piano", "duration_s": 2.0, "seed": 5} | raw
+    return compare.run_page(comparison, *own, raw, "session", tmp_path)
+
+
+def test_a_run_changes_the_page_step_by_step_and_names_each_file_once(pipeline, tmp_path):
+    changes = list(page(pipeline, tmp_path))
+    assert changes[0]["seed"] == 5 and changes[0]["left-player"] is None
+    assert "Waiting for its turn" in changes[0]["right-card"]
+    paths = {n: v for change in changes for n, v in change.items() if n.endswith("-player") and v}
+    files = {n: Path(path).name for n, path in paths.items()}
+    assert files["left-player"].startswith("simba-calm-piano-seed5")
+    both = json.loads(changes[-1]["both"])
+    assert both["files"] == {"A": files["left-player"], "B": files["right-player"]}
+    # no sound beside these files: the player of both fetches them from the page
+    assert len(changes[-1]["both"]) < 500
+
+
+def test_a_run_that_was_stopped_says_what_there_is(pipeline, tmp_path):
+    stops, texts = Stops(), []
+    for change in page(pipeline, tmp_path, stops, duration_s=10.0):
+        texts += [value for name, value in change.items() if name.endswith("-card")]
+        if "tokens/s, about" in texts[-1]:
+            stops.request("session")
+    assert any("Stopped early" in text for text in texts)
+    assert "Stopped before it began" in texts[-1]
+
+
+def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch):
     monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "0")
     monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/offered")
-    runner = compare.Runner(pipeline, compare.Stops())
+    comparison = Comparison(pipeline, Stops())
     own = pipeline.models["left"].origin.id
     raw = {"prompt": "calm piano", "duration_s": 2.0}
     with pytest.raises(CheckpointError, match="is not offered here. Choose one of: .*org/of"):
-        next(runner.run(own, "/etc", raw, "session", tmp_path))
-    assert next(runner.run(own, own, raw, "session", tmp_path))[0] == 0
+        next(comparison.run(own, "/etc", raw, "session"))
+    assert isinstance(next(comparison.run(own, own, raw, "session")), Started)

@@ -10,13 +10,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from simba_music import audio
 from simba_music.errors import RequestError
 from simba_music.files import StrictModel, read_json, sha256, write_atomic, write_json
-from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import SIDES
+from simba_music.generation.service import GenerationService, generate_pairs
 from simba_music.listening.gallery import about, sampling_of
 
 STUDY, CLIPS = "study.json", "clips"
 SCHEMA = 1
-BATCH = 8  # prompts that are written together
+BATCH = 8  # prompts that are generated together
 
 
 class Pair(StrictModel):
@@ -105,27 +104,25 @@ def _keep(out: Path, number: int, side: str, wave: audio.Waveform) -> str:
     return name
 
 
-def _written(
-    pipeline: Pipeline, config: StudyConfig, out: Path, done: int
+def _generated(
+    service: GenerationService, config: StudyConfig, out: Path, done: int
 ) -> Iterator[dict[str, Any]]:
     """Items of the prompts from number `done` on; prompt i has the study's seed + i."""
-    for start in range(done, len(config.prompts), BATCH):
-        requests = [
-            pipeline.validate(prompt=text, seed=config.seed + i, duration_s=config.duration_s)
-            for i, text in enumerate(config.prompts[start : start + BATCH], start)
-        ]
-        clips = {side: pipeline.generate_batch(requests, side) for side in SIDES}
-        for i, request in enumerate(requests):
-            pair = {side: clips[side][i] for side in SIDES}
-            yield {
-                "prompt": request.prompt,
-                "seed": request.seed,
-                "sampling": sampling_of(pair["left"]),
-                "sides": {
-                    side: about(clip) | {"file": _keep(out, start + i, side, clip.waveform)}
-                    for side, clip in pair.items()
-                },
-            }
+    requests = [
+        service.validate(prompt=text, seed=config.seed + i, duration_s=config.duration_s)
+        for i, text in enumerate(config.prompts[done:], done)
+    ]
+    pairs = generate_pairs(service, requests, BATCH)
+    for i, (request, pair) in enumerate(zip(requests, pairs, strict=True), done):
+        yield {
+            "prompt": request.prompt,
+            "seed": request.seed,
+            "sampling": sampling_of(pair["left"]),
+            "sides": {
+                side: about(clip) | {"file": _keep(out, i, side, clip.waveform)}
+                for side, clip in pair.items()
+            },
+        }
 
 
 def _brought(config: StudyConfig, beside: Path, out: Path, done: int) -> Iterator[dict[str, Any]]:
@@ -143,11 +140,11 @@ def _brought(config: StudyConfig, beside: Path, out: Path, done: int) -> Iterato
         yield {"prompt": pair.prompt, "seed": config.seed, "sampling": {}, "sides": sides}
 
 
-def render_study(pipeline: Pipeline | None, path: Path, out: Path) -> int:
+def render_study(service: GenerationService | None, path: Path, out: Path) -> int:
     """Write every pair of a study file into `out`; goes on where it was stopped.
 
     Args:
-        pipeline: both models; not needed for a study of the host's own pairs.
+        service: generates with both models; not needed for a study of the host's own pairs.
         path: the study's YAML file; the paths of its pairs are beside it.
         out: the folder that is then served.
 
@@ -165,12 +162,12 @@ def render_study(pipeline: Pipeline | None, path: Path, out: Path) -> int:
         if found["study"] != study:
             raise RequestError(f"{out} holds another study. Choose another --out.")
         items = found["items"]
-    if config.prompts and pipeline is None:
+    if config.prompts and service is None:
         raise RequestError("A study of prompts needs both models to render it.")
     made = (
         _brought(config, path.parent, out, len(items))
-        if pipeline is None
-        else _written(pipeline, config, out, len(items))
+        if service is None
+        else _generated(service, config, out, len(items))
     )
     for item in made:
         items.append(item)

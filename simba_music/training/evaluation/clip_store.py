@@ -14,6 +14,7 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt
+from simba_music.generation.service import generate_many
 from simba_music.training.corpus.store import read_rows
 from simba_music.training.evaluation.measures import Row
 
@@ -64,22 +65,21 @@ def make_clips(
 ) -> None:
     """Generate what is missing, in batches, with a progress bar."""
     missing = [job for job in _jobs(prompts) if job[0] not in store.rows]
-    bar = tqdm(total=len(missing), desc=pipeline.names()[side], unit="clip", disable=None)
-    for start in range(0, len(missing), BATCH):
-        group = missing[start : start + BATCH]
-        requests = [
-            pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed)
-            for _, text, seed in group
-        ]
-        for (identifier, text, seed), clip in zip(
-            group, pipeline.generate_batch(requests, side), strict=True
-        ):
-            score = clip.score.as_dict() if clip.score else None
-            row = {"prompt": text, "seed": seed, "score": score, "seconds": clip.seconds}
-            row["codes"] = clip.codes.tolist()
-            store.add(identifier, clip.waveform, row)
-            bar.update()
-    bar.close()
+    requests = [
+        pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed)
+        for _, text, seed in missing
+    ]
+    clips = tqdm(
+        generate_many(pipeline, requests, side, BATCH),
+        total=len(missing),
+        desc=pipeline.names()[side],
+        unit="clip",
+        disable=None,
+    )
+    for (identifier, text, seed), clip in zip(missing, clips, strict=True):
+        score = clip.score.as_dict() if clip.score else None
+        row = {"prompt": text, "seed": seed, "score": score, "seconds": clip.seconds}
+        store.add(identifier, clip.waveform, row | {"codes": clip.codes.tolist()})
 
 
 def make_both_sides(

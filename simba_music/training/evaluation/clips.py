@@ -12,6 +12,7 @@ from simba_music.audio import SAMPLE_RATE, Waveform
 from simba_music.generation.clip import Clip
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
+from simba_music.generation.service import generate_many
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.evaluation.figures import draw_spectrograms
 from simba_music.training.evaluation.measures import Row, mean_row, share_row
@@ -58,10 +59,8 @@ def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str,
     ]
     clips: dict[str, list[Clip]] = {}
     for side in SIDES:
-        made: list[Clip] = []
-        for start in range(0, len(requests), BATCH):
-            made += pipeline.generate_batch(requests[start : start + BATCH], side)
-            logger.info("%s: %d of %d clips", side, len(made), len(requests))
+        made = list(generate_many(pipeline, requests, side, BATCH))
+        logger.info("%s: %d clips", side, len(made))
         name = pipeline.names()[side]
         (work / name).mkdir(parents=True, exist_ok=True)
         for i, clip in enumerate(made):

@@ -1,0 +1,114 @@
+"""Recipe: all that made a clip, typed; one object in files, on the card and in the history."""
+
+import platform
+from typing import Literal
+
+import torch
+from pydantic import Field, ValidationError
+
+from simba_music import __version__
+from simba_music.conditioning.batch import read_from
+from simba_music.conditioning.request import Request
+from simba_music.errors import RequestError
+from simba_music.files import StrictModel
+from simba_music.generation.loaded_models import LoadedModel
+from simba_music.models.config import CodecRef, TextEncoderRef
+from simba_music.models.schemas import upgrade_recipe
+from simba_music.scoring.score import Score
+
+
+class Weights(StrictModel):
+    """Which weights: the name they were asked for by, their digest, their commit on the Hub."""
+
+    id: str
+    sha256: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def of(cls, ref: CodecRef | TextEncoderRef) -> "Weights":
+        """Those that a checkpoint names."""
+        return cls(id=ref.id, sha256=ref.sha256, revision=ref.revision)
+
+
+class ReadCondition(StrictModel):
+    """What was read from the prompt, in words, and the levels of both branches of guidance."""
+
+    value: str
+    guided: float
+    unguided: float
+
+
+class Recipe(StrictModel):
+    """All that made a clip: the same on the same machine gives the same clip again.
+
+    `loudness_lufs` is the level before the gain of `gain_db` that brought the clip to playing
+    level.
+    """
+
+    schema_version: Literal[2] = Field(default=2, alias="schema")
+    request: Request
+    conditions: dict[str, ReadCondition] = {}
+    model: Weights
+    codec: Weights
+    text_encoder: Weights
+    engine: str
+    dtype: str
+    device: str
+    threads: int
+    app_version: str
+    versions: dict[str, str] = {}
+    loudness_lufs: float
+    gain_db: float
+    scorer: Score | None
+    licence: str
+
+    def as_json(self) -> dict[str, object]:
+        """As it stands in a file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def recipe_of(
+    model: LoadedModel,
+    request: Request,
+    score: Score | None,
+    device: str,
+    loudness_lufs: float,
+    gain_db: float,
+) -> Recipe:
+    """The recipe of a clip that a loaded model has just generated."""
+    config, origin = model.lm.config, model.origin
+    read = read_from(config.conditions, request)
+    return Recipe(
+        request=request,
+        conditions={name: ReadCondition.model_validate(one) for name, one in read.items()},
+        model=Weights(id=origin.id, sha256=origin.sha256, revision=origin.revision),
+        codec=Weights.of(config.codec),
+        text_encoder=Weights.of(config.text_encoder),
+        engine=model.engine.name,
+        dtype=model.engine.dtype,
+        device=device,
+        threads=torch.get_num_threads(),
+        app_version=__version__,
+        versions={"python": platform.python_version(), "torch": torch.__version__},
+        loudness_lufs=round(loudness_lufs, 2),
+        gain_db=round(gain_db, 2),
+        scorer=score,
+        licence=config.licence,
+    )
+
+
+def read_recipe(raw: object) -> Recipe:
+    """A recipe as it stands in a file, of this version or of 0.1.
+
+    Raises:
+        RequestError: If it is none; says what is wrong with it.
+    """
+    try:
+        return Recipe.model_validate(upgrade_recipe(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        raise RequestError(
+            f"This is no recipe of a clip: {where}: {first['msg']}. Use the recipe.json that "
+            "simba-music generate wrote."
+        ) from error

@@ -1,0 +1,82 @@
+"""Service: the one door to generation, for page, blind test, command line, studies, evaluation."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from simba_music.conditioning.request import Request
+from simba_music.generation.clip import AudioChunk, Clip, Progress
+from simba_music.generation.request import SIDES
+
+BATCH = 8  # requests that are decoded together
+
+Event = Progress | AudioChunk | Clip
+
+
+def never() -> bool:
+    """A take that nobody stops."""
+    return False
+
+
+class GenerationService(Protocol):
+    """Generates for two sides; `Pipeline` does it here, `OnZeroGpu` in a Space's GPU process."""
+
+    def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
+        """A request within what these sides allow.
+
+        Raises:
+            RequestError: On the first field that is out of range.
+        """
+
+    def generate(
+        self,
+        request: Request,
+        sides: Sequence[str] = SIDES,
+        should_stop: Callable[[], bool] = never,
+        stream: bool = False,
+    ) -> Iterator[Event]:
+        """Progress every few frames, with `stream` their sound too, and a Clip a take and side.
+
+        Closing the iterator cancels within a block of frames. When `should_stop` turns true, the
+        take in progress ends there and is yielded as it is (`stopped_early`), and nothing more is
+        begun. With ZeroGPU it is sent to another process, so it must be picklable.
+        """
+
+    def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
+        """Clips of several requests decoded together; they share their sampling settings."""
+
+
+class Session(Protocol):
+    """Endless playing: sound goes on until it is closed, and conditions may change meanwhile."""
+
+    def __iter__(self) -> Iterator[Event]:
+        """Progress and sound, without end."""
+
+    def update(self, request: Request) -> None:
+        """Go on under the conditions of another request."""
+
+    def close(self) -> None:
+        """Cancel within one chunk; what was made is kept."""
+
+
+class LiveService(GenerationService, Protocol):
+    """A service that can also play on without end."""
+
+    def open(self, request: Request, side: str) -> Session:
+        """Begin to play."""
+
+
+def generate_many(
+    service: GenerationService, requests: Sequence[Request], side: str, batch: int = BATCH
+) -> Iterator[Clip]:
+    """A clip a request, in their order, as many decoded together as `batch` says."""
+    for start in range(0, len(requests), batch):
+        yield from service.generate_batch(requests[start : start + batch], side)
+
+
+def generate_pairs(
+    service: GenerationService, requests: Sequence[Request], batch: int = BATCH
+) -> Iterator[dict[str, Clip]]:
+    """The clips of both sides for every request, in their order."""
+    each = (generate_many(service, requests, side, batch) for side in SIDES)
+    for clips in zip(*each, strict=True):
+        yield dict(zip(SIDES, clips, strict=True))

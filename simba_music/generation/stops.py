@@ -1,0 +1,37 @@
+"""Stops: which sessions have asked their run to end."""
+
+import functools
+import hashlib
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Stops:
+    """Sessions whose user pressed Stop; each stops only its own run.
+
+    A mark is a file, because on ZeroGPU the run is in another process.
+    """
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
+
+    def _mark(self, session: str) -> Path:
+        # The browser chooses its session's name, so it is no file name.
+        return self._folder / hashlib.sha256(session.encode("utf-8", "replace")).hexdigest()
+
+    def request(self, session: str) -> None:
+        """Ask the session's run to end."""
+        self._mark(session).touch()
+
+    def clear(self, session: str) -> None:
+        """A new run begins, or one has ended."""
+        self._mark(session).unlink(missing_ok=True)
+
+    def wanted(self, session: str) -> bool:
+        """Whether the session's run should end."""
+        return self._mark(session).exists()
+
+    def asked_by(self, session: str) -> Callable[[], bool]:
+        """Whether this session's run should end, as something that can be pickled."""
+        return functools.partial(self.wanted, session)
