@@ -5,7 +5,7 @@ import itertools
 import torch
 from conftest import CODES
 
-from simba_music.conditioning.batch import Batch, encoded
+from simba_music.conditioning.batch import ConditionBatch, encoded
 from simba_music.conditioning.length import End
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.types import TextEmbedding
@@ -31,7 +31,7 @@ def batch(lm, text=None, null=(False, False, True), total_s=TOTAL_S, **values):
     found = {name: values.get(name, [None] * len(null)) for name in lm.config.conditions}
     found |= {"text": encoded(text, null), "length": [End(s, s) for s in total_s[: len(null)]]}
     levels = {name: torch.ones(len(null)) for name in found}
-    return Batch(lm.config.conditions, text, null, found, levels)
+    return ConditionBatch(lm.config.conditions, text, null, found, levels)
 
 
 def given(lm, frames, first=0, **kwargs):

@@ -132,6 +132,23 @@ def test_modules_and_functions_stay_readable():
     assert len((ROOT / "app.py").read_text().splitlines()) <= 40
 
 
+def _annotations(function):
+    spec = function.args
+    every = [*spec.posonlyargs, *spec.args, *spec.kwonlyargs, spec.vararg, spec.kwarg]
+    return [a.annotation for a in every if a is not None and a.annotation] + [function.returns]
+
+
+@pytest.mark.parametrize("room", ["conditioning", "generation", "models"])
+def test_public_signatures_are_typed(room):
+    for path in (PACKAGE / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+            if public or (isinstance(node, ast.FunctionDef) and node.name == "__init__"):
+                for annotation in filter(None, _annotations(node)):
+                    names = {n.id for n in ast.walk(annotation) if isinstance(n, ast.Name)}
+                    assert "Any" not in names, f"{path}: {node.name}"
+
+
 def test_the_space_and_requirements_pin_the_same_gradio():
     readme = (ROOT / "README.md").read_text()
     space = re.search(r"^sdk_version: ['\"]?([\d.]+)", readme, re.MULTILINE)

@@ -6,14 +6,14 @@ from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
 from simba_music.generation.pipeline import Pipeline
-from simba_music.hub.fetch import Downloading
+from simba_music.hub.fetch import Downloading, OnDownload
 
 
-def _download_bar() -> Any:
-    """A report that draws a progress bar for every repository that downloads."""
+def _download_bar() -> OnDownload:
+    """Draws a progress bar for every repository that downloads."""
     bars: dict[str, Any] = {}
 
-    def report(event: Downloading) -> None:
+    def draw(event: Downloading) -> None:
         if event.repository not in bars:
             bars[event.repository] = tqdm(
                 desc=event.repository, total=event.total, unit="B", unit_scale=True, disable=None
@@ -21,7 +21,7 @@ def _download_bar() -> Any:
         bar = bars[event.repository]
         bar.update(event.done - bar.n)
 
-    return report
+    return draw
 
 
 def load_pipeline(left: str, right: str, scorer: str, device: str, threads: int) -> Pipeline:

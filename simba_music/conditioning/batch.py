@@ -12,7 +12,7 @@ from simba_music.conditioning.types import AnyCondition, Conditioning, Span, Tex
 
 
 @dataclass(frozen=True)
-class Batch:
+class ConditionBatch:
     """A value a row for every condition of a model, and the level of its features.
 
     text: token states of all rows; null: rows without text `[B]`, bool; values: by condition, None
@@ -58,7 +58,7 @@ def of_requests(
     guided: bool,
     text: TextEmbedding,
     null: Tensor,
-) -> Batch:
+) -> ConditionBatch:
     """Conditions of requests; with guidance, the unconditional branch follows as as many rows.
 
     Args:
@@ -81,7 +81,7 @@ def of_requests(
         if guided:
             level += [condition.unguided] * count
         levels[name] = torch.tensor(level)
-    return Batch(conditions, text, null, values, levels)
+    return ConditionBatch(conditions, text, null, values, levels)
 
 
 def read_from(

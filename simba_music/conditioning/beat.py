@@ -116,7 +116,8 @@ class Beat(Condition[Pulse]):
         pace = torch.log2(torch.where(known, tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
         constant = torch.stack([torch.ones_like(pace), pace], -1)[:, None]
         found = torch.cat([angle.sin(), angle.cos(), constant.expand(-1, span.frames, -1)], dim=-1)
-        return found * known[:, None, None]
+        made: Tensor = found * known[:, None, None]
+        return made
 
     def describe(self, value: Pulse) -> str:
         """Such as "96 beats a minute"."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from simba_music.conditioning.batch import Batch, of_requests, texts_of
+from simba_music.conditioning.batch import ConditionBatch, of_requests, texts_of
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.types import TextEmbedding
 from simba_music.generation.engines.types import Engine, State
@@ -23,7 +23,7 @@ def read_requests(
     encoder: TextEncoder,
     requests: Sequence[Request],
     device: torch.device | str = "cpu",
-) -> Batch:
+) -> ConditionBatch:
     """Conditions of requests for a model; with guidance, the unconditional branch follows."""
     guided = Sampling.of(requests).guided
     texts = texts_of(config.conditions, requests, guided)

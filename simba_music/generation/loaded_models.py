@@ -12,7 +12,7 @@ import torch
 
 from simba_music.errors import CheckpointError
 from simba_music.generation.engines.reference import ReferenceEngine
-from simba_music.hub.fetch import Downloading, Report, ignore
+from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
 from simba_music.models.codec import Codec
 from simba_music.models.lm import MusicLM
@@ -34,23 +34,25 @@ class LoadedModel:
     codec: Codec
 
     @classmethod
-    def load(cls, source: str, device: str = "cpu", report: Report = ignore) -> "LoadedModel":
-        """Load a language model, its text encoder and its codec; `report` hears of downloads.
+    def load(
+        cls, source: str, device: str = "cpu", on_download: OnDownload = ignore
+    ) -> "LoadedModel":
+        """Load a language model, its text encoder and its codec; `on_download` follows downloads.
 
         Raises:
             CheckpointError: If any of the three is missing or does not fit; nothing is kept.
         """
-        lm, origin = load_language_model(source, device, report)
+        lm, origin = load_language_model(source, device, on_download)
         config = lm.config
         if origin.revision is not None:
             check_encoder(origin, config)
-        codec = Codec.load(codec_source(config, origin), config.codec, device, report)
+        codec = Codec.load(codec_source(config, origin), config.codec, device, on_download)
         if config.n_codebooks > codec.n_codebooks:
             raise CheckpointError(
                 f"{source} generates {config.n_codebooks} codebooks, and its codec "
                 f"{config.codec.id} has {codec.n_codebooks}. Use the codec it was trained with."
             )
-        return cls(origin, lm, TextEncoder.load(config.text_encoder, device, report), codec)
+        return cls(origin, lm, TextEncoder.load(config.text_encoder, device, on_download), codec)
 
     @functools.cached_property
     def engine(self) -> ReferenceEngine:
@@ -82,13 +84,13 @@ class ModelCache(Generic[Loaded]):
     Dropping one only forgets it: whoever is using it keeps it until they are done.
     """
 
-    def __init__(self, load: Callable[[str, Report], Loaded]):
+    def __init__(self, load: Callable[[str, OnDownload], Loaded]):
         self._load = load
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
 
-    def get(self, source: str, report: Report) -> Loaded:
+    def get(self, source: str, on_download: OnDownload) -> Loaded:
         """What `source` names, loaded once however many ask for it at a time."""
         with self._lock:
             mine = self._loading.setdefault(source, threading.Lock())
@@ -97,7 +99,7 @@ class ModelCache(Generic[Loaded]):
                 if source in self._kept:
                     self._kept.move_to_end(source)
                     return self._kept[source]
-            loaded = self._load(source, report)
+            loaded = self._load(source, on_download)
             with self._lock:
                 self._kept[source] = loaded
                 self._shrink()
@@ -121,10 +123,10 @@ class _StoppedError(CheckpointError):
     """Raised inside a download whose user has gone."""
 
 
-def in_steps(work: Callable[[Report], Result]) -> Iterator[Downloading | Result]:
+def in_steps(work: Callable[[OnDownload], Result]) -> Iterator[Downloading | Result]:
     """Run `work` in a thread; yield what it reports, and its result last.
 
-    Closing the iterator makes the next report raise, which ends a download.
+    Closing the iterator makes the next `on_download` raise, which ends a download.
 
     Raises:
         CheckpointError: If a download stalls for `STALL_S`; and whatever `work` raises.
@@ -132,14 +134,14 @@ def in_steps(work: Callable[[Report], Result]) -> Iterator[Downloading | Result]
     events: queue.Queue[Downloading | tuple[Result | None, BaseException | None]] = queue.Queue()
     stopped = threading.Event()
 
-    def report(event: Downloading) -> None:
+    def on_download(event: Downloading) -> None:
         if stopped.is_set():
             raise _StoppedError("The download was stopped; what has arrived is kept.")
         events.put(event)
 
     def run() -> None:
         try:
-            events.put((work(report), None))
+            events.put((work(on_download), None))
         except BaseException as error:
             events.put((None, error))
 

@@ -22,7 +22,7 @@ from simba_music.generation.request import (
 )
 from simba_music.generation.service import Event, never
 from simba_music.generation.sound_stream import SoundStream
-from simba_music.hub.fetch import Downloading, Report, ignore
+from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 
@@ -35,11 +35,11 @@ class Pipeline:
         models: dict[str, LoadedModel],
         scorer: Scorer | None,
         device: str = "cpu",
-        cache: ModelCache | None = None,
+        cache: ModelCache[LoadedModel] | None = None,
     ):
         self.models, self.scorer, self.device = models, scorer, device
         self.cache = cache or ModelCache(
-            lambda source, report: LoadedModel.load(source, device, report)
+            lambda source, on_download: LoadedModel.load(source, device, on_download)
         )
 
     @classmethod
@@ -50,7 +50,7 @@ class Pipeline:
         scorer: str | None = "clap",
         device: str = "auto",
         threads: int = 1,
-        report: Report = ignore,
+        on_download: OnDownload = ignore,
     ) -> "Pipeline":
         """Load both sides and the scorer.
 
@@ -60,19 +60,19 @@ class Pipeline:
             scorer: scorer checkpoint, or None for no scores.
             device: cpu, cuda, mps, or auto for the best there is.
             threads: CPU threads; one decodes fastest on a shared machine.
-            report: called while something downloads.
+            on_download: called while something downloads.
 
         Raises:
             CheckpointError: If anything is missing or does not fit.
         """
         torch.set_num_threads(threads)
         device = best_device() if device == "auto" else device
-        first = LoadedModel.load(left, device, report)
-        second = first if right == left else LoadedModel.load(right, device, report)
-        judge = load_scorer(scorer, report) if scorer else None
+        first = LoadedModel.load(left, device, on_download)
+        second = first if right == left else LoadedModel.load(right, device, on_download)
+        judge = load_scorer(scorer, on_download) if scorer else None
         return cls({"left": first, "right": second}, judge, device)
 
-    def with_models(self, left: str, right: str, report: Report = ignore) -> "Pipeline":
+    def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.
 
         Whoever uses this pipeline, or another made from it, keeps the models that they have.
@@ -80,14 +80,14 @@ class Pipeline:
         Args:
             left: checkpoint of the left side.
             right: that of the right side.
-            report: called while one downloads; what it raises ends the loading.
+            on_download: called while one downloads; what it raises ends the loading.
 
         Raises:
             CheckpointError: If one cannot be loaded; this pipeline stays as it is.
         """
         own = {model.origin.id: model for model in self.models.values()}
         chosen = {
-            side: own.get(source) or self.cache.get(source, report)
+            side: own.get(source) or self.cache.get(source, on_download)
             for side, source in (("left", left), ("right", right))
         }
         return Pipeline(chosen, self.scorer, self.device, self.cache)
@@ -100,7 +100,7 @@ class Pipeline:
         Raises:
             CheckpointError: As `with_models`, or if nothing arrives for `STALL_S`.
         """
-        yield from in_steps(lambda report: self.with_models(left, right, report))
+        yield from in_steps(lambda on_download: self.with_models(left, right, on_download))
 
     def limits(self, sides: Sequence[str] = SIDES) -> Limits:
         """What all of these sides allow."""

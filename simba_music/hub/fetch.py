@@ -41,18 +41,18 @@ class Fetched:
     notice: str | None = None
 
 
-Report = Callable[[Downloading], None]
+OnDownload = Callable[[Downloading], None]
 
 
 def ignore(_: Downloading) -> None:
-    """A report that nobody reads."""
+    """A download that nobody follows."""
 
 
 def fetch(
     repository: str,
     revision: str | None = None,
     patterns: Sequence[str] = CHECKPOINT_FILES,
-    report: Report = ignore,
+    on_download: OnDownload = ignore,
 ) -> Fetched:
     """A repository's files, verified, in the cache of `huggingface_hub`; resumes what was cut.
 
@@ -60,7 +60,7 @@ def fetch(
         repository: org/name.
         revision: branch, tag or commit; None is the default branch.
         patterns: which files.
-        report: called as bytes arrive; what it raises ends the download.
+        on_download: called as bytes arrive; what it raises ends the download.
 
     Raises:
         CheckpointError: See `look_up`; or if a file is not what the Hub says it is.
@@ -78,12 +78,12 @@ def fetch(
         old = f"The Hub cannot be reached; this is what was downloaded before ({cached.commit[:8]})"
         return replace(cached, notice=f"{old}.")
     folder, before = Path(), 0
-    report(Downloading(repository, 0, remote.size))
+    on_download(Downloading(repository, 0, remote.size))
     for file in remote.files:
-        path = _download(remote, file, before, report)
+        path = _download(remote, file, before, on_download)
         folder = path.parents[file.name.count("/")]
         before += file.size
-        report(Downloading(repository, before, remote.size))
+        on_download(Downloading(repository, before, remote.size))
     return Fetched(folder, remote.commit, _remember(remote))
 
 
@@ -114,7 +114,7 @@ def _from_cache(repository: str, revision: str | None, patterns: Sequence[str]) 
     return Fetched(folder, str(commit)) if folder else None
 
 
-def _progress(before: int, remote: Remote, report: Report) -> type:
+def _progress(before: int, remote: Remote, on_download: OnDownload) -> type:
     """A stand-in for a tqdm class that reports the bytes of one file."""
 
     class Progress:
@@ -123,7 +123,7 @@ def _progress(before: int, remote: Remote, report: Report) -> type:
 
         def update(self, n: float | None = 1) -> None:
             self.n += int(n or 0)
-            report(Downloading(remote.repository, before + self.n, remote.size))
+            on_download(Downloading(remote.repository, before + self.n, remote.size))
 
         def __enter__(self) -> "Progress":
             return self
@@ -134,7 +134,7 @@ def _progress(before: int, remote: Remote, report: Report) -> type:
     return Progress
 
 
-def _download(remote: Remote, file: RemoteFile, before: int, report: Report) -> Path:
+def _download(remote: Remote, file: RemoteFile, before: int, on_download: OnDownload) -> Path:
     """One file, verified; what does not match is fetched again once."""
     for again in (False, True):
         try:
@@ -145,10 +145,10 @@ def _download(remote: Remote, file: RemoteFile, before: int, report: Report) -> 
                     revision=remote.commit,
                     force_download=again,
                     etag_timeout=LOOKUP_S,
-                    tqdm_class=_progress(before, remote, report),
+                    tqdm_class=_progress(before, remote, on_download),
                 )
             )
-        except CheckpointError:  # raised by `report`: the user has stopped waiting
+        except CheckpointError:  # raised by `on_download`: the user has stopped waiting
             raise
         except Exception as error:
             raise explain(f"{remote.repository}@{remote.asked}", error) from error

@@ -187,4 +187,5 @@ def _strengths(won: np.ndarray, lost: np.ndarray, count: int) -> np.ndarray:
         return value, -(wins - total * expit(gaps)).sum(1)
 
     found = minimize(loss, np.zeros(count), jac=True, method="BFGS").x
-    return found - found.mean()
+    made: np.ndarray = found - found.mean()
+    return made

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
-from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
+from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.schemas import Former, upgrade_config
@@ -61,13 +61,13 @@ def is_repository(source: str) -> bool:
 
 
 def locate(
-    source: str, report: Report = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
+    source: str, on_download: OnDownload = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
 ) -> Place:
     """Find a checkpoint: a directory, a bundled name, or `org/name@revision`, which is fetched.
 
     Args:
         source: one of the three.
-        report: called while it downloads.
+        on_download: called while it downloads.
         patterns: which files of a Hub repository.
 
     Raises:
@@ -87,7 +87,7 @@ def locate(
             f"a bundled name ({names}), or a Hub repository such as org/name@revision."
         )
     repository, _, revision = source.partition("@")
-    found = fetch(repository, revision or None, patterns, report)
+    found = fetch(repository, revision or None, patterns, on_download)
     return Place(found.folder, found.commit, found.notice)
 
 
@@ -210,19 +210,19 @@ def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
 
 
 def load_language_model(
-    source: str, device: str = "cpu", report: Report = ignore
+    source: str, device: str = "cpu", on_download: OnDownload = ignore
 ) -> tuple[MusicLM, Origin]:
     """Load a language model in float32, whole or not at all.
 
     Args:
         source: a directory, a bundled name, or `org/name@revision`.
         device: where to put it.
-        report: called while it downloads.
+        on_download: called while it downloads.
 
     Raises:
         CheckpointError: See `locate`, `read_config`, `read_module`.
     """
-    place = locate(source, report)
+    place = locate(source, on_download)
     config, former = read_config(place.folder)
     model = read_module(lambda: MusicLM(config), place.folder, former)
     digest = sha256(place.folder / WEIGHTS)

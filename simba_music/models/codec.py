@@ -14,7 +14,7 @@ from transformers import EncodecModel
 from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256, read_json
-from simba_music.hub.fetch import CHECKPOINT_FILES, Report, fetch, ignore
+from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.models.config import CodecRef
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,11 @@ class Codec:
 
     @classmethod
     def load(
-        cls, source: str | Path, ref: CodecRef, device: str = "cpu", report: Report = ignore
+        cls,
+        source: str | Path,
+        ref: CodecRef,
+        device: str = "cpu",
+        on_download: OnDownload = ignore,
     ) -> "Codec":
         """Load strictly from a folder or a Hub repository.
 
@@ -110,14 +114,14 @@ class Codec:
             source: folder or repository id.
             ref: what the language model expects of it.
             device: where to run.
-            report: called while it downloads.
+            on_download: called while it downloads.
 
         Raises:
             CheckpointError: If it is missing, damaged, or another codec.
         """
         folder = Path(source)
         if not folder.is_dir() and not ref.id.startswith("."):
-            folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, report).folder
+            folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, on_download).folder
         if ref.sha256 is not None:
             check_sha256(folder / WEIGHTS, ref.sha256)
         _check_bounds(folder)
@@ -253,4 +257,5 @@ class Codec:
         samples = resample(mono(wave), self.sample_rate).samples
         device = next(self.model.parameters()).device
         codes = self.model.encode(samples[None].to(device), bandwidth=fitting[0]).audio_codes
-        return codes[0, :, :n_codebooks].cpu()
+        found: Tensor = codes[0, :, :n_codebooks].cpu()
+        return found

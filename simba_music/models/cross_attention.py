@@ -43,7 +43,8 @@ class CrossAttention(nn.Module):
             values.to(queries.dtype),
             attn_mask=mask[:, None, None],
         )
-        return self.out(attended.transpose(1, 2).flatten(-2))
+        found: Tensor = self.out(attended.transpose(1, 2).flatten(-2))
+        return found
 
 
 def read_text(blocks: nn.ModuleList, states: Tensor, mask: Tensor) -> TextContext:
@@ -68,4 +69,5 @@ class CrossBlock(nn.Module):
         if self.cross is None or self.cross_norm is None or context is None:
             return x
         keys, values = context.keys[layer], context.values[layer]
-        return x + self.cross(self.cross_norm(x), keys, values, context.mask)
+        found: Tensor = x + self.cross(self.cross_norm(x), keys, values, context.mask)
+        return found

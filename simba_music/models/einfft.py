@@ -45,4 +45,5 @@ class EinFFT(nn.Module):
         real, imag = self._complex_linear(spectrum, 1)
         real, imag = self._complex_linear(torch.complex(F.relu(real), F.relu(imag)), 2)
         shrunk = torch.complex(F.softshrink(real, _SHRINK), F.softshrink(imag, _SHRINK))
-        return torch.fft.ifft(shrunk, dim=2, norm="ortho").real.flatten(-2).to(x.dtype)
+        found: Tensor = torch.fft.ifft(shrunk, dim=2, norm="ortho").real.flatten(-2).to(x.dtype)
+        return found

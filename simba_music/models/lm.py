@@ -107,15 +107,16 @@ class MusicLM(nn.Module):
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Sum of the books' embeddings `[B, T, D]` of tokens `[B, K, T]`."""
-        if self.config.n_codebooks == 1:
-            return self.token_embedding(tokens[:, 0])
         book = torch.arange(self.config.n_codebooks, device=tokens.device)
-        return self.token_embedding(tokens + (book * (self.config.vocab + 1))[:, None]).sum(1)
+        rows = tokens + (book * (self.config.vocab + 1))[:, None]
+        found: Tensor = self.token_embedding(rows).sum(1)
+        return found
 
     def _predict(self, hidden: Tensor) -> Tensor:
         """Logits `[B, K, T, V]` of hidden states `[B, T, D]`."""
         logits = self.head(self.norm(hidden))
-        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+        found: Tensor = logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+        return found
 
     def forward(self, codes: Tensor, given: Conditioning) -> Tensor:
         """Logits of every code given those that the pattern has before it (teacher forcing).

@@ -1,10 +1,12 @@
 """Mamba-2 mixer: parallel (chunked SSD) forward and one-token step, in plain PyTorch."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 
 from simba_music.models.config import EXPAND
 
@@ -83,7 +85,7 @@ class CausalConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """`[B, S, C]` of inputs `[B, S + 3, C]`, weights `[C, 4]` and biases `[C]`."""
         length = padded.shape[1] - CONV_WIDTH + 1
         taps = weight.to(padded.dtype).t()
@@ -94,9 +96,9 @@ class CausalConv(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of the inputs, weights and biases."""
-        padded, weight = ctx.saved_tensors
+        padded, weight = ctx.saved_tensors  # type: ignore[attr-defined]
         (gradient,) = gradients
         length, taps = gradient.shape[1], weight.to(padded.dtype).t()
         of_padded = torch.zeros_like(padded)
@@ -157,7 +159,8 @@ class Mamba2(nn.Module):
         if x.shape[1] == 1:
             xbc = (conv_input * taps.t()).sum(1, keepdim=True) + self.conv1d.bias
         else:
-            xbc = CausalConv.apply(conv_input, taps, self.conv1d.bias)
+            convolve: Callable[..., Tensor] = CausalConv.apply
+            xbc = convolve(conv_input, taps, self.conv1d.bias)
         u, b, c = F.silu(xbc).split([self.d_inner, self.d_state, self.d_state], -1)
         u = u.unflatten(-1, (self.n_heads, -1))
         a = -self.A_log.float().exp()

@@ -1,7 +1,7 @@
 """Results: tables of REPORT.json as Markdown, what they were made of, and what they do not show."""
 
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from simba_music.files import read_json
 from simba_music.models.checkpoint import BUNDLED
@@ -59,14 +59,37 @@ several seeds, and its intervals cover them.
 """
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+class ReportRow(TypedDict):
+    """A figure of a table: a measure of a model over n pieces, with its 95 % interval."""
+
+    metric: str
+    model: str
+    value: float
+    lo: float
+    hi: float
+    n: int
+
+
+class ReportTable(TypedDict):
+    """A table of REPORT.json, and on what machine, from which commit and weights it was made."""
+
+    id: str
+    machine: str
+    commit: str
+    checkpoints: dict[str, str]
+    missing: dict[str, str]
+    notes: NotRequired[list[str]]
+    rows: list[ReportRow]
+
+
+def _cell(row: ReportRow | None) -> str:
     if row is None:
         return ""
     spread = "" if row["lo"] == row["hi"] else f" ({row['lo']:.4g} to {row['hi']:.4g})"
     return f"{row['value']:.4g}{spread}"
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[ReportRow]) -> str:
     """A Markdown table of report rows: a line a metric, a column a model, 95 % intervals."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     cells = {(row["metric"], row["model"]): row for row in rows}
@@ -79,19 +102,19 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def notes(made: dict[str, Any]) -> str:
+def notes(made: ReportTable) -> str:
     """What a table's figures say in words, as a list; "" if there is nothing."""
     return "\n".join(f"- {note}" for note in made.get("notes", []))
 
 
-def source_line(made: dict[str, Any]) -> str:
+def source_line(made: ReportTable) -> str:
     """On what machine, from which commit and with which weights a table was made."""
     source = f"Machine: {made['machine']}. Commit {made['commit']}. Weights: "
     source += ", ".join(f"{k} {v[:8]}" for k, v in made["checkpoints"].items()) + "."
     return source + "".join(f" {k}: {v}." for k, v in made.get("missing", {}).items())
 
 
-def report_tables(report: Path = REPORT) -> list[tuple[str, str, dict[str, Any]]]:
+def report_tables(report: Path = REPORT) -> list[tuple[str, str, ReportTable]]:
     """(heading, explanation, table) of every table that there is, the listener's questions first.
 
     Nothing where there is no report, as with checkpoints that were never measured.
@@ -104,7 +127,7 @@ def report_tables(report: Path = REPORT) -> list[tuple[str, str, dict[str, Any]]
     return [(*HEADINGS.get(name, (name, "")), tables[name]) for name in (*known, *others)]
 
 
-def stale(made: dict[str, Any], loaded: dict[str, str]) -> list[str]:
+def stale(made: ReportTable, loaded: dict[str, str]) -> list[str]:
     """Names of loaded checkpoints (name -> sha256) that are not the ones a table measured."""
     measured = {row["model"] for row in made["rows"]}
     return [

@@ -4,16 +4,21 @@ import importlib
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForTextEncoding,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 
 from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
-from simba_music.hub.fetch import ENCODER_FILES, Report, fetch, ignore
+from simba_music.hub.fetch import ENCODER_FILES, OnDownload, fetch, ignore
 from simba_music.models.config import TextEncoderRef
 
 _PACKAGE = "package:"
@@ -33,7 +38,9 @@ def left_pad(states: Tensor, mask: Tensor) -> TextEmbedding:
 class TextEncoder:
     """A `transformers` encoder (BERT-like or T5) behind one call; frozen, float32."""
 
-    def __init__(self, tokenizer: Any, model: torch.nn.Module, ref: TextEncoderRef):
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, model: torch.nn.Module, ref: TextEncoderRef
+    ):
         self.tokenizer, self.ref = tokenizer, ref
         # Fast tokenizers keep truncation and padding inside: one user at a time.
         self._lock = threading.Lock()
@@ -47,14 +54,14 @@ class TextEncoder:
 
     @classmethod
     def load(
-        cls, ref: TextEncoderRef, device: str = "cpu", report: Report = ignore
+        cls, ref: TextEncoderRef, device: str = "cpu", on_download: OnDownload = ignore
     ) -> "TextEncoder":
-        """Load the encoder that `ref` names, strictly; `report` is called while it downloads.
+        """Load the encoder that `ref` names, strictly; `on_download` is called while it downloads.
 
         Raises:
             CheckpointError: If it cannot be found, or its weights do not fit.
         """
-        source = _locate(ref, report)
+        source = _locate(ref, on_download)
         if ref.sha256 is not None:
             check_sha256(source / "model.safetensors", ref.sha256)
         try:
@@ -108,12 +115,14 @@ class TextEncoder:
         return left_pad(states, batch["attention_mask"].bool())
 
 
-def _locate(ref: TextEncoderRef, report: Report) -> Path:
+def _locate(ref: TextEncoderRef, on_download: OnDownload) -> Path:
     """The folder that `ref` names, fetched from the Hub if need be."""
     if not ref.id.startswith(_PACKAGE):
         folder = Path(ref.id)
         return (
-            folder if folder.is_dir() else fetch(ref.id, ref.revision, ENCODER_FILES, report).folder
+            folder
+            if folder.is_dir()
+            else fetch(ref.id, ref.revision, ENCODER_FILES, on_download).folder
         )
     name = ref.id.removeprefix(_PACKAGE)
     if name not in PACKAGES:  # importing a module that a file names would run anything

@@ -18,13 +18,14 @@ class AttentionState(NamedTuple):
 
     keys, values: one `[B, H, T, d]` a layer, filled up to `length` of T;
     mask: `[B, T]`, False on padding; position: tokens seen so far `[B]`, padding not counted.
+    length has no axis: the cache's own place, alike for all rows.
     """
 
     keys: tuple[Tensor, ...]
     values: tuple[Tensor, ...]
     mask: Tensor
     position: Tensor
-    length: int
+    length: Tensor
 
 
 def rotate(x: Tensor, position: Tensor) -> Tensor:
@@ -64,7 +65,8 @@ class TransformerBlock(CrossBlock):
         """Residuals of attention `[B, H, S, d]`, of the text, and of the channel mixer."""
         x = x + self.out(attended.transpose(1, 2).flatten(-2))
         x = self.attend_text(x, context, layer)
-        return x + self.channel_mixer(self.channel_norm(x))
+        found: Tensor = x + self.channel_mixer(self.channel_norm(x))
+        return found
 
 
 class Transformer(nn.Module):
@@ -82,7 +84,8 @@ class Transformer(nn.Module):
         cache = [tuple(torch.zeros(shape, device=device) for _ in self.blocks) for _ in range(2)]
         mask = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         position = torch.zeros(batch, dtype=torch.long, device=device)
-        return AttentionState(cache[0], cache[1], mask, position, 0)
+        length = torch.zeros((), dtype=torch.long, device=device)
+        return AttentionState(cache[0], cache[1], mask, position, length)
 
     def read(self, states: Tensor, mask: Tensor) -> TextContext:
         """The context that text states `[B, L, D]` give to cross-attention."""
@@ -101,7 +104,8 @@ class Transformer(nn.Module):
             ValueError: If the cache is too short for them.
         """
         batch, length = x.shape[:2]
-        start, end = state.length, state.length + length
+        start = int(state.length)
+        end = start + length
         if end > state.mask.shape[1]:
             raise ValueError(
                 f"The KV cache holds {state.mask.shape[1]} tokens and {end} are needed; "
@@ -120,7 +124,9 @@ class Transformer(nn.Module):
                 q, keys[:, :, :end].to(q.dtype), values[:, :, :end].to(q.dtype), attn_mask=allowed
             )
             x = block.finish(x, attended, context, i)
-        after = state._replace(position=state.position + mask.long().sum(1), length=end)
+        after = state._replace(
+            position=state.position + mask.long().sum(1), length=state.length + length
+        )
         return x, after
 
     @staticmethod

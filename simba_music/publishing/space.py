@@ -61,7 +61,8 @@ def front_matter(hardware: str, preload: list[dict[str, Any]]) -> dict[str, Any]
             for model in preload
         ]
         found["models"] = [model["repository"] for model in preload]
-    return found
+    made: dict[str, Any] = found
+    return made
 
 
 def requirements(hardware: str) -> str:

@@ -72,7 +72,10 @@ class ConvTower(nn.Sequential):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`[B, width]` of log-mels `[B, M, frames]`."""
-        features = super().forward((log_mel[:, None] + 6) / 2).flatten(1, 2)
+        spectrum = (log_mel[:, None] + 6) / 2
+        for layer in self:
+            spectrum = layer(spectrum)
+        features = spectrum.flatten(1, 2)
         return torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
 
 

@@ -1,20 +1,20 @@
 """Scorers: the bundled one or a ClapModel, by what the checkpoint's config.json says it is."""
 
 from simba_music.files import read_json
-from simba_music.hub.fetch import ENCODER_FILES, Report, ignore
+from simba_music.hub.fetch import ENCODER_FILES, OnDownload, ignore
 from simba_music.models.checkpoint import CONFIG, is_repository, locate
 from simba_music.scoring.bundled import BundledScorer
 from simba_music.scoring.clap import ClapScorer
 from simba_music.scoring.score import Scorer
 
 
-def load_scorer(source: str, report: Report = ignore) -> Scorer:
+def load_scorer(source: str, on_download: OnDownload = ignore) -> Scorer:
     """Load a scorer: a folder, a bundled name, or a Hub repository `org/name@revision`.
 
     Raises:
         CheckpointError: If it is missing, damaged, not a scorer, or collapsed.
     """
-    place = locate(source, report, ENCODER_FILES)
+    place = locate(source, on_download, ENCODER_FILES)
     config = read_json(place.folder / CONFIG)
     if isinstance(config, dict) and config.get("model_type") == "clap":
         name = source.partition("@")[0] if is_repository(source) else place.folder.name

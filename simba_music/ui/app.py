@@ -73,7 +73,8 @@ def build(pipeline: Pipeline, test: ListeningTest) -> gr.Blocks:
         with gr.Tab("Results", elem_id="results"):
             results.build(pipeline)
         gr.Markdown(ABOUT)
-    return page
+    found: gr.Blocks = page
+    return found
 
 
 def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> None:

@@ -73,4 +73,5 @@ def build(study: Study) -> gr.Blocks:
             elem_id="study",
         )
         gr.Markdown(KEPT)
-    return page
+    found: gr.Blocks = page
+    return found

@@ -18,7 +18,7 @@ def sent(hub, word):
 
 def test_a_repository_is_fetched_with_progress_and_its_commit_is_known(hub):
     seen: list[Downloading] = []
-    found = fetch("org/name", report=seen.append)
+    found = fetch("org/name", on_download=seen.append)
     assert found.commit == hub.repos["org/name"].refs["main"] and found.notice is None
     assert (found.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not (found.folder / "notes.txt").exists()
@@ -50,7 +50,7 @@ def test_a_new_run_resumes_what_an_earlier_one_left(hub):
         raise Enough("stop")
 
     with pytest.raises(Enough):
-        fetch("org/name", report=stop)
+        fetch("org/name", on_download=stop)
     assert (fetch("org/name").folder / "model.safetensors").exists()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from simba_music.conditioning.batch import Batch, encoded
+from simba_music.conditioning.batch import ConditionBatch, encoded
 from simba_music.conditioning.beat import Pulse
 from simba_music.conditioning.key import Key
 from simba_music.conditioning.length import End
@@ -31,7 +31,7 @@ def test_a_checkpoint_of_schema_1_gives_the_logits_that_it_gave(backbone):
         "line_up": [(0,), None, None],
     }
     levels = {name: torch.ones(3) for name in values}
-    given = Batch(lm.config.conditions, text, null, values, levels).conditioning(40, 50)
+    given = ConditionBatch(lm.config.conditions, text, null, values, levels).conditioning(40, 50)
     found = lm(known["tokens"], given)
     torch.testing.assert_close(found, known["logits"], atol=1e-4, rtol=0)
 

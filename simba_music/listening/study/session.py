@@ -10,10 +10,11 @@ from typing import Any
 from simba_music import audio
 from simba_music.errors import RequestError
 from simba_music.files import load_secret, read_json, sha256
+from simba_music.generation.request import SIDES
 from simba_music.listening.ballot import VoteError
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.mirror import open_mirror
-from simba_music.listening.pairs import SIDES, Side
+from simba_music.listening.pairs import Side
 from simba_music.listening.study.file import STUDY, StudyConfig
 from simba_music.listening.tables import Battle, Listener, Trial, Vote
 from simba_music.listening.trials import Kind, ListeningTest

@@ -54,7 +54,8 @@ class _Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[B, C, 1, T]` and what the block adds."""
-        return self.shortcut(x) + self.block(x)
+        found: Tensor = self.shortcut(x) + self.block(x)
+        return found
 
 
 class _LSTM(nn.Module):
@@ -66,7 +67,8 @@ class _LSTM(nn.Module):
         """`x` `[B, C, 1, T]` and what the recurrence adds."""
         steps = x[:, :, 0].permute(2, 0, 1).float()
         with torch.autocast(x.device.type, enabled=False):
-            return x + self.lstm(steps)[0].permute(1, 2, 0)[:, :, None]
+            found: Tensor = x + self.lstm(steps)[0].permute(1, 2, 0)[:, :, None]
+            return found
 
 
 def _layer(layer: Any) -> nn.Module:
@@ -79,7 +81,8 @@ def _layer(layer: Any) -> nn.Module:
         return _Residual(nn.Sequential(*map(_layer, layer.block)), _layer(layer.shortcut))
     if name == "EncodecLSTM":
         return _LSTM(layer.lstm)
-    return layer
+    found: nn.Module = layer
+    return found
 
 
 class ChannelsLast(nn.Module):
@@ -94,4 +97,5 @@ class ChannelsLast(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, T]` to `[B, C', T']`; T of an encoder must be whole frames."""
-        return self.layers(x[:, :, None].to(memory_format=torch.channels_last))[:, :, 0]
+        found: Tensor = self.layers(x[:, :, None].to(memory_format=torch.channels_last))[:, :, 0]
+        return found

@@ -78,7 +78,8 @@ def build_autoencoder(shape: CodecShape) -> EncodecModel:
             nn.init.zeros_(module.bias)
     if not shape.lstm:
         _without_lstm(model)
-    return model
+    found: EncodecModel = model
+    return found
 
 
 def _plain(model: Any) -> Any:
@@ -145,7 +146,8 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
     book.embed_avg.copy_(codes)
     book.cluster_size.fill_(1)
     book.inited.fill_(1)
-    return stock.eval()
+    found: EncodecModel = stock.eval()
+    return found
 
 
 def keep_tokens(stock: EncodecModel, folder: Path) -> None:

@@ -135,4 +135,5 @@ def crop_audio(row: Row, samples: np.ndarray, rate: int) -> Iterator[np.ndarray]
 
 def rendered_hours(corpus: Path) -> float:
     """Hours of a corpus that have audio."""
-    return round(sum(row["duration_s"] for row, _ in piece_audio(corpus)) / 3600, 2)
+    found: float = round(sum(row["duration_s"] for row, _ in piece_audio(corpus)) / 3600, 2)
+    return found

@@ -54,7 +54,8 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 def _squares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Squared distances `[N, M]`."""
     found = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    return np.maximum(found, 0)
+    made: np.ndarray = np.maximum(found, 0)
+    return made
 
 
 def tag_divergence(a: np.ndarray, b: np.ndarray) -> float:

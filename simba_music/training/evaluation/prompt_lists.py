@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from scipy import stats
@@ -16,7 +16,7 @@ from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
-from simba_music.models.report import source_line, table
+from simba_music.models.report import ReportTable, source_line, table
 from simba_music.training.corpus.recordings import SUFFIXES, decode
 from simba_music.training.evaluation.clip_store import (
     SEEDS,
@@ -195,7 +195,11 @@ def _write(out: Path, made: dict[str, Any], title: str) -> None:
     """Write `report.json` and, for reading, `report.md`."""
     write_json(out / "report.json", {"schema": 2, "tables": [made]})
     text = [f"# {title}: {made['prompts']} prompts, {made['duration_s']:g} s each"]
-    text += [table(made["rows"]), source_line(made), f"Scorer: {made['scorer']}."]
+    text += [
+        table(made["rows"]),
+        source_line(cast(ReportTable, made)),
+        f"Scorer: {made['scorer']}.",
+    ]
     text += ["![Alignment](alignment.png)"]
     text += [f"Left out: {len(made['left_out'])}."] if made["left_out"] else []
     write_atomic(out / "report.md", ("\n\n".join(text) + "\n").encode())

@@ -94,7 +94,8 @@ def _log_mels(
 
 def _text(corpus: TokenCorpus, caption: str) -> np.ndarray:
     start, end = corpus.offsets[caption]
-    return np.asarray(corpus.text[start:end]).astype(np.float32).mean(0)
+    found: np.ndarray = np.asarray(corpus.text[start:end]).astype(np.float32).mean(0)
+    return found
 
 
 def _batch(

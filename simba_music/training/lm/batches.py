@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simba_music.conditioning.batch import Batch as Conditions
-from simba_music.conditioning.batch import encoded
+from simba_music.conditioning.batch import ConditionBatch, encoded
 from simba_music.conditioning.registry import read_conditions
 from simba_music.conditioning.request import Crop
 from simba_music.conditioning.text import Text
@@ -91,7 +90,7 @@ def collate(
     text, null = stack_text(texts), torch.tensor([pick.null for pick in picks])
     values[Text.name] = encoded(text, null)
     levels = {name: torch.ones(len(picks)) for name in conditions}  # guidance alone has others
-    given = Conditions(conditions, text, null, values, levels)
+    given = ConditionBatch(conditions, text, null, values, levels)
     return Batch(targets.clamp(min=0), targets, given.conditioning(targets.shape[-1], rate))
 
 

@@ -52,4 +52,5 @@ def forward_flops(model: MusicLM, batch: Batch) -> float:
     """Multiply-adds x 2 of a forward pass, per target (matrix products only)."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         total_loss(model, batch)
-    return counter.get_total_flops() / batch.n_targets
+    found: float = counter.get_total_flops() / batch.n_targets
+    return found

@@ -241,7 +241,8 @@ def _row(
     passes = trainer.tokens / sum(crop.length for crop in train.crops)
 
     def with_before(key: str, value: float) -> float:
-        return trainer.before.get(key, 0) + value
+        found: float = trainer.before.get(key, 0) + value
+        return found
 
     return {
         "step": with_before("step", trainer.steps),

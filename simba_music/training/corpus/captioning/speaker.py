@@ -76,7 +76,8 @@ class Speaker:
         if found and self.rng.random() < 0.5:
             some = self.rng.sample(found, min(len(found), self.rng.randint(1, 3)))
             return join([self.say("percussion", name) for name in some])
-        return self.rng.choice(words()["drums"]["words"])
+        made: str = self.rng.choice(words()["drums"]["words"])
+        return made
 
     def key(self) -> str:
         """Key and mode, or only whether it is major or minor."""
@@ -117,10 +118,10 @@ class Speaker:
         """What the crop is: a song, a piece; an excerpt, where it is not the whole."""
         kinds = words()["piece"]
         if not self.facts["whole"] and self.rng.random() < 0.3:
-            return self.rng.choice(kinds["clip"])
+            return str(self.rng.choice(kinds["clip"]))
         if self.facts["whole"] and self.facts["end_s"] < JINGLE_S and self.rng.random() < 0.4:
-            return self.rng.choice(kinds["jingle"])
-        return self.rng.choice(kinds["words"][:6])
+            return str(self.rng.choice(kinds["jingle"]))
+        return str(self.rng.choice(kinds["words"][:6]))
 
     def denial(self) -> str:
         """Something that is not there, strictly; empty if there is nothing to deny."""

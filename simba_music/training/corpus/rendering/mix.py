@@ -46,14 +46,16 @@ def _room(decay_ms: int, sample_rate: int) -> np.ndarray:
     low = signal.sosfilt(signal.butter(2, 2500, fs=sample_rate, output="sos"), noise)
     response = low * np.exp(-6.9 * t) + 0.4 * high
     response[: round(0.008 * sample_rate)] = 0  # before the first reflection
-    return (response / np.sqrt(np.square(response).sum())).astype(np.float32)
+    found: np.ndarray = (response / np.sqrt(np.square(response).sum())).astype(np.float32)
+    return found
 
 
 def _tilt(samples: np.ndarray, tilt_db: float, sample_rate: int) -> np.ndarray:
     """Spectrum tilted around 1 kHz by `tilt_db` from one end to the other (first order)."""
     gain = 10 ** (tilt_db / 40)
     b, a = signal.bilinear([gain, 2 * np.pi * 1000], [1 / gain, 2 * np.pi * 1000], sample_rate)
-    return signal.lfilter(b, a, samples).astype(np.float32)
+    found: np.ndarray = signal.lfilter(b, a, samples).astype(np.float32)
+    return found
 
 
 def _wear(samples: np.ndarray, production: Production, rate: int) -> np.ndarray:
@@ -68,7 +70,8 @@ def _wear(samples: np.ndarray, production: Production, rate: int) -> np.ndarray:
         noise = 0.5 * noise + 25 * clicks * rng.standard_normal(len(samples))
         noise = signal.sosfilt(signal.butter(1, 5000, fs=rate, output="sos"), noise)
     level = np.sqrt(np.mean(samples**2)) * 10 ** (-production.noise_db / 20)
-    return (samples + noise / np.sqrt(np.mean(noise**2)) * level).astype(np.float32)
+    found: np.ndarray = (samples + noise / np.sqrt(np.mean(noise**2)) * level).astype(np.float32)
+    return found
 
 
 def limit(samples: np.ndarray, gain_db: float) -> np.ndarray:

@@ -92,4 +92,5 @@ class Renderer:
                 synth.noteoff(channel, pitch)
         chunks.append(synth.get_samples(max(0, length - done)))
         stereo = np.concatenate(chunks).reshape(-1, 2)[:length]
-        return (stereo[:, 0].astype(np.float32) + stereo[:, 1]) / np.float32(65536)
+        found: np.ndarray = (stereo[:, 0].astype(np.float32) + stereo[:, 1]) / np.float32(65536)
+        return found

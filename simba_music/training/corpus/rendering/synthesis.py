@@ -120,7 +120,8 @@ def _note(patch: Patch, note: pretty_midi.Note, before: float | None, rate: int)
         for cents in (-patch.detune_cents, patch.detune_cents) if patch.detune_cents else (0.0,):
             at = (turns * 2 ** (cents / 2400) * TABLE).astype(np.int64) % TABLE
             wave += shut[at] + gate * (opened[at] - shut[at])
-    return wave * _envelope(patch, held, total, rate) * (note.velocity / 127) ** 1.5
+    found: np.ndarray = wave * _envelope(patch, held, total, rate) * (note.velocity / 127) ** 1.5
+    return found
 
 
 def synthesise(
