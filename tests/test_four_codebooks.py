@@ -1,6 +1,7 @@
 """Four books of codes through everything: models, decoding, batches, codec, gallery, training."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -19,6 +20,7 @@ from simba_music.listening import gallery
 from simba_music.models.checkpoint import save_language_model
 from simba_music.models.codebook_pattern import pattern
 from simba_music.models.codec import Codec
+from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.corpus import store, tokens
 from simba_music.training.evaluation.clip_store import ClipStore, make_clips
 from simba_music.training.lm import trainer
@@ -178,30 +180,33 @@ def test_evaluation_keeps_all_books(pipeline, tmp_path):
     assert all(len(row["codes"]) == K and len(row["codes"][0]) == 100 for row in rows)
 
 
-@pytest.mark.parametrize("name", PATTERNS)
-def test_a_model_of_four_books_learns(corpus, system, tmp_path, name):
-    """On the codec of the tests, whose frame rate is 50 Hz."""
-    import shutil
-
-    folder = tmp_path / "corpus"
+@pytest.fixture(scope="module")
+def tokenised(corpus, system, tmp_path_factory):
+    """The corpus of the tests as codes of four books, at 50 Hz."""
+    folder = tmp_path_factory.mktemp("four") / "corpus"
     shutil.copytree(corpus, folder, ignore=shutil.ignore_patterns("tokens*", "text*"))
     tokens.encode_corpus(folder, system / "codec", workers=1, n_codebooks=K)
-    from simba_music.models.text_encoder import TextEncoder
-
     tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM))
-    data = tokens.TokenCorpus(folder, "train", K)
-    example = data.example(0, 0)
+    return folder
+
+
+def test_a_corpus_of_four_books_gives_as_many_as_are_asked_for(tokenised, system):
+    example = tokens.TokenCorpus(tokenised, "train", K).example(0, 0)
     assert example.codes.shape == (K, math.ceil(example.duration_s * 50))
+    first = tokens.TokenCorpus(tokenised, "train").example(0, 0)
+    assert (first.codes == example.codes[:1]).all()
+    with pytest.raises(RequestError, match="codes of 4 codebooks, and 8 are needed"):
+        tokens.TokenCorpus(tokenised, "train", 8)
+    with pytest.raises(RequestError, match="holds codes of 4 codebooks, not 1"):
+        tokens.encode_corpus(tokenised, system / "codec", workers=1)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_model_of_four_books_learns(tokenised, system, tmp_path, name):
     ref, books = tokens.codec_ref(system / "codec"), tokens.codebooks_of(system / "codec", K)
     preset = replace(
         PRESETS["tiny"], n_codebooks=K, codebook_pattern=name, steps=8, validate_every=4
     )
-    out = tmp_path / "out"
-    out.mkdir()
-    trainer.train_lm(folder, out, Architecture(), preset, ref, books)
-    losses = [row["valid"] for row in store.read_rows(out / "history.jsonl")]
+    trainer.train_lm(tokenised, tmp_path, Architecture(), preset, ref, books)
+    losses = [row["valid"] for row in store.read_rows(tmp_path / "history.jsonl")]
     assert losses[-1] < losses[0]
-    with pytest.raises(RequestError, match="codes of 4 codebooks, and 8 are needed"):
-        tokens.TokenCorpus(folder, "train", 8)
-    with pytest.raises(RequestError, match="holds codes of 4 codebooks, not 1"):
-        tokens.encode_corpus(folder, system / "codec", workers=1)
