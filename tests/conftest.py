@@ -290,10 +290,10 @@ def hub(tmp_path, monkeypatch):
 
 
 @contextmanager
-def serving(*options, python=sys.executable, app=APP, environment=None, command=()):
+def serving(*options, python=sys.executable, app=APP, environment=None, command=(), folder=None):
     """The app in a process of its own, as `make app` starts it; gives its address.
 
-    `command` is another command of `simba-music` that serves a page.
+    `command` is another command of `simba-music` that serves a page; `folder` is where it starts.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -302,7 +302,7 @@ def serving(*options, python=sys.executable, app=APP, environment=None, command=
     line = [str(part) for part in (python, *start, "--port", port, *options)]
     data = tempfile.mkdtemp(prefix="simba-music-data-")
     environment = os.environ | {"SIMBA_MUSIC_DATA": data} | (environment or {})
-    server = subprocess.Popen(line, cwd=app.parent, env=environment)
+    server = subprocess.Popen(line, cwd=folder or app.parent, env=environment)
     try:
         for _ in range(360):
             assert server.poll() is None, "the app ended before it served a page"

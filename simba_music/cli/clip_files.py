@@ -59,7 +59,8 @@ def generate_one(
                 continue
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
             _write_clip(out / name, event)
-            recipes[name] = event.recipe.as_json() | {
+            recipes[name] = {
+                "recipe": event.recipe.as_json(),
                 "codes": event.codes.numel(),
                 "seconds": round(event.seconds, 3),
                 "tokens_per_s": round(event.tokens_per_s, 1),
@@ -69,7 +70,7 @@ def generate_one(
             print(_describe(out / name, event))
     finally:
         signal.signal(signal.SIGINT, previous)
-    write_json(out / "recipe.json", {"schema": 1, "clips": recipes})
+    write_json(out / "recipe.json", {"schema": 2, "clips": recipes})
 
 
 def _write_clip(path: Path, clip: Clip) -> None:

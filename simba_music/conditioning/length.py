@@ -30,7 +30,7 @@ def _one_hot(bins: Tensor, count: int) -> Tensor:
 class Length(Condition[End]):
     """Elapsed time, and total time and the end where the length is known.
 
-    The sum of the embeddings of elapsed and total time hardly tells their difference, so the
+    The sum of the embeddings of elapsed and total time hardly shows their difference, so the
     last four seconds may be counted down beside them.
     """
 

@@ -1,8 +1,8 @@
 """Line-up condition: the instruments that a prompt names, as features of every frame.
 
-A frozen text encoder made for sentences puts "banjo" near "guitar", and hardly tells "drumless"
-from "drums". So the instruments that a model knows by name are read from the prompt and given to it
-one by one. What it does not know by name reaches it through the text alone.
+A frozen text encoder made for sentences puts "banjo" near "guitar", and "drumless" near "drums". So
+the instruments that a model knows by name are read from the prompt and are a condition each. What
+it does not know by name reaches it through the text alone.
 """
 
 import functools

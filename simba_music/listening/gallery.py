@@ -25,7 +25,7 @@ SCHEMA = 2
 
 
 def about(clip: Clip) -> dict[str, Any]:
-    """What is kept of one clip of a pair, and told after the vote."""
+    """What is kept of one clip of a pair, and shown after the vote."""
     recipe = clip.recipe
     return {
         "checkpoint": clip.name,

@@ -167,8 +167,8 @@ class VoteMirror:
     def status(self) -> str:
         """How it stands, in words."""
         when = f"{self.last_push:%Y-%m-%d %H:%M} UTC" if self.last_push else "never yet"
-        told = f"Copy on the Hub: last pushed {when}; {self.waiting} votes wait for the next push"
-        told += f"; {self.restored} votes were read back at start"
+        text = f"Copy on the Hub: last pushed {when}; {self.waiting} votes wait for the next push"
+        text += f"; {self.restored} votes were read back at start"
         if self.failures:
-            told += f"; **{self.failures} failures**, the last: {self.last_failure}"
-        return told + "."
+            text += f"; **{self.failures} failures**, the last: {self.last_failure}"
+        return text + "."

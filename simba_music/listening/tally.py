@@ -105,8 +105,8 @@ def _health(votes: Sequence[Vote]) -> list[str]:
     lines = ["#### Votes a day", "", f"| day | {' | '.join(kinds)} |", "|---|---|---|---|"]
     for day, counts in sorted(days.items(), reverse=True)[:14]:
         lines.append(f"| {day} | {' | '.join(str(counts[kind]) for kind in kinds)} |")
-    told = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
-    return [*lines, "", f"Not counted because: {told}." if told else "", ""]
+    said = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+    return [*lines, "", f"Not counted because: {said}." if said else "", ""]
 
 
 def pool_tally(votes: Sequence[Vote]) -> str:

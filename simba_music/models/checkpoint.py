@@ -22,7 +22,9 @@ from simba_music.models.schemas import Former, upgrade_config
 from simba_music.settings import settings
 
 Module = TypeVar("Module", bound=nn.Module)
-BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In a wheel the checkpoints lie inside the package, in a checkout beside it.
+BUNDLED = (_PACKAGE if (_PACKAGE / "checkpoints").is_dir() else _PACKAGE.parent) / "checkpoints"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 

@@ -30,7 +30,7 @@ HEADINGS = {
         "token repeated 1.5 times as long as in 99 % of the real pieces.",
     ),
     "prompts": (
-        "Is what the prompt asks for heard?",
+        "Do the clips have what their prompts ask for?",
         "200 prompts made from facts of held-out pieces, a third in words that no training caption "
         "has, a clip of 10 s each. Tempo: right, double or half within 8 %. All else: how often a "
         "clip shows more of what was asked than clips that were asked for none of it, or for the "
@@ -46,7 +46,10 @@ HEADINGS = {
         "Renderings of the frozen benchmark, which it was not trained on. It bounds everything "
         "that is played here.",
     ),
-    "codec-real": ("The codec on real recordings", "Music that it never heard, free licences."),
+    "codec-real": (
+        "The codec on real recordings",
+        "Music that it was not trained on, free licences.",
+    ),
     "speed": ("Speed", "One prompt at a time, guidance on, codec included."),
 }
 LIMITS = """

@@ -36,8 +36,8 @@ footer { opacity: .7; }
 CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE
 INTRO = """
 # SiMBA Music
-Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each write
-it, one EnCodec token at a time, and you compare them.
+Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each
+generate it, one EnCodec token at a time, and you compare them.
 """
 ABOUT = """
 The bundled models are small, trained from scratch on music that this project composes itself; they

@@ -167,18 +167,18 @@ class BlindTest {
   }
 
   async reveal() {
-    const told = await this.ask("reveal", { ticket: this.pair.ticket });
-    if (!told) return;
+    const shown = await this.ask("reveal", { ticket: this.pair.ticket });
+    if (!shown) return;
     const list = document.createElement("ul");
     list.className = "bt-reveal";
     for (const side of ["A", "B"]) {
       const item = document.createElement("li");
-      const score = told[side].score;
+      const score = shown[side].score;
       const fit = typeof score === "number" ? `, alignment ${score.toFixed(2)}` : "";
-      item.textContent = `${side} was ${told[side].checkpoint}${fit}`;
+      item.textContent = `${side} was ${shown[side].checkpoint}${fit}`;
       list.append(item);
     }
-    this.find(".bt-after").replaceChildren(list, `Seed ${told.seed}.`);
+    this.find(".bt-after").replaceChildren(list, `Seed ${shown.seed}.`);
     this.hello();
   }
 

@@ -22,7 +22,7 @@ const test = new BlindTest(element.querySelector(".bt-root"), server);
 watch("battle", () => { if (props.battle) test.written(props.battle); });
 """
 INTRO = f"""
-Two clips of the same prompt, one of each model; you are not told which is which. Listen to at least
+Two clips of the same prompt, one of each model; which is which stays hidden. Listen to at least
 {HEARD_S:g} s of both, switching as often as you like, then choose. For {UNDO_S:g} s you can take a
 vote back; then you see the models. Keys: A, B, T (alike), X (both bad), N (next).
 
@@ -141,7 +141,7 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
             max_lines=3,
             lines=1,
         )
-        write = gr.Button("Write a pair", elem_id="blind-write", scale=1, min_width=150)
+        write = gr.Button("Generate a pair", elem_id="blind-write", scale=1, min_width=150)
     progress = gr.HTML("", elem_id="blind-progress")
     page = gr.HTML(
         '<div class="bt-root"></div>',
@@ -175,6 +175,6 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
 def _bar(share: float) -> str:
     return (
         f'<div class="card"><div class="track"><div class="bar" style="width:{100 * share:.0f}%">'
-        '</div></div><div class="note">Both clips are being written; they appear together.'
+        '</div></div><div class="note">Both clips are being generated; they appear together.'
         "</div></div>"
     )

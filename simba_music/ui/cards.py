@@ -1,4 +1,4 @@
-"""Cards: what a side of the page says while it waits, downloads, writes and is done."""
+"""Cards: what a side of the page says while it waits, downloads, generates and is done."""
 
 from html import escape
 
@@ -27,7 +27,7 @@ def waiting_card(heading: str, note: str) -> str:
 
 
 def progress_card(heading: str, event: Progress) -> str:
-    """A side that is being written."""
+    """A side that is being generated."""
     share = event.frames / event.total_frames
     left_s = event.elapsed_s * (1 - share) / share
     return (

@@ -179,7 +179,7 @@ class StudyPage extends BlindTest {
     if (found.code) this.thank(found.code);
   }
 
-  // Nothing is told of the sides; the vote can no longer be undone.
+  // Nothing is shown of the sides; the vote can no longer be undone.
   reveal() {
     this.find(".bt-undo")?.remove();
   }

@@ -35,8 +35,8 @@ def answers(study: Study) -> list[Any]:
         return study.progress(study.listener_of(text_field(data, "listener")).id)
 
     def about(data: Any) -> dict[str, Any]:
-        told = config.model_dump(include={"name", "consent", "headphones", "thanks"})
-        return answered(lambda d: told, data)
+        shown = config.model_dump(include={"name", "consent", "headphones", "thanks"})
+        return answered(lambda d: shown, data)
 
     def progress(data: Any) -> dict[str, Any]:
         return answered(progress_of, data)

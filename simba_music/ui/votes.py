@@ -65,8 +65,8 @@ def build(test: ListeningTest, tab: gr.Tab) -> None:
 
     def read() -> tuple[str, str]:
         found = tally(test.database.votes(), test.database.local_listeners())
-        told = f"{found}\n\n{test.mirror.status()}" if test.mirror else found
-        return pictures(test), told
+        text = f"{found}\n\n{test.mirror.status()}" if test.mirror else found
+        return pictures(test), text
 
     drawn = gr.HTML("", elem_id="votes-drawn")
     shown = gr.Markdown(elem_id="votes")

@@ -38,7 +38,7 @@ def open_study(folder: Path, mirrored: bool = False) -> "Study":
 
 
 class Study:
-    """A rendered study that is being served: what each listener hears, in which order, and when."""
+    """A rendered study that is being served: what each listener is played, in which order."""
 
     def __init__(self, test: ListeningTest, folder: Path, secret: str):
         """Every process that serves the folder knows the same battles.
@@ -136,7 +136,7 @@ class Study:
         return digest[:10].upper()
 
     def next_trial(self, listener: str) -> dict[str, Any]:
-        """What a listener hears next; the same trial again until it is voted on.
+        """What a listener is played next; the same trial again until it is voted on.
 
         Raises:
             VoteError: If there is none left.

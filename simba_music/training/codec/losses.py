@@ -85,7 +85,7 @@ class SpectralLoss(nn.Module):
 def overshoot(x: Tensor, y: Tensor, around: int) -> Tensor:
     """Mean square of what `|y|` rises above the largest `|x|` within `around` samples.
 
-    Distances of magnitudes do not hear phases: to them a click is as good as a snare drum.
+    Distances of magnitudes ignore phases: to them a click is as good as a snare drum.
 
     Args:
         x: originals `[B, T]`.

@@ -24,7 +24,7 @@ class CodecPreset:
     adversarial_fraction: float = 1.0  # when the codec starts to learn from it
     adversarial_weight: float = 0.5
     matching_weight: float = 1.0
-    adversarial_batch: int = 6  # crops of a batch that the discriminator hears
+    adversarial_batch: int = 6  # crops of a batch that the discriminator judges
     channels: int = 8  # of the discriminator
     gradient_norm: float = 0.1  # on the output, before Adam; sets the weight of the commitment
     commitment: float = 0.5

@@ -57,7 +57,7 @@ def krumhansl_key(score: pretty_midi.PrettyMIDI) -> tuple[int, str]:
 
 
 def heard_tempo(samples: np.ndarray) -> float:
-    """Tempo of `[T]` in beats a minute, as librosa hears it."""
+    """Tempo of `[T]` in beats a minute, as librosa finds it."""
     found = librosa.feature.tempo(y=samples, sr=SAMPLE_RATE, hop_length=TEMPO_HOP)
     return float(found[0])
 

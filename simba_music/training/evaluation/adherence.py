@@ -200,7 +200,7 @@ def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) ->
     """For each fact, [0, 1] for every prompt that says it, nan for the others, `[N]`.
 
     Tempo is right or not. For an instrument it is the share of the clips whose prompt and piece
-    lack it in which the tagger hears less of it; for drums, mode, density and dynamics the share
+    lack it in which the tagger finds less of it; for drums, mode, density and dynamics the share
     of the clips that were asked for the opposite in which there is less of the sign: the area
     under the ROC curve, clip by clip. Chance is one half.
     """

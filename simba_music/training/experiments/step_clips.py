@@ -1,4 +1,4 @@
-"""Training-step clips: what each model wrote for the same prompts as its training went on."""
+"""Training-step clips: what each model generated for the same prompts as its training went on."""
 
 from collections.abc import Sequence
 from itertools import accumulate

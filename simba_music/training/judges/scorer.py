@@ -37,7 +37,7 @@ class ClapPreset:
     """Schedule of the scorer; crops of 4 to 10 s, half of each batch through the codec."""
 
     steps: int = 900
-    round_trips: int = 600  # pieces that are heard through the codec, the others as they are
+    round_trips: int = 600  # pieces that pass through the codec, the others stay as they are
     batch: int = 128
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

@@ -7,7 +7,7 @@ from simba_music.training.corpus.captioning.speaker import Facts, Speaker, artic
 from simba_music.training.corpus.tables import instruments
 
 KINDS = ("instrument", "drums", "tempo", "mood")
-# What no one would call the one who hears the other.
+# What no listener would take for each other.
 FAR_TEMPO = {"slow": ("upbeat", "fast"), "medium": (), "upbeat": ("slow",), "fast": ("slow",)}
 FAR_MOOD = {
     "calm": ("tense", "joyful"),
