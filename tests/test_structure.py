@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.publishing.modules_page import modules_page
-from simba_music.publishing.report_pages import fill, fill_card, fill_corpus
+from simba_music.publishing.report_pages import fill_page, pages, summary_rows
 from simba_music.publishing.settings_page import settings_page
 
 ROOT = Path(__file__).parent.parent
@@ -167,15 +168,53 @@ def test_nothing_unsafe_is_loaded():
 
 
 def test_readmes_tables_are_the_reports():
-    readme = (ROOT / "README.md").read_text()
-    assert readme.count("<!-- report:") >= 3
     report = read_json(ROOT / "checkpoints" / "REPORT.json")
-    assert fill(readme, report) == readme
-    assert fill_corpus(readme, ROOT / "docs") == readme
-    for card in (ROOT / "checkpoints").glob("*/README.md"):
-        assert fill_card(card, report) == card.read_text(), card
+    everywhere = pages(ROOT / "checkpoints" / "REPORT.json", ROOT / "README.md")
+    marked = dict[str, list[str]]()
+    for page in everywhere:
+        text = page.read_text()
+        assert fill_page(page, report, ROOT / "docs") == text, f"{page}: run `simba-music report`"
+        for name in re.findall(r"<!-- report:(\S+) -->", text):
+            marked.setdefault(name, []).append(page.relative_to(ROOT).as_posix())
+    assert marked["summary"] == ["README.md"]
+    assert {table["id"] for table in report["tables"]} <= set(marked), "a table is on no page"
+    cards = {"codec": "codec", "codec-real": "codec", "scorer": "clap"}
+    for name, card in cards.items():
+        assert f"checkpoints/{card}/README.md" in marked[name]
+    assert "<!-- corpus -->" in (ROOT / "docs" / "corpus.md").read_text()
+    assert "<!-- search -->" in (ROOT / "checkpoints" / "codec" / "README.md").read_text()
     words = read_json(ROOT / "docs" / "prompt-words.json")
     assert words["share"] >= 0.65 and all(words["left_out"].values())
+
+
+def test_readmes_summary_has_six_rows_of_both_models_and_of_real_pieces():
+    report = read_json(ROOT / "checkpoints" / "REPORT.json")
+    rows = summary_rows(report)
+    measured = {}
+    for row in rows:
+        measured.setdefault(row["metric"], []).append(row["model"])
+    assert len(measured) == 6
+    for systems in measured.values():
+        assert systems[:2] == ["simba", "transformer"] and len(systems) >= 3
+    source = {
+        (r["model"], r["value"], r["lo"], r["hi"]) for t in report["tables"] for r in t["rows"]
+    }
+    assert {(r["model"], r["value"], r["lo"], r["hi"]) for r in rows} <= source
+
+
+def test_a_marker_that_names_no_table_or_is_not_closed_is_an_error(tmp_path):
+    report = read_json(ROOT / "checkpoints" / "REPORT.json")
+    page = tmp_path / "page.md"
+    for text in (
+        "<!-- report:nothing -->\n<!-- /report -->",
+        "<!-- report:speed -->",
+        "<!-- corpus -->",
+    ):
+        page.write_text(text)
+        with pytest.raises(RequestError, match=r"page\.md"):
+            fill_page(page, report, ROOT / "docs")
+    page.write_text("no marker")
+    assert fill_page(page, report, tmp_path) == "no marker"
 
 
 def test_the_extras_hold_what_does_not_install_beside_cpu_torch():

@@ -1,5 +1,6 @@
 """Model card: README.md of a published checkpoint, with its metrics as a model-index."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,11 @@ def results(folder: Path) -> list[EvalResult]:
 
 
 def body_of(folder: Path) -> str:
-    """What the checkpoint's own README says, without front matter."""
+    """What the checkpoint's own README says, without front matter and links out of its folder."""
     path = folder / "README.md"
     text = path.read_text() if path.exists() else ""
-    return text.split("---\n", 2)[2].strip() if text.startswith("---\n") else text.strip()
+    body = text.split("---\n", 2)[2] if text.startswith("---\n") else text
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]*\)", r"\1", body).strip()
 
 
 def _training(folder: Path) -> str:
@@ -83,6 +85,7 @@ def model_card(folder: Path, config: LMConfig, repository: str) -> ModelCard:
         eval_results=results(folder) or None,
     )
     codec = config.codec
+    books = "1 codebook" if config.n_codebooks == 1 else f"{config.n_codebooks} codebooks"
     text = f"""---
 {data.to_yaml()}
 ---
@@ -104,8 +107,8 @@ clip = Checkpoint.from_pretrained("{repository}").generate("calm solo piano, slo
 clip.waveform.samples  # [C, T] at clip.waveform.sample_rate Hz
 ```
 
-It writes one codebook of {codec.codebook_size} EnCodec tokens, {codec.frame_rate} a second, for up
-to {config.max_trained_s:g} s at {codec.sample_rate} Hz, from the token states of
+It generates {books} of {codec.codebook_size} EnCodec codes, {codec.frame_rate} frames a second, for
+up to {config.max_trained_s:g} s at {codec.sample_rate} Hz, from the token states of
 `{config.text_encoder.id}`.
 
 ## Training

@@ -1,5 +1,6 @@
 """Report pages: the tables of README, docs and model cards, filled from REPORT.json."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from simba_music.training.evaluation.figures import draw_convergence
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
 SEARCH_BEGIN, SEARCH_END = "<!-- search -->", "<!-- /search -->"
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
+SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
+SUMMARY_ROWS = (  # table of the report, its metric, what README calls it
+    ("prompts", "instruments", "instruments as asked (AUC)"),
+    ("prompts", "drums", "drums as asked (AUC)"),
+    ("prompts", "mode", "mode as asked, such as minor (AUC)"),
+    ("prompts", "tempo", "tempo, half or double within 8 % (share)"),
+    ("prompts", "alignment (cosine)", "alignment with the prompt (cosine)"),
+    ("health", "KAD (our tagger's space)", "KAD to real pieces (lower is nearer)"),
+)
+SYSTEMS = ("simba", "transformer", "codec round trip of the real piece", "real piece")
 CHECKS = (
     (
         "tempo, its double or half within 4 % by librosa (pieces with drums)",
@@ -24,13 +35,38 @@ CHECKS = (
 )
 
 
-def fill(text: str, report: dict[str, Any]) -> str:
-    """`text` with every marked table replaced by the report's.
+def summary_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """README's six rows: both models and, where they were measured, the real pieces."""
+    tables = {made["id"]: made["rows"] for made in report["tables"]}
+    return [
+        row | {"metric": name}
+        for table_id, metric, name in SUMMARY_ROWS
+        for system in SYSTEMS
+        for row in tables.get(table_id, ())
+        if (row["metric"], row["model"]) == (metric, system)
+    ]
+
+
+def _table_texts(report: dict[str, Any]) -> dict[str, str]:
+    """Every table with its notes and source as Markdown, and the summary, by name."""
+    tables = {made["id"]: made for made in report["tables"]}
+    found = {
+        name: [table(made["rows"]), notes(made), source_line(made)] for name, made in tables.items()
+    }
+    used = dict.fromkeys(table_id for table_id, _, _ in SUMMARY_ROWS if table_id in tables)
+    if used:
+        sources = dict.fromkeys(source_line(tables[name]) for name in used)
+        found[SUMMARY] = [table(summary_rows(report)), *sources]
+    return {name: "\n\n".join(filter(None, texts)) for name, texts in found.items()}
+
+
+def fill(text: str, report: dict[str, Any], page: str = "README.md") -> str:
+    """`text` with every marked table replaced by the report's; `page` is its name, for errors.
 
     Raises:
         RequestError: If a marker names a table that the report lacks, or is never closed.
     """
-    tables = {t["id"]: t for t in report["tables"]}
+    tables = _table_texts(report)
     parts = text.split("<!-- report:")
     out = [parts[0]]
     for part in parts[1:]:
@@ -38,18 +74,15 @@ def fill(text: str, report: dict[str, Any]) -> str:
         _, closed, after = rest.partition(END)
         if name not in tables or not closed:
             raise RequestError(
-                f"README asks for table {name!r}; the report has {sorted(tables)}, and every "
+                f"{page} asks for table {name!r}; the report has {sorted(tables)}, and every "
                 f"marker needs a closing {END}."
             )
-        made = tables[name]
-        texts = [table(made["rows"]), notes(made), source_line(made)]
-        found = "\n\n".join(text for text in texts if text)
-        out.append(f"{BEGIN.format(name)}\n{found}\n{END}{after}")
+        out.append(f"{BEGIN.format(name)}\n{tables[name]}\n{END}{after}")
     return "".join(out)
 
 
 def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
-    """What `corpus check` and `corpus words` found, as README says it."""
+    """What `corpus check` and `corpus words` found, as docs/corpus.md says it."""
     lines = ["| what an independent ear finds | share | n |", "|---|---|---|"]
     for text, key in CHECKS:
         found = check[key]
@@ -65,33 +98,63 @@ def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
     )
 
 
-def fill_corpus(text: str, docs: Path) -> str:
-    """`text` with its corpus figures as the reports in `docs` have them."""
-    before, _, rest = text.partition(CORPUS_BEGIN)
-    _, _, after = rest.partition(CORPUS_END)
-    found = corpus_text(
-        read_json(docs / "corpus-check.json"), read_json(docs / "prompt-words.json")
-    )
-    return f"{before}{CORPUS_BEGIN}\n{found}\n{CORPUS_END}{after}"
+def _between(text: str, begin: str, end: str, file: Path, made: Callable[[], str]) -> str:
+    """`text` with what `made` gives between two markers; as it is where the first is missing.
+
+    Raises:
+        RequestError: If the first marker is there and the second is not.
+    """
+    before, opened, rest = text.partition(begin)
+    if not opened:
+        return text
+    _, closed, after = rest.partition(end)
+    if not closed:
+        raise RequestError(f"{file} has {begin} and no closing {end}.")
+    return f"{before}{begin}\n{made()}\n{end}{after}"
 
 
-def fill_card(card: Path, report: dict[str, Any]) -> str:
-    """A model card with the report's tables and, of a codec, the search's (`search.md`)."""
-    before, marker, rest = fill(card.read_text(), report).partition(SEARCH_BEGIN)
-    if not marker:
-        return before
-    _, _, after = rest.partition(SEARCH_END)
-    found = (card.parent / "search.md").read_text().strip()
-    return f"{before}{SEARCH_BEGIN}\n{found}\n{SEARCH_END}{after}"
+def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
+    """A page with the report's tables, the corpus' figures and a codec search as they are now.
+
+    Args:
+        page: README, a page of docs, or a model card; `search.md` lies beside a codec's.
+        report: what REPORT.json holds.
+        docs: folder of the corpus' figures.
+
+    Raises:
+        RequestError: If a marker names nothing that there is, or is never closed.
+    """
+
+    def corpus() -> str:
+        return corpus_text(
+            read_json(docs / "corpus-check.json"), read_json(docs / "prompt-words.json")
+        )
+
+    def search() -> str:
+        return (page.parent / "search.md").read_text().strip()
+
+    text = fill(page.read_text(), report, page.name)
+    text = _between(text, CORPUS_BEGIN, CORPUS_END, page, corpus)
+    return _between(text, SEARCH_BEGIN, SEARCH_END, page, search)
+
+
+def pages(report: Path, readme: Path) -> list[Path]:
+    """README, every page of docs and every model card: all that may have markers."""
+    docs = readme.parent / "docs"
+    return [readme, *sorted(docs.glob("*.md")), *sorted(report.parent.glob("*/README.md"))]
 
 
 def write_readme(report: Path, readme: Path) -> None:
-    """Rewrite tables of README and model cards, two pages of docs, and the convergence figure."""
+    """Rewrite all tables of README, docs and model cards, the pages made from code, and a figure.
+
+    Args:
+        report: REPORT.json, the checkpoints beside it.
+        readme: README, docs beside it.
+    """
     docs, found = readme.parent / "docs", read_json(report)
-    text = fill_corpus(fill(readme.read_text(), found), docs)
-    write_atomic(readme, text.encode())
     write_atomic(docs / "modules.md", modules_page().encode())
     write_atomic(docs / "settings.md", settings_page().encode())
-    for card in report.parent.glob("*/README.md"):
-        write_atomic(card, fill_card(card, found).encode())
+    filled = {page: fill_page(page, found, docs) for page in pages(report, readme)}
+    for page, text in filled.items():  # written once all are known to be whole
+        write_atomic(page, text.encode())
     draw_convergence(report.parent, docs / "convergence.png")

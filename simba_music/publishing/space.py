@@ -41,7 +41,7 @@ ABOUT = """
 # SiMBA Music
 
 Type a prompt; **SiMBA** (Mamba-2, [arXiv 2507.06674](https://arxiv.org/abs/2507.06674)) and a
-**Transformer** of the same size each generate it as EnCodec tokens, and you hear both side by side.
+**Transformer** of the same size each generate EnCodec tokens for it; listen to both side by side.
 
 {models}
 

@@ -72,6 +72,8 @@ def test_the_model_card_is_valid_and_says_what_the_hub_shows(writable, tmp_path)
     assert sorted(values) == sorted(row["value"] for row in measured)
     for part in ("--left org/simba", "Checkpoint.from_pretrained", "| hardware |", "| steps |"):
         assert part in card.text
+    assert "../docs/" not in card.text, "a link that leads nowhere on the Hub"
+    assert "It generates 1 codebook of 2048 EnCodec codes" in card.text
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["codec"]["id"] == "./codec" and (tmp_path / "codec" / "config.json").exists()
 
