@@ -108,7 +108,7 @@ def generate(
     device: Device,
     threads: Threads,
 ) -> None:
-    """Write one prompt, or many of a CSV, as WAV files and recipes."""
+    """Generate one prompt, or many of a CSV, as WAV files and recipes."""
     from simba_music.cli.pipeline import load_pipeline
 
     pipeline = load_pipeline(left, right, scorer, device, threads)

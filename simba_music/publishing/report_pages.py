@@ -6,7 +6,7 @@ from typing import Any
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json, write_atomic
-from simba_music.models.report import notes, source_line, table
+from simba_music.models.report import ReportRow, notes, source_line, table
 from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.settings_page import settings_page
 from simba_music.training.evaluation.figures import draw_convergence
@@ -35,11 +35,11 @@ CHECKS = (
 )
 
 
-def summary_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+def summary_rows(report: dict[str, Any]) -> list[ReportRow]:
     """README's six rows: both models and, where they were measured, the real pieces."""
-    tables = {made["id"]: made["rows"] for made in report["tables"]}
+    tables: dict[str, list[ReportRow]] = {made["id"]: made["rows"] for made in report["tables"]}
     return [
-        row | {"metric": name}
+        {**row, "metric": name}
         for table_id, metric, name in SUMMARY_ROWS
         for system in SYSTEMS
         for row in tables.get(table_id, ())
