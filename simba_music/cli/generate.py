@@ -110,7 +110,13 @@ def generate(
 ) -> None:
     """Generate one prompt, or many of a CSV, as WAV files and recipes."""
     from simba_music.cli.pipeline import load_pipeline
+    from simba_music.errors import RequestError
 
+    if prompts is not None and (prompt or (takes or 1) > 1):
+        raise RequestError(
+            "--prompts reads every prompt from its file and makes one clip of each: give no other "
+            "prompt and no --takes; rows with other seeds are other takes."
+        )
     pipeline = load_pipeline(left, right, scorer, device, threads)
     from simba_music.cli.clip_files import generate_one, generate_prompts
 

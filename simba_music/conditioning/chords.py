@@ -5,6 +5,7 @@ otherwise; it comes round until the clip ends. Frame-synchronous chords as pitch
 of MusiConGen (Lan et al. 2024, arXiv 2407.15060).
 """
 
+import itertools
 import re
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
@@ -32,7 +33,8 @@ _ALIASES = {
     "ø": "m7b5", "ø7": "m7b5", "sus": "sus4",
 }  # fmt: skip
 _QUALITY = "|".join(map(re.escape, sorted({*QUALITIES, *_ALIASES} - {""}, key=len, reverse=True)))
-_CHORD = rf"[A-G][#♯b♭]?(?:\s(?=m)|\s?(?={_QUALITY}))?(?:{_QUALITY})?(?:/[A-G][#♯b♭]?)?(?![\w#♯♭/])"
+_SPELLED = r"\s(?:major|minor|maj|min)\b"
+_CHORD = rf"[A-G][#♯b♭]?(?:{_SPELLED}|{_QUALITY})?(?:/[A-G][#♯b♭]?)?(?![\w#♯♭/])"
 _BETWEEN = r"(?:\s*[,|>→–—-]+\s*|\s+(?:and|to|then)\s+|\s+)"
 _LIST = rf"{_CHORD}(?:{_BETWEEN}{_CHORD})+"
 _NAMED = re.compile(
@@ -44,6 +46,7 @@ _ONE = re.compile(rf"(?P<root>[A-G])(?P<sign>[#♯b♭]?)\s?(?P<quality>{_QUALIT
 _NUMERAL = r"[b♭]?(?:VII|VI|IV|V|III|II|I|vii|vi|iv|v|iii|ii|i)(?:°|ø|maj7|7)?"
 _NUMERALS = re.compile(rf"(?<![\w/]){_NUMERAL}(?:(?:\s*[,–—-]\s*|\s+){_NUMERAL})+(?![\w/])")
 _DEGREES = {"I": 0, "II": 1, "III": 2, "IV": 3, "V": 4, "VI": 5, "VII": 6}
+_WHOLE = {"pentatonic": "major", "minor pentatonic": "minor"}  # scales of seven tones
 _EACH = re.compile(
     r"\b(?P<count>\d|a|one|two|four|half\s+a)\s+(?P<unit>bar|measure|beat)s?\s+"
     r"(?:each|apiece|per\s+chord|a\s+chord)\b",
@@ -77,10 +80,8 @@ def _of_numeral(numeral: str, key: Key) -> str:
     degree = re.match(r"[IViv]+", bare)
     assert degree is not None, numeral
     minor, rest = degree[0].islower(), bare[degree.end() :]
-    if flat or len(SCALES[key.scale]) < 7:
-        scale = SCALES["major"]
-    else:
-        scale = SCALES[key.scale]
+    whole = _WHOLE.get(key.scale, key.scale)
+    scale = SCALES["major" if flat else whole]
     root = key.tonic + scale[_DEGREES[degree[0].upper()]] - flat
     quality = {"°": "dim", "ø": "m7b5", "maj7": "maj7", "7": "m7" if minor else "7"}
     return chord_symbol(root % 12, QUALITIES[quality.get(rest, "m" if minor else "")], key)
@@ -94,7 +95,10 @@ def named_chords(prompt: str, seed: int) -> tuple[str, ...]:
     """
     match = _NAMED.search(prompt) or _LINKED.search(prompt)
     if match is not None:
-        found = [_symbol(chord) for chord in re.findall(_CHORD, match["list"])]
+        chords = re.findall(_CHORD, match["list"])
+        if " " not in chords[0]:  # after symbols, "E minor" is the key of the piece
+            chords = list(itertools.takewhile(lambda chord: " " not in chord, chords))
+        found = [_symbol(chord) for chord in chords]
     else:
         numerals, key = _NUMERALS.search(prompt), named_key(prompt, seed)
         if numerals is None or key is None:

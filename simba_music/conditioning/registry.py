@@ -1,6 +1,11 @@
-"""Registry: every condition there is, one line each, and reading them from config.json."""
+"""Registry: every condition there is, one line each, and reading them from config.json.
+
+CONTRIBUTING.md lists what else a new one needs: its facts in `Crop`, and a preset to train it.
+"""
 
 from collections.abc import Mapping
+
+from pydantic import ValidationError
 
 from simba_music.conditioning.beat import Beat
 from simba_music.conditioning.chords import Chords
@@ -32,4 +37,13 @@ def read_conditions(raw: Mapping[str, object]) -> dict[str, AnyCondition]:
         raise ValueError(
             f"unknown condition {sorted(unknown)[0]!r}; this version knows {', '.join(KINDS)}"
         )
-    return {name: kind.model_validate(raw[name]) for name, kind in KINDS.items() if name in raw}
+    found = dict[str, AnyCondition]()
+    for name, kind in KINDS.items():
+        if name in raw:
+            try:
+                found[name] = kind.model_validate(raw[name])
+            except ValidationError as error:
+                first = error.errors()[0]
+                where = ".".join([name, *(str(part) for part in first["loc"])])
+                raise ValueError(f"{where}: {first['msg']}, got {first['input']!r:.60}") from error
+    return found

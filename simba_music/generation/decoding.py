@@ -15,7 +15,7 @@ from simba_music.models.config import LMConfig
 from simba_music.models.text_encoder import TextEncoder
 
 BLOCK = 10  # steps that are sampled before the caller gets their codes
-PLANE_S = 2.0  # of conditions that are computed at a time
+PLANE_S = 2.0  # of conditions that are computed at a time, where a step is a frame
 
 
 def read_requests(

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from simba_music.errors import CheckpointError
+from simba_music.errors import CheckpointError, RequestError
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
@@ -173,8 +173,20 @@ def in_steps(work: Callable[[OnDownload], Result]) -> Iterator[Downloading | Res
         stopped.set()
 
 
-def best_device() -> str:
-    """cuda, mps or cpu, the first that is there."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def usable_device(device: str) -> str:
+    """The device itself if it is there; of "auto", cuda, mps or cpu, the first that is.
+
+    Raises:
+        RequestError: If this machine, or this build of torch, lacks it.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next((name for name, found in there.items() if found), "cpu")
+    kind, _, number = device.partition(":")
+    beyond = kind == "cuda" and number.isdigit() and int(number) >= torch.cuda.device_count()
+    if not there.get(kind, True) or beyond:
+        raise RequestError(
+            f"There is no device {device!r} for this torch ({torch.__version__}). Use --device "
+            "auto or cpu, or install the torch of your accelerator."
+        )
+    return device

@@ -12,7 +12,7 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
-from simba_music.generation.loaded_models import LoadedModel, ModelCache, best_device, in_steps
+from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import (
     MAX_SEED,
@@ -66,7 +66,7 @@ class Pipeline:
             CheckpointError: If anything is missing or does not fit.
         """
         torch.set_num_threads(threads)
-        device = best_device() if device == "auto" else device
+        device = usable_device(device)
         first = LoadedModel.load(left, device, on_download)
         second = first if right == left else LoadedModel.load(right, device, on_download)
         judge = load_scorer(scorer, on_download) if scorer else None

@@ -1,5 +1,6 @@
 """Recipe: all that made a clip, typed; one object in files, on the card and in the history."""
 
+import math
 import platform
 from typing import Literal
 
@@ -41,8 +42,8 @@ class ReadCondition(StrictModel):
 class Recipe(StrictModel):
     """All that made a clip: the same on the same machine gives the same clip again.
 
-    `loudness_lufs` is the level before the gain of `gain_db` that brought the clip to playing
-    level.
+    `loudness_lufs` is the clip's level, None if it is silent, after the gain of `gain_db` that
+    brought it to playing level.
     """
 
     schema_version: Literal[2] = Field(default=2, alias="schema")
@@ -57,7 +58,7 @@ class Recipe(StrictModel):
     threads: int
     app_version: str
     versions: dict[str, str] = {}
-    loudness_lufs: float
+    loudness_lufs: float | None
     gain_db: float
     scorer: Score | None
     licence: str
@@ -90,7 +91,7 @@ def recipe_of(
         threads=torch.get_num_threads(),
         app_version=__version__,
         versions={"python": platform.python_version(), "torch": torch.__version__},
-        loudness_lufs=round(loudness_lufs, 2),
+        loudness_lufs=round(loudness_lufs, 2) if math.isfinite(loudness_lufs) else None,
         gain_db=round(gain_db, 2),
         scorer=score,
         licence=config.licence,
@@ -109,6 +110,6 @@ def read_recipe(raw: object) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "recipe"
         raise RequestError(
-            f"This is no recipe of a clip: {where}: {first['msg']}. Use the recipe.json that "
-            "simba-music generate wrote."
+            f"This is no recipe of a clip: {where}: {first['msg']}. Give the `recipe` of one clip "
+            "in a recipe.json of simba-music generate."
         ) from error

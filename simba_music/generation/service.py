@@ -42,7 +42,7 @@ class GenerationService(Protocol):
         """
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
-        """Clips of several requests decoded together; they share their sampling settings."""
+        """A clip a request, one take each, decoded together; they share their sampling settings."""
 
 
 class Session(Protocol):

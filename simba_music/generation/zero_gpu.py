@@ -63,8 +63,9 @@ class ZeroGpu:
     def _seconds(
         self, names: tuple[str, str], request: Request, sides: Sequence[str], *rest: object
     ) -> int:
-        rates = (self.pipeline.models[side].codec.frame_rate for side in sides)
-        tokens = round(request.duration_s * request.takes * sum(rates))
+        configs = (self.pipeline.models[side].lm.config for side in sides)
+        rate = sum(config.codec.frame_rate * config.n_codebooks for config in configs)
+        tokens = round(request.duration_s * request.takes * rate)
         return seconds_needed(tokens, self.tokens_per_s)
 
     def of(self, chosen: Pipeline) -> GenerationService:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
-from simba_music.models.config import LMConfig
+from simba_music.models.config import SCHEMA, LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.schemas import Former, upgrade_config
 from simba_music.settings import settings
@@ -200,6 +200,12 @@ def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
         CheckpointError: If it has unknown or missing keys, or values that do not fit together.
     """
     raw, former = upgrade_config(read_json(folder / CONFIG))
+    found = raw.get("schema") if isinstance(raw, dict) else None
+    if isinstance(found, int) and found > SCHEMA:
+        raise CheckpointError(
+            f"{folder / CONFIG} has schema {found}, and this version reads schemas up to {SCHEMA}. "
+            "Install a newer version of SiMBA Music."
+        )
     try:
         return LMConfig.model_validate(raw), former
     except ValidationError as error:

@@ -99,7 +99,7 @@ class LMConfig(StrictModel):
                 f"vocab is {self.vocab} but the codec has {self.codec.codebook_size} codes; "
                 "they must be equal"
             )
-        if self.special_ids.bos < self.vocab:
+        if self.special_ids.bos != self.vocab:
             raise ValueError(f"special_ids.bos must be {self.vocab}, got {self.special_ids.bos}")
         if self.n_codebooks > 1 and self.codebook_pattern == "single":
             raise ValueError(

@@ -145,7 +145,7 @@ class Checkpoint(
     def _from_pretrained(
         cls, *, model_id: str, revision: str | None, **settings: Any
     ) -> "Checkpoint":
-        """Load a folder, a bundled name or a Hub repository strictly.
+        """Load a folder or a Hub repository strictly.
 
         Raises:
             CheckpointError: If it does not load, or a setting would be ignored.

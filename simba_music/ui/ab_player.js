@@ -94,6 +94,22 @@ function crossfade(graph, side, when) {
   graph.active = side;
 }
 
+// Calls `changed` with the attribute data-`name` of what a part of the page holds, "" if nothing,
+// whenever it changes.
+function watchData(selector, name, changed) {
+  const part = document.querySelector(selector);
+  if (!part) return void setTimeout(() => watchData(selector, name, changed), 50);
+  let last = "";
+  const look = () => {
+    const found = part.querySelector(`[data-${name}]`)?.dataset[name] ?? "";
+    if (found === last) return;
+    last = found;
+    changed(found);
+  };
+  new MutationObserver(look).observe(part, { subtree: true, childList: true, attributes: true });
+  look();
+}
+
 // The bytes of the file of a `gr.Audio`, once its download link names it; its own player has
 // fetched it already, so it comes from the browser's cache.
 async function fetchClip(selector, file) {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -30,11 +31,11 @@ STYLE = """
 MOUNT_JS = """
 const root = element.querySelector(".ab-root");
 let player = null;
-watch("clips", async () => {
-  root.hidden = !props.clips;
+watchData("#verdict", "both", async (text) => {
+  root.hidden = !text;
   player?.stop();
-  if (!props.clips) return;
-  const { files, names } = JSON.parse(props.clips);
+  if (!text) return;
+  const { files, names } = JSON.parse(text);
   player = new ABPlayer(root, names);
   const [A, B] = await Promise.all([
     fetchClip("#left-player", files.A), fetchClip("#right-player", files.B)]);
@@ -44,15 +45,17 @@ watch("clips", async () => {
 
 
 def build() -> gr.HTML:
-    """A player that appears once its prop `clips` is what `both` returns."""
+    """A player that appears once the verdict's HTML holds what `both` returns."""
     root = '<div class="ab-root" hidden></div>'
-    return gr.HTML(root, js_on_load=PLAYER_JS + MOUNT_JS, clips="", elem_id="both-player")
+    return gr.HTML(root, js_on_load=PLAYER_JS + MOUNT_JS, elem_id="both-player")
 
 
 def both(files: Sequence[str], names: Sequence[str]) -> str:
-    """Names of the files that the two players above have, and what to call them, for the player.
+    """HTML that gives the player two clips: names of the files above, and what to call them.
 
-    It fetches the sound from these players' links, so that each is delivered once.
+    It fetches the sound from the links of the players above, so that each is delivered once. It is
+    HTML and no prop, since programs that call the page by HTTP can read no update of props.
     """
-    found = {side: file for side, file in zip("AB", files, strict=True)}
-    return json.dumps({"files": found, "names": dict(zip("AB", names, strict=True))})
+    given = {"files": files, "names": names}
+    sides = {key: dict(zip("AB", own, strict=True)) for key, own in given.items()}
+    return f'<span hidden data-both="{escape(json.dumps(sides))}"></span>'

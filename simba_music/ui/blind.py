@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 BLIND_JS = Path(__file__).with_suffix(".js").read_text()
 MOUNT_JS = """
 const test = new BlindTest(element.querySelector(".bt-root"), server);
-watch("battle", () => { if (props.battle) test.written(props.battle); });
+watchData("#blind-progress", "offer", (offer) => { if (offer) test.written(offer); });
 """
 INTRO = f"""
 Two clips of the same prompt, one of each model; which is which stays hidden. Listen to at least
@@ -143,11 +144,10 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
         )
         write = gr.Button("Generate a pair", elem_id="blind-write", scale=1, min_width=150)
     progress = gr.HTML("", elem_id="blind-progress")
-    page = gr.HTML(
+    gr.HTML(
         '<div class="bt-root"></div>',
         js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
         server_functions=answers(test),
-        battle="",
         elem_id="blind",
     )
 
@@ -157,7 +157,7 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
                 if isinstance(step, float):
                     yield {progress: _bar(step)}
                 else:
-                    yield {progress: "", page: gr.HTML(battle=step)}
+                    yield {progress: f'<span hidden data-offer="{escape(step)}"></span>'}
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
@@ -165,7 +165,7 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
         [write.click, prompt.submit],
         run,
         prompt,
-        [progress, page],
+        [progress],
         api_name="write_pair",
         show_progress="hidden",
         concurrency_limit=2,

@@ -51,7 +51,7 @@ def file_name(clip: Clip) -> str:
     return f"{clip.name}-{words or 'clip'}-seed{request.seed}.wav"
 
 
-SEED, VERDICT, BOTH = "seed", "verdict", "both"
+SEED, VERDICT = "seed", "verdict"
 Changes = dict[str, Any]  # by part of the page: "left-card", "left-player", `SEED` and so on
 
 
@@ -79,7 +79,7 @@ class View:
     def _begin(self, event: Started) -> Changes:
         self.pipeline = event.pipeline
         self.headings = {side: title(event.pipeline, side) for side in SIDES}
-        found: Changes = {SEED: event.request.seed, VERDICT: "", BOTH: ""}
+        found: Changes = {SEED: event.request.seed, VERDICT: ""}
         for side in SIDES:
             found[f"{side}-card"] = waiting_card(self.headings[side], "Waiting for its turn")
             found[f"{side}-player"] = None
@@ -100,7 +100,7 @@ class View:
         found: Changes = {VERDICT: verdict_card(names, self.scores)}
         if len(self.files) == len(SIDES):
             files = [self.files[side] for side in SIDES]
-            found[BOTH] = ab_player.both(files, [escape(names[side]) for side in SIDES])
+            found[VERDICT] += ab_player.both(files, [escape(names[side]) for side in SIDES])
         for side in set(SIDES) - set(self.files):
             found[f"{side}-card"] = waiting_card(self.headings[side], "Stopped before it began")
         return found
@@ -208,8 +208,6 @@ class Handlers:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 for changes in run_page(self.comparison, left, right, raw, session, Path(folder)):
-                    if BOTH in changes:  # a prop: a value would be rendered as HTML
-                        changes[BOTH] = gr.HTML(clips=changes[BOTH])
                     yield {self.parts[name]: value for name, value in changes.items()}
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
@@ -231,7 +229,8 @@ def build(pipeline: Pipeline) -> None:
         for side in SIDES:
             model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(pipeline, side)
             inputs.append(model)
-    parts |= {VERDICT: gr.HTML(elem_id="verdict"), BOTH: ab_player.build()}
+    parts[VERDICT] = gr.HTML(elem_id="verdict")
+    ab_player.build()
 
     handlers = Handlers(comparison, parts)
     gr.on(

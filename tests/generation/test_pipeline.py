@@ -5,10 +5,12 @@ import pytest
 import torch
 from conftest import CODES
 
+from simba_music.conditioning.request import Request
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.generation.clip import AudioChunk, Clip, Progress
-from simba_music.generation.pipeline import LoadedModel, Pipeline
-from simba_music.generation.recipe import read_recipe
+from simba_music.generation.loaded_models import LoadedModel, usable_device
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.recipe import read_recipe, recipe_of
 from simba_music.generation.service import generate_pairs
 
 SETTINGS = {"prompt": "calm piano", "duration_s": 2.5, "seed": 7}
@@ -205,3 +207,16 @@ def test_a_recipe_is_read_back_and_one_of_0_1_too(pipeline):
     for bad in ({"schema": 3}, [], recipe.as_json() | {"extra": 1}):
         with pytest.raises(RequestError, match="no recipe of a clip"):
             read_recipe(bad)
+
+
+def test_a_silent_clip_has_a_recipe_without_a_level(pipeline):
+    recipe = recipe_of(pipeline.models["left"], Request("x"), None, "cpu", float("-inf"), 0.0)
+    assert recipe.loudness_lufs is None and read_recipe(recipe.as_json()) == recipe
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_a_device_that_is_not_there_is_refused(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RequestError, match="no device 'cuda.*Use --device auto or cpu"):
+        usable_device(device)
+    assert usable_device("auto") in ("cpu", "mps") and usable_device("cpu") == "cpu"

@@ -21,7 +21,7 @@ LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is paddi
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
-MISHEARD = 0.3  # of a crop's frames, at most
+MISHEARD = 0.3  # of a crop's frames, at most, but for the last span
 LONGEST_SPAN = 64  # frames
 
 
