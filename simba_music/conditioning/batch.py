@@ -13,7 +13,7 @@ from simba_music.conditioning.types import AnyCondition, Conditioning, Span, Tex
 
 @dataclass(frozen=True)
 class ConditionBatch:
-    """A value a row for every condition of a model, and the level of its features.
+    """For every condition of a model: one value per row, and the level of its features.
 
     text: token states of all rows; null: rows without text `[B]`, bool; values: by condition, None
     where a row has none; levels: by condition `[B]`.
@@ -59,13 +59,13 @@ def of_requests(
     text: TextEmbedding,
     null: Tensor,
 ) -> ConditionBatch:
-    """Conditions of requests; with guidance, the unconditional branch follows as as many rows.
+    """Conditions of B requests; with guidance, B rows of the unconditional branch follow.
 
     Args:
         conditions: those of the model, by name.
         requests: B of them.
         guided: whether there is an unconditional branch.
-        text: encoded `texts_of` the same; any text where it is None.
+        text: the encoded `texts_of` these requests; any text may stand where that is None.
         null: rows without text, `[B]` or `[2 B]`.
     """
     count = len(requests)

@@ -58,7 +58,7 @@ _BEATS = {"2/4": 2, "3/4": 3, "6/8": 2}  # a bar; two dotted quarters in 6/8
 
 
 class Progression(NamedTuple):
-    """Chord symbols, when each begins in s from frame 0, and after how long they come round."""
+    """Chord symbols, the start of each in s from frame 0, and how long until they repeat."""
 
     symbols: tuple[str, ...]
     starts_s: tuple[float, ...]

@@ -2,7 +2,7 @@
 
 A text encoder hardly distinguishes "minor" from "major", and a mode without its tonic says next to
 nothing about the next code: in a corpus of all keys, no pitch class is likelier in minor. So key
-and mode are read from the prompt and are conditions as tonic and scale. Where a prompt names a mode
+and mode are read from the prompt and given as tonic and scale. Where a prompt names a mode
 alone, the seed draws the tonic. Where it names neither, a mood does: "happy" is major, "sad" minor.
 Conditions on harmony of this kind are those of MusiConGen (Lan et al. 2024, arXiv 2407.15060).
 """

@@ -37,7 +37,7 @@ def read_requests(
 def _paired(
     texts: Sequence[str | None], requests: Sequence[Request]
 ) -> Iterator[tuple[str | None, Request]]:
-    """Every text with the request it is of; there are as many, or twice as many."""
+    """Every text with its request; there is one text per request, or two with guidance."""
     return ((text, requests[i % len(requests)]) for i, text in enumerate(texts))
 
 

@@ -41,7 +41,7 @@ def _on_gpu(
 class ZeroGpu:
     """Makes the service of a pipeline: in the GPU process where there is one, else here.
 
-    Models cannot be sent to that process, so a run names them. It is made once, when the app
+    Models cannot be sent to that process, so a run names them. Create this once, when the app
     starts: the GPU process sees models as they were then.
     """
 

@@ -54,7 +54,7 @@ def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dic
         return {"error": str(error)}
     except Exception:
         logger.exception("a question of the page failed")
-        return {"error": "This failed on the server, which has noted why. Try again."}
+        return {"error": "This failed on the server; its log says why. Try again."}
 
 
 def text_field(data: dict[str, Any], name: str) -> str:

@@ -41,7 +41,7 @@ def build(pipeline: Pipeline) -> None:
     for heading, text, made in report_tables():
         other = stale(made, loaded)
         warning = (
-            f"\n\n**Not of the weights that are loaded: {', '.join(other)}.**" if other else ""
+            f"\n\n**Measured on other weights than loaded: {', '.join(other)}.**" if other else ""
         )
         gr.Markdown(f"## {heading}\n{text}{warning}\n\n{table(made['rows'])}\n\n{notes(made)}")
         gr.Markdown(source_line(made), elem_classes="source")

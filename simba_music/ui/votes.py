@@ -12,7 +12,7 @@ from simba_music.listening.trials import ListeningTest
 ABOUT = """
 Shares leave out "alike" and "both bad", which are counted apart. Intervals are Wilson's for the
 plain share, Woolf's where the order of showing is taken out, Student's for ratings. Several votes
-of one listener are not independent, which the intervals do not know.
+of one listener are not independent; the intervals ignore this.
 """
 STYLE = """
 .forest { width: 100%; max-width: 760px; height: auto; color: var(--body-text-color); }
