@@ -7,7 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simba_music.errors import CheckpointError
 from simba_music.settings import settings
@@ -17,6 +17,12 @@ class StrictModel(BaseModel):
     """Base of everything that is read from a file: immutable, no unknown keys, no NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def first_problem(error: ValidationError, whole: str = "") -> tuple[str, str]:
+    """Where a strict model has its first problem, `whole` if in no one field, and what it is."""
+    first = error.errors()[0]
+    return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
 
 def sha256(path: Path) -> str:

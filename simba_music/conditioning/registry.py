@@ -14,6 +14,7 @@ from simba_music.conditioning.length import Length
 from simba_music.conditioning.line_up import LineUp
 from simba_music.conditioning.text import Text
 from simba_music.conditioning.types import AnyCondition
+from simba_music.files import first_problem
 
 CONDITIONS: tuple[type[AnyCondition], ...] = (
     Text,
@@ -43,7 +44,8 @@ def read_conditions(raw: Mapping[str, object]) -> dict[str, AnyCondition]:
             try:
                 found[name] = kind.model_validate(raw[name])
             except ValidationError as error:
-                first = error.errors()[0]
-                where = ".".join([name, *(str(part) for part in first["loc"])])
-                raise ValueError(f"{where}: {first['msg']}, got {first['input']!r:.60}") from error
+                where, problem = first_problem(error)
+                got = error.errors()[0]["input"]
+                place = f"{name}.{where}" if where else name
+                raise ValueError(f"{place}: {problem}, got {got!r:.60}") from error
     return found

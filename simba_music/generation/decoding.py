@@ -75,11 +75,8 @@ def generate(
     Raises:
         ValueError: If the requests do not share their sampling settings.
     """
-    sampling, order, books = (
-        Sampling.of(requests),
-        pattern(config.codebook_pattern),
-        config.n_codebooks,
-    )
+    sampling, books = Sampling.of(requests), config.n_codebooks
+    order = pattern(config.codebook_pattern)
     batch = read_requests(config, encoder, requests, engine.device)
     frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
     generators = [torch.Generator().manual_seed(r.seed) for r in requests]

@@ -129,7 +129,7 @@ class Pipeline:
         return left | right | self.digests() | judge
 
     def choose(self, model: str) -> tuple[str, ...]:
-        """Slots meant by "left", "right", "both" or a checkpoint's name.
+        """Sides meant by "left", "right", "both" or a checkpoint's name.
 
         Raises:
             RequestError: If no side has that name.

@@ -11,7 +11,7 @@ from simba_music import __version__
 from simba_music.conditioning.batch import read_from
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
-from simba_music.files import StrictModel
+from simba_music.files import StrictModel, first_problem
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.models.config import CodecRef, TextEncoderRef
 from simba_music.models.schemas import upgrade_recipe
@@ -107,9 +107,8 @@ def read_recipe(raw: object) -> Recipe:
     try:
         return Recipe.model_validate(upgrade_recipe(raw))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "recipe"
+        where, problem = first_problem(error, "recipe")
         raise RequestError(
-            f"This is no recipe of a clip: {where}: {first['msg']}. Give the `recipe` of one clip "
+            f"This is no recipe of a clip: {where}: {problem}. Give the `recipe` of one clip "
             "in a recipe.json of simba-music generate."
         ) from error

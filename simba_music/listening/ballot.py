@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, ValidationError
 
 from simba_music.errors import UserError
-from simba_music.files import StrictModel
+from simba_music.files import StrictModel, first_problem
 
 Letter = Literal["A", "B"]
 Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
@@ -41,9 +41,8 @@ def read_ballot(raw: dict[str, Any]) -> Ballot:
     try:
         ballot = Ballot.model_validate(raw)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "ballot"
-        raise VoteError(f"The vote's {where} is wrong: {first['msg']}.") from error
+        where, problem = first_problem(error, "ballot")
+        raise VoteError(f"The vote's {where} is wrong: {problem}.") from error
     for side in ballot.ratings.values():
         for dimension, value in side.items():
             if dimension not in DIMENSIONS or not 1 <= value <= 5:

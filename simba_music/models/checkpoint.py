@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from simba_music.errors import CheckpointError
-from simba_music.files import read_json, sha256, write_json
+from simba_music.files import first_problem, read_json, sha256, write_json
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.models.config import SCHEMA, LMConfig
 from simba_music.models.lm import MusicLM
@@ -209,10 +209,9 @@ def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
     try:
         return LMConfig.model_validate(raw), former
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "config"
+        where, problem = first_problem(error, "config")
         raise CheckpointError(
-            f"{folder / CONFIG}: {where}: {first['msg']} ({error.error_count()} in all). "
+            f"{folder / CONFIG}: {where}: {problem} ({error.error_count()} in all). "
             "This is not a language model of this version; see checkpoints/README.md."
         ) from error
 

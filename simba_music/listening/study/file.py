@@ -9,7 +9,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from simba_music import audio
 from simba_music.errors import RequestError
-from simba_music.files import StrictModel, read_json, sha256, write_atomic, write_json
+from simba_music.files import (
+    StrictModel,
+    first_problem,
+    read_json,
+    sha256,
+    write_atomic,
+    write_json,
+)
 from simba_music.generation.service import GenerationService, generate_pairs
 from simba_music.listening.gallery import about, sampling_of
 
@@ -91,9 +98,8 @@ def read_study(path: Path) -> StudyConfig:
     try:
         return StudyConfig.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the study"
-        raise RequestError(f"{path}: {where}: {first['msg']}") from error
+        where, problem = first_problem(error, "the study")
+        raise RequestError(f"{path}: {where}: {problem}") from error
 
 
 def _keep(out: Path, number: int, side: str, wave: audio.Waveform) -> str:

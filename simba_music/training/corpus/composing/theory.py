@@ -4,31 +4,16 @@ import itertools
 import re
 from dataclasses import dataclass
 
+from simba_music.conditioning.chord_symbols import QUALITIES
 from simba_music.conditioning.key import SCALES
 
 BRIGHT = ("major", "mixolydian", "pentatonic")  # modes with a major third
 
 _NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
-_SHAPES = {
-    "": (0, 4, 7),
-    "m": (0, 3, 7),
-    "°": (0, 3, 6),
-    "°7": (0, 3, 6, 9),
-    "ø7": (0, 3, 6, 10),
-    "5": (0, 7),
-    "6": (0, 4, 7, 9),
-    "m6": (0, 3, 7, 9),
-    "7": (0, 4, 7, 10),
-    "m7": (0, 3, 7, 10),
-    "maj7": (0, 4, 7, 11),
-    "mmaj7": (0, 3, 7, 10),
-    "9": (0, 4, 7, 10, 14),
-    "m9": (0, 3, 7, 10, 14),
-    "add9": (0, 4, 7, 14),
-    "madd9": (0, 3, 7, 14),
-    "sus2": (0, 2, 7),
-    "sus4": (0, 5, 7),
-}
+# Intervals by what follows a numeral: those of chord symbols, some of them written otherwise.
+_WRITTEN = {"dim": "°", "dim7": "°7", "m7b5": "ø7"}
+_SHAPES = {_WRITTEN.get(name, name): shape for name, shape in QUALITIES.items()}
+_SHAPES["mmaj7"] = QUALITIES["m7"]
 _SYMBOL = re.compile(r"(b?)([iv]+|[IV]+)(.*)")
 
 
