@@ -16,6 +16,7 @@ from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from simba_music.files import write_atomic
 
 SAMPLE_RATE = 24_000  # Hz, at which corpora are rendered and clips are measured
+# About what streaming services play at: beside other music a clip needs no knob.
 TARGET_LUFS = -16.0
 PEAK_DBTP = -1.0
 LIMIT_DB = 12.0  # the most that a limiter takes off a peak
@@ -46,9 +47,11 @@ class Waveform:
 
 def loudness_lufs(samples: np.ndarray, sample_rate: int) -> float:
     """Integrated loudness of `[T]` or `[T, C]` in LUFS (ITU-R BS.1770-4); -inf for silence."""
+    # The measure needs one block: a shorter sound is repeated, which keeps its level.
     if samples.shape[0] < _MIN_LOUDNESS_S * sample_rate:
         samples = np.resize(samples, (int(_MIN_LOUDNESS_S * sample_rate) + 1, *samples.shape[1:]))
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        # Silence leaves no block above the gate, and numpy warns of a mean of nothing.
         warnings.simplefilter("ignore")
         return float(pyloudnorm.Meter(sample_rate).integrated_loudness(samples.astype(np.float64)))
 
@@ -59,6 +62,7 @@ def _peaks(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     By four-fold oversampling (BS.1770-4, annex 2).
     """
     over = np.abs(soxr.resample(samples, sample_rate, 4 * sample_rate))
+    # Near the ends the filter may fall short of a sample's own peak, so that counts too.
     around = over.reshape(len(samples), -1).max(1)
     found: np.ndarray = np.maximum(around, np.abs(samples).reshape(len(samples), -1).max(1))
     return found
@@ -103,6 +107,7 @@ def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
     peaks = _peaks(frames, rate)
     free = PEAK_DBTP - _dbtp(peaks)  # the gain that needs no limiter
     gain_db, louder = 0.0, frames
+    # Loudness after the limiter has no formula in the gain before it: approached from below.
     for _ in range(_ROUNDS):
         gain_db, before = min(gain_db + TARGET_LUFS - loudness, free + LIMIT_DB), gain_db
         gain = 10 ** (gain_db / 20)

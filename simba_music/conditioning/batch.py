@@ -31,6 +31,7 @@ class ConditionBatch:
         span = Span(torch.full((len(self.null),), first, device=device), frames, frame_rate)
         features = {
             name: condition.features(self.values[name], span)
+            # Features are linear in the model's input, so a level scales what a condition says.
             * self.levels[name].to(device)[:, None, None]
             for name, condition in self.conditions.items()
         }
@@ -79,6 +80,8 @@ def of_requests(
                 found += [condition.from_negative(request) for request in requests]
             values[name] = found
         if guided:
+            # Second half: the unconditional branch. One batch of 2 B, so that weights are read
+            # once.
             level += [condition.unguided] * count
         levels[name] = torch.tensor(level)
     return ConditionBatch(conditions, text, null, values, levels)

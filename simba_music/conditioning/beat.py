@@ -113,6 +113,7 @@ class Beat(Condition[Pulse]):
         beats = beat[:, None] + span.seconds * tempo[:, None] / 60
         angle = 2 * math.pi * beats[..., None] * beats.new_tensor(CYCLES)
         known = tempo > 0
+        # In octaves, as tempos compare by their ratio; the phases of one frame do not show it.
         pace = torch.log2(torch.where(known, tempo, _REFERENCE_BPM) / _REFERENCE_BPM)
         constant = torch.stack([torch.ones_like(pace), pace], -1)[:, None]
         found = torch.cat([angle.sin(), angle.cos(), constant.expand(-1, span.frames, -1)], dim=-1)

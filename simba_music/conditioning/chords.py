@@ -160,6 +160,7 @@ class Chords(Condition[Progression]):
                 if symbol != NO_CHORD:
                     tones[parse_symbol(symbol)[0]] = 1
                     tones[[notes + tone for tone in pitch_classes(symbol)]] = 1
+            # A prompt's progression goes round; a crop's stands where the piece has it.
             at = seconds if value.period_s is None else seconds % value.period_s
             starts = torch.tensor(value.starts_s, device=device)
             row[:] = table[(torch.searchsorted(starts, at, right=True) - 1).clamp(min=0)]

@@ -111,6 +111,7 @@ def named_key(prompt: str, seed: int) -> Key | None:
     modes = modes or {str(match.lastgroup) for match in _MOOD.finditer(prompt)}
     if len(modes) != 1:
         return None
+    # A mode needs a tonic to have features; drawn by the seed, so that the recipe says it too.
     return Key(random.Random(seed).randrange(len(NOTES)), modes.pop())
 
 
@@ -141,6 +142,8 @@ class KeySignature(Condition[Key]):
         for row, key in zip(found, values, strict=True):
             if key is not None:
                 row[key.tonic] = 1
+                # The scale's pitch classes besides: modes that share tones then have features in
+                # common.
                 row[[len(NOTES) + (key.tonic + step) % 12 for step in SCALES[key.scale]]] = 1
         return found[:, None].to(span.first.device)
 

@@ -61,6 +61,8 @@ class Length(Condition[End]):
 
     def from_prompt(self, request: Request) -> End:
         """The duration and the silence that training pieces end with."""
+        # Training pieces ring out into silence; a total without it would end the music so much too
+        # early.
         total_s = max(self.earliest_end_s, request.duration_s + self.tail_s)
         return End(total_s, total_s)
 
@@ -81,6 +83,7 @@ class Length(Condition[End]):
         total = torch.tensor([end.total_s for end in ends], device=device)
         elapsed = _one_hot((seconds / TIME_GRID_S).long().clamp(0, last), self.bins)
         whole = _one_hot((total / TIME_GRID_S).long().clamp(0, last), self.bins)
+        # Unknown totals leave zeros, elapsed time always shows: it is where the frame is.
         parts = [elapsed, (whole * known[:, None])[:, None].expand(-1, span.frames, -1)]
         if self.end_clock:
             end = torch.tensor([end.end_s for end in ends], device=device)

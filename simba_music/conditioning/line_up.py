@@ -34,6 +34,7 @@ def _reader(names: Names) -> tuple[re.Pattern[str], dict[str, list[int]]]:
     for i, group in enumerate(names):
         for name in dict.fromkeys(_plain(name) for name in group):
             meant.setdefault(name, []).append(i)
+    # An alternation takes the first that fits, so the longest names come first.
     longest = sorted(meant, key=len, reverse=True)
     pattern = rf"(?<!\w)(?P<name>{'|'.join(map(re.escape, longest))})(?:e?s)?(?!\w)"
     return re.compile(pattern), meant

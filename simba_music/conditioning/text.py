@@ -54,5 +54,6 @@ class Text(Condition[str | Tensor]):
 
 def mean_states(text: TextEmbedding) -> Tensor:
     """Mean of the unmasked token states `[B, D_text]`."""
+    # The mean over words: the same for any padding, and as MiniLM was trained to be read.
     count = text.mask.sum(1, keepdim=True).clamp(min=1)
     return (text.states * text.mask[..., None]).sum(1) / count

@@ -81,6 +81,7 @@ def generate(
     frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
     generators = [torch.Generator().manual_seed(r.seed) for r in requests]
     total, buffer = order.steps(frames, books), CodeBuffer(config)
+    # Whole blocks, so that a plane's end never falls inside one and noise is drawn as if in one go.
     ahead, state = BLOCK * max(1, round(PLANE_S * rate / BLOCK)), None
     for start in range(0, total, ahead):
         frame = order.frame_of(start, min(ahead, total - start), books, frames)
@@ -91,6 +92,8 @@ def generate(
             state = engine.prefill(given, total)
         for at in range(0, plane.shape[1], BLOCK):
             rows = plane[:, at : at + BLOCK]
+            # Drawn here rather than in an engine: a request has the same noise on every engine, and
+            # whatever its neighbours in the batch.
             noise = draw_noise(generators, rows.shape[1], (books, config.vocab))
             active = order.active(books, start + at, rows.shape[1], frames)
             tokens, state = engine.decode_n(state, rows, noise, active, sampling)

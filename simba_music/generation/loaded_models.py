@@ -93,6 +93,7 @@ class ModelCache(Generic[Loaded]):
     def get(self, source: str, on_download: OnDownload) -> Loaded:
         """What `source` names, loaded once however many ask for it at a time."""
         with self._lock:
+            # A lock a name: two who ask for one model wait for one download, others go on.
             mine = self._loading.setdefault(source, threading.Lock())
         with mine:
             with self._lock:
@@ -145,6 +146,7 @@ def in_steps(work: Callable[[OnDownload], Result]) -> Iterator[Downloading | Res
         except BaseException as error:
             events.put((None, error))
 
+    # A thread, as a download reports through a callback, out of which no generator can yield.
     threading.Thread(target=run, daemon=True).start()
     last: Downloading | None = None
     try:

@@ -40,6 +40,8 @@ class Sampling:
 
 def guide(conditional: Tensor, unconditional: Tensor, scale: float) -> Tensor:
     """Classifier-free guidance on logits `[..., V]` (Ho and Salimans 2022, eq. 6); 1 is none."""
+    # On logits, for tokens: p_c^scale * p_u^(1 - scale), normalised by the softmax that follows
+    # (Sanchez et al. 2023, arXiv 2306.17806). Over 1 it goes past the prompt, away from no prompt.
     return unconditional + scale * (conditional - unconditional)
 
 
@@ -48,6 +50,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
     if k <= 0 or k >= logits.shape[-1]:
         return logits
     threshold = logits.topk(k, dim=-1).values[..., -1:]
+    # What ties with the k-th stays, so that no order of equals decides what may be drawn.
     return logits.masked_fill(logits < threshold, float("-inf"))
 
 
@@ -60,6 +63,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
         return logits
     ordered, order = logits.sort(dim=-1, descending=True)
     probabilities = ordered.softmax(dim=-1)
+    # What comes before a code, not what it completes: the one that reaches p is kept.
     before = probabilities.cumsum(dim=-1) - probabilities
     drop = before >= p
     drop[..., 0] = False
@@ -72,6 +76,8 @@ def draw_noise(generators: Sequence[torch.Generator], count: int, shape: tuple[i
     A row is drawn step by step, so that it is the same however steps are cut into blocks and
     whatever is in the other rows.
     """
+    # On the CPU and in float32, wherever and however the model computes: a seed means the same
+    # noise on every device, and bfloat16 noise would tie.
     rows = [
         torch.stack([torch.empty(shape).exponential_(generator=g) for _ in range(count)])
         for g in generators
@@ -84,8 +90,14 @@ def sample(logits: Tensor, noise: Tensor, sampling: Sampling) -> Tensor:
 
     An exponential race: argmax(p / E) with E ~ Exp(1), `noise` `[B, K, V]`, is a draw from p.
     """
+    # The limit of the race as the temperature falls: noise no longer decides.
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
+    # Temperature first, so that the nucleus is cut from the distribution that is drawn from; k
+    # first, so that p is of what k has left.
     kept = keep_top_k(logits / sampling.temperature, sampling.top_k)
     kept = keep_top_p(kept, sampling.top_p)
+    # Not `multinomial`: E_i / p_i is exponential with rate p_i, and of such clocks i rings first
+    # with chance p_i. So noise can be drawn outside the loop, a row of a batch at a time, and a
+    # step has no draw of its own, which a CUDA graph could not hold.
     return (kept.softmax(dim=-1) / noise.to(logits.device)).argmax(dim=-1)

@@ -124,6 +124,7 @@ def look_up(repository: str, revision: str | None, patterns: Sequence[str]) -> R
             f"{name} has no .safetensors weights, and nothing else is loaded.{found} Ask its "
             "owner to convert them, or choose another repository."
         )
+    # Names come from whoever made the repository, and are joined to a path here.
     for n in names:
         parts = n.replace("\\", "/").split("/")
         if ".." in parts or n.startswith(("/", "\\")) or ":" in parts[0]:

@@ -59,6 +59,7 @@ def merge(stretches: Sequence[Stretch], duration_s: float) -> list[Stretch]:
     Raises:
         VoteError: If one is no stretch of time.
     """
+    # Time heard twice counts once, or a loop over a second would pass for listening.
     merged: list[Stretch] = []
     for start, end in sorted(stretches):
         if not 0 <= start <= end:
@@ -95,6 +96,7 @@ def heard_of(ballot: Ballot, duration_s: float, waited_s: float) -> dict[str, li
                 f"Listen to at least {needed:g} s of each clip before you vote; of {side} you "
                 f"have heard {seconds(stretches):.1f} s."
             )
+    # Both clips share one clock, so together they take no longer than the pair was shown.
     total = sum(seconds(stretches) for stretches in heard.values())
     if total > waited_s + CLOCK_SLACK_S:
         raise VoteError(

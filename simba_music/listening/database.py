@@ -58,6 +58,7 @@ def default_url(data: Path) -> str:
 
 
 def _engine(url: str) -> Engine:
+    # A host's database closes idle connections; the first vote after that must not fail.
     engine = create_engine(url, pool_pre_ping=True)
     if engine.dialect.name != "sqlite":
         return engine
@@ -67,7 +68,9 @@ def _engine(url: str) -> Engine:
         connection.isolation_level = None  # transactions are begun below
         cursor = connection.cursor()
         for pragma in (
+            # Readers do not wait for a writer.
             "journal_mode = WAL",
+            # A confirmed vote survives a power cut; votes are rare enough to pay for it.
             "synchronous = FULL",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
@@ -178,6 +181,7 @@ class Database:
                 session.add(vote)
             return vote
         except IntegrityError:
+            # A browser that got no answer sends its vote again: that is no second vote.
             known = self.vote_of(vote.trial_id)
             if known is None:
                 raise

@@ -104,6 +104,7 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
     codecs = {side.lm.config.codec.sha256: side.codec for side in pipeline.models.values()}
     try:
         for i, item in enumerate(found):
+            # By content, so that every process adds the same battle and only one is kept.
             battle = hashlib.sha256(f"{name}:{i}".encode()).hexdigest()[:32]
             if battle in held:
                 continue

@@ -81,6 +81,7 @@ class VoteMirror:
             private: whether a new dataset is hidden from others.
         """
         self.database, self.repository, self.private = database, repository, private
+        # A file a process: appends never meet, and a push never has to merge.
         self.folder, self.file = folder, folder / f"{uuid.uuid4().hex}.jsonl"
         self.waiting, self.failures, self.restored = 0, 0, 0
         self.last_push: datetime | None = None

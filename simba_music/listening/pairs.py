@@ -26,11 +26,13 @@ def keep_pair(folder: Path, sides: dict[str, Side]) -> tuple[float, dict[str, di
     Returns:
         Their length in s, and what is known of each side, `audio_sha256` among it.
     """
+    # Listeners prefer the louder of two clips, whatever it plays.
     waves = audio.match_pair(sides["left"].waveform, sides["right"].waveform)
     folder.mkdir(parents=True, exist_ok=True)
     known = {}
     for name, wave in zip(SIDES, waves, strict=True):
         data = audio.wav_bytes(wave)
+        # A name that says nothing of the model, and the same bytes are kept once.
         digest = hashlib.sha256(data).hexdigest()
         write_atomic(folder / f"{digest}.wav", data)
         known[name] = sides[name].about | {"audio_sha256": digest}

@@ -67,6 +67,8 @@ def wilson(count: int, n: int) -> Estimate:
     """A share with its Wilson score interval; of nothing, nothing is known."""
     if n == 0:
         return Estimate(math.nan, 0.0, 1.0, 0)
+    # Wilson's covers near its 95 % at few votes and at shares near 0 or 1, where p +- 2 se does not
+    # (Brown, Cai and DasGupta 2001).
     low, high = proportion_confint(count, n, method="wilson")
     return Estimate(count / n, float(low), float(high), n)
 
@@ -76,15 +78,19 @@ def votes_needed(share: float, power: float = POWER, alpha: float = ALPHA) -> in
 
     The number from which on the power holds; as the test is discrete, it goes up and down.
     """
+    # Fewer than six cannot reach 5 %: 2 / 2^5 is 0.06.
     n = np.arange(6, 2001)
     tail = stats.binom.ppf(alpha / 2, n, 0.5)
+    # `ppf` gives the first count that passes alpha / 2; the test rejects up to the one before.
     tail -= stats.binom.cdf(tail, n, 0.5) > alpha / 2
     reached = stats.binom.cdf(tail, n, share) + stats.binom.sf(n - tail - 1, n, share)
+    # The last number that fails, and one more, as the power of a discrete test saws.
     return int(n[reached < power].max(initial=5)) + 1
 
 
 def _in_order(wins: int, n: int) -> tuple[float, float]:
     """Log odds of a share and their variance, with half a vote added to each side (Haldane)."""
+    # Without the half votes a side that never lost has infinite log odds.
     return float(logit((wins + 0.5) / (n + 1))), 1 / (wins + 0.5) + 1 / (n - wins + 0.5)
 
 
@@ -95,12 +101,16 @@ def compare(outcomes: Sequence[Outcome], model: str, other: str) -> Preference:
     at B, t and b follow from the log odds of the two orders; intervals are Woolf's (1955).
     """
     pair = [o for o in outcomes if {o.a, o.b} == {model, other}]
+    # A tie says nothing of which is better; as half a vote to each it would pass for evidence and
+    # narrow the intervals. Ties are counted beside.
     decided = [o for o in pair if o.winner]
     wins = sum(o.winner == model for o in decided)
     at_a = [o for o in decided if o.a == model]
     at_b = [o for o in decided if o.b == model]
     first, first_variance = _in_order(sum(o.winner == model for o in at_a), len(at_a))
     second, second_variance = _in_order(sum(o.winner == model for o in at_b), len(at_b))
+    # The preference t is half the sum of the two log odds, the order's effect b half their
+    # difference: both have this error, half the root of the summed variances.
     half = stats.norm.ppf(1 - ALPHA / 2) * math.sqrt(first_variance + second_variance) / 2
 
     def estimate(centre: float) -> Estimate:
@@ -137,6 +147,7 @@ def by_stratum(outcomes: Sequence[Outcome], model: str, other: str) -> dict[str,
 def mean_of(values: Iterable[float]) -> Estimate:
     """A mean with its Student interval; of fewer than two values the interval is unbounded."""
     found = np.array(list(values), dtype=float)
+    # One value has no spread, which is not a spread of zero.
     if len(found) < 2:
         value = float(found[0]) if len(found) else math.nan
         return Estimate(value, -math.inf, math.inf, len(found))
@@ -165,6 +176,8 @@ def bradley_terry(outcomes: Sequence[Outcome], seed: int = 0) -> dict[str, Estim
     best = _strengths(won, lost, len(models))
     again = []
     for _ in range(BOOTSTRAPS):
+        # Votes are drawn as if independent. Several of one listener are not, so this is a lower
+        # bound of the uncertainty.
         picks = rng.integers(len(won), size=len(won))
         again.append(_strengths(won[picks], lost[picks], len(models)))
     low, high = np.quantile(again, [ALPHA / 2, 1 - ALPHA / 2], axis=0)
@@ -176,16 +189,20 @@ def bradley_terry(outcomes: Sequence[Outcome], seed: int = 0) -> dict[str, Estim
 
 def _strengths(won: np.ndarray, lost: np.ndarray, count: int) -> np.ndarray:
     """Log strengths `[count]` with mean 0, of who won and who lost each vote."""
+    # Half a draw a pair, as a quarter of a win to each: in the likelihood it is a weak prior at
+    # equality, and it connects models that never met.
     wins = np.full((count, count), 0.25)
     np.fill_diagonal(wins, 0)
     np.add.at(wins, (won, lost), 1)
     total = wins + wins.T
 
+    # -log of prod (p_i / (p_i + p_j))^wins_ij with p = exp(s), which is convex in s.
     def loss(s: np.ndarray) -> tuple[float, np.ndarray]:
         gaps = s[:, None] - s[None]
         value = float((wins * np.logaddexp(0, -gaps)).sum())
         return value, -(wins - total * expit(gaps)).sum(1)
 
     found = minimize(loss, np.zeros(count), jac=True, method="BFGS").x
+    # Only differences are identified; their mean is where the strengths are zero.
     made: np.ndarray = found - found.mean()
     return made

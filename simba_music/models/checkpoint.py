@@ -127,6 +127,7 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
     for name, tensor in tensors.items():
+        # safetensors checks no values, and argmax takes a NaN without a word.
         if not torch.isfinite(tensor).all():
             raise CheckpointError(
                 f"{path}: {name} holds NaN or infinite values. Download or train it again."
@@ -182,6 +183,7 @@ def read_module(make: Callable[[], Module], folder: Path, former: Former | None 
     """
     if not (folder / WEIGHTS).exists():
         raise CheckpointError(f"{folder / WEIGHTS} is missing. Only safetensors weights are read.")
+    # Shapes first: a config of a few bytes could ask for terabytes.
     with torch.device("meta"):
         shape = make()
     check_fit(shape, folder / WEIGHTS, former)
@@ -283,6 +285,7 @@ def save_language_model(folder: Path, model: MusicLM) -> None:
 
 def save_module(folder: Path, module: nn.Module) -> None:
     """Write a module's parameters as float16 safetensors, through a temporary file."""
+    # Float16 halves the file, and is closer to float32 than bfloat16 for weights of this size.
     part = folder / f".{WEIGHTS}.part"
     tensors = {k: v.detach().half().contiguous().cpu() for k, v in module.state_dict().items()}
     save_file(tensors, part)

@@ -37,6 +37,9 @@ class CodebookPattern:
         Raises:
             ValueError: If the codes have another shape, or the pattern cannot have so many books.
         """
+        # With `delay` the K codes of a step are drawn as if independent; as they belong to K
+        # frames, book k still follows book k - 1 of its own frame. `flat` needs no such assumption,
+        # and K times the steps (sec. 2.2).
         batch, books, frames = _shape(codes, "codes [B, K, S]")
         stride, steps = self._stride(books), self.steps(frames, books)
         tokens = codes.new_full((batch, books, steps), special)
@@ -85,6 +88,7 @@ class CodebookPattern:
             ValueError: If the pattern cannot have so many books.
         """
         stride = self._stride(n_codebooks)
+        # Steps since each book began: negative while it waits for those before it.
         since = torch.arange(first_step, first_step + steps) - torch.arange(n_codebooks)[:, None]
         holds = (since >= 0) & (since % stride == 0)
         return holds if frames is None else holds & (since < frames * stride)
@@ -99,6 +103,7 @@ class CodebookPattern:
         Raises:
             ValueError: If the pattern cannot have so many books.
         """
+        # The first book carries most of the sound, later ones the rest (residual quantisation).
         found = torch.arange(first_step, first_step + steps) // self._stride(n_codebooks)
         return found if frames is None else found.clamp(max=frames - 1)
 
@@ -108,6 +113,7 @@ class CodebookPattern:
         Raises:
             ValueError: If the pattern cannot have so many books.
         """
+        # A frame is whole once its last book has come, n_codebooks - 1 steps after its first.
         return max(0, (steps_done - n_codebooks) // self._stride(n_codebooks) + 1)
 
     def _stride(self, n_codebooks: int) -> int:
@@ -125,6 +131,7 @@ class CodebookPattern:
 
 def _shape(tensor: Tensor, wanted: str) -> tuple[int, int, int]:
     """The sizes of a tensor of ids with three axes."""
+    # [B, S] and [K, S] look alike, and either would broadcast into nonsense without an error.
     if tensor.ndim != 3 or tensor.is_floating_point() or 0 in tensor.shape[1:]:
         raise ValueError(
             f"Got {tensor.dtype} of shape {list(tensor.shape)} instead of integer {wanted}. A clip "

@@ -22,6 +22,7 @@ class CrossAttention(nn.Module):
     def __init__(self, d_model: int, n_heads: int):
         super().__init__()
         self.n_heads = n_heads
+        # No positions: the encoder's states know their order, and frames have no place in the text.
         self.queries = nn.Linear(d_model, d_model, bias=False)
         self.keys_values = nn.Linear(d_model, 2 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
@@ -37,6 +38,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """`[B, S, D]` from `x` `[B, S, D]`; `mask` `[B, L]` is False on padding."""
         queries = self.queries(x).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+        # No row is all padding: a null row has the learned vector.
         attended = F.scaled_dot_product_attention(
             queries,
             keys.to(queries.dtype),

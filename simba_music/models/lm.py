@@ -57,6 +57,9 @@ class MusicLM(nn.Module):
         self.token_embedding = nn.Embedding(config.n_codebooks * (config.vocab + 1), width)
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
+        # Zero, unless a condition says otherwise, so that a model that gets a condition later
+        # begins as it was (compare the zero convolutions of ControlNet, Zhang et al. 2023, arXiv
+        # 2302.05543).
         self.conditions = nn.ParameterDict(
             {
                 name: nn.Parameter(torch.zeros(condition.width, width))
@@ -67,6 +70,7 @@ class MusicLM(nn.Module):
             Transformer(config) if config.backbone == "transformer" else Simba(config)
         )
         self.norm = nn.RMSNorm(width, eps=1e-5)
+        # Not tied to the embedding: the two begin at scales ten apart, see training/lm/start.py.
         self.head = nn.Linear(width, config.n_codebooks * config.vocab, bias=False)
         self.apply(self._initialise)
         for name, condition in config.conditions.items():
@@ -90,6 +94,7 @@ class MusicLM(nn.Module):
     def _embed_text(self, given: Conditioning) -> tuple[Tensor, Tensor]:
         """Prefix `[B, L, D]` and mask `[B, L]`; a null row is the learned vector alone."""
         states, mask = self.text_projection(given.text.states), given.text.mask
+        # One vector, not L of them: nothing is left of how long the text was.
         last = torch.zeros_like(mask)
         last[:, -1] = True
         states = torch.where(given.null[:, None, None], self.null_text, states)
@@ -98,6 +103,7 @@ class MusicLM(nn.Module):
     def plane(self, given: Conditioning) -> Tensor:
         """What all conditions add to the input of every frame, `[B, S, D]`."""
         width = self.config.d_model
+        # Added to every frame, so that no state has to carry through a clip what holds all along.
         plane = torch.zeros(*given.numbers.shape, width, device=given.numbers.device)
         for name, features in given.features.items():
             plane = plane + features @ self.conditions[name]
@@ -131,6 +137,8 @@ class MusicLM(nn.Module):
         states, mask = self._embed_text(given)
         (_, books, count), bos = codes.shape, self.config.special_ids.bos
         tokens = self.pattern.apply(codes, bos)
+        # A step reads the one before it; bos stands where the pattern has no code, and at the
+        # start.
         previous = F.pad(tokens[..., :-1], (1, 0), value=bos)
         frame = self.pattern.frame_of(0, tokens.shape[-1], books, count).to(codes.device)
         frames = self._embed(previous) + self.plane(given)[:, frame]
@@ -144,6 +152,7 @@ class MusicLM(nn.Module):
         logits = self._predict(hidden)
         if books == 1:
             return logits
+        # Steps of a pattern to frames: the loss is over codes, and bos is never a target.
         places = self.pattern.places(count, books).to(codes.device)
         return logits.gather(2, places[None, ..., None].expand(*codes.shape, logits.shape[-1]))
 

@@ -10,7 +10,9 @@ from torch.autograd.function import FunctionCtx
 
 from simba_music.models.config import EXPAND
 
+# As in mamba-ssm, so that weights go from one to the other; its fused kernel takes 2 to 4 taps.
 CONV_WIDTH = 4
+# Q of the paper: work a token grows with Q inside a chunk, with 1 / Q between chunks (sec. 6).
 CHUNK = 64
 
 
@@ -23,8 +25,12 @@ class MixerState(NamedTuple):
 
 def _segment_sums(a: Tensor) -> Tensor:
     """`[..., Q]` to `[..., Q, Q]`: entry (i, j) is the sum of a over (j, i], -inf above."""
+    # The listing's segsum repeats a Q times, to subtract no large sums. Within a chunk of 64 they
+    # are small enough for float32, as the test against the plain recurrence shows.
     cumulative = a.cumsum(-1)
     difference = cumulative[..., :, None] - cumulative[..., None, :]
+    # Before exp, not after: above the diagonal the sums are positive, exp may overflow, and the
+    # gradient of a masked infinity is NaN.
     above = torch.ones(difference.shape[-2:], dtype=torch.bool, device=a.device).triu(1)
     return difference.masked_fill(above, float("-inf"))
 
@@ -51,9 +57,12 @@ def ssd(
     batch, length, heads, width = x.shape
     chunk = min(chunk, length)
     pad = -length % chunk
+    # A padded step has dt 0, decays by exp(0) and adds nothing: `final` is the true last state.
     x, b, c = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, pad)) for t in (x, b, c))
     dt = F.pad(dt, (0, 0, 0, pad))
     n = (length + pad) // chunk
+    # Euler's step for B, as in mamba-ssm; dt goes with x, as B is shared by the heads. Decays stay
+    # in float32, being sums over many steps; products with x are in its dtype.
     x = (x * dt[..., None].to(x.dtype)).view(batch, n, chunk, heads, width)
     b, c = b.view(batch, n, chunk, -1), c.view(batch, n, chunk, -1)
     log_decay = (dt * a).view(batch, n, chunk, heads).permute(0, 3, 1, 2)  # [B, H, n, Q]
@@ -67,7 +76,9 @@ def ssd(
     # What each chunk adds to the state, and the state that enters each chunk.
     to_end = (cumulative[..., -1:] - cumulative).exp().to(x.dtype)
     added = (heads_first * to_end[..., None]).transpose(-1, -2) @ b[:, None]  # [B, H, n, P, N]
+    # Float32 as the initial state: a state is summed over the whole clip.
     states = torch.cat([initial[:, :, None], added.to(initial.dtype)], dim=2)
+    # A loop over chunks would be sequential; this is one product, of 36 chunks for 30 s at 75 Hz.
     between = _segment_sums(F.pad(cumulative[..., -1], (1, 0))).exp()  # [B, H, n + 1, n + 1]
     states = torch.einsum("bhzk,bhkpn->bhzpn", between, states)
     entering, final = states[:, :, :-1], states[:, :, -1]
@@ -106,6 +117,7 @@ class CausalConv(torch.autograd.Function):
         for k in range(CONV_WIDTH):
             shifted = slice(k, k + length)
             of_padded[:, shifted].addcmul_(gradient, taps[k])
+            # Summed over B * S products in the weights' dtype: bfloat16 has 8 bits for it.
             of_taps.append((gradient * padded[:, shifted]).sum((0, 1), dtype=weight.dtype))
         return of_padded, torch.stack(of_taps, 1), gradient.sum((0, 1), dtype=weight.dtype)
 
@@ -116,6 +128,8 @@ class Mamba2(nn.Module):
     def __init__(self, d_model: int, d_state: int, n_heads: int):
         super().__init__()
         self.d_inner, self.d_state, self.n_heads = EXPAND * d_model, d_state, n_heads
+        # x, B and C all go through the convolution (sec. 7.1); all heads share one B and one C (the
+        # multi-input form, sec. 7.2), which keeps both small.
         self.conv_channels = self.d_inner + 2 * d_state
         self.in_proj = nn.Linear(d_model, self.d_inner + self.conv_channels + n_heads, bias=False)
         self.conv1d = nn.Conv1d(
@@ -148,8 +162,12 @@ class Mamba2(nn.Module):
         Returns:
             Outputs `[B, S, D]` (undefined where masked) and the state after them.
         """
+        # The order of mamba-ssm's in_proj, less its groups.
         z, xbc, dt = self.in_proj(x).split([self.d_inner, self.conv_channels, self.n_heads], -1)
+        # Float32: in bfloat16 a decay within 0.2 % of 1 rounds to 1, and the state never forgets.
         dt = F.softplus(dt.float() + self.dt_bias)
+        # What is masked must leave no trace: dt 0 keeps the state, and zeros stand in the
+        # convolution as before the first token.
         if mask is not None:
             xbc, dt = xbc * mask[..., None], dt * mask[..., None]
         conv_input = torch.cat([state.conv.transpose(1, 2).to(xbc.dtype), xbc], dim=1)
@@ -171,6 +189,8 @@ class Mamba2(nn.Module):
             y = (ssm @ c[:, 0, None, :, None])[..., 0][:, None]
         else:
             y, ssm = ssd(u, dt, a, b, c, state.ssm)
+        # The state blurs what has just come in; D passes it on as it is, a weight a head.
         y = (y + self.D[:, None].to(u.dtype) * u).flatten(-2)
+        # Gate, then norm: mamba-ssm's default, and what keeps large models stable (sec. 7.1).
         gated = (y * F.silu(z)).to(self.norm.weight.dtype)  # the fused norm wants one dtype
         return self.out_proj(self.norm(gated)), MixerState(conv_state, ssm)

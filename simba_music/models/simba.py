@@ -24,6 +24,8 @@ class SimbaBlock(CrossBlock):
     def __init__(self, config: LMConfig):
         super().__init__(config)
         assert config.d_state is not None  # LMConfig checks it
+        # Norms before the branches: residuals reach the output unscaled (as in GPT-2 and
+        # mamba-ssm).
         self.mixer_norm = nn.RMSNorm(config.d_model, eps=1e-5)
         self.mixer = Mamba2(config.d_model, config.d_state, config.n_heads)
         self.channel_norm: nn.Module | None = None
@@ -46,6 +48,7 @@ class SimbaBlock(CrossBlock):
     ) -> tuple[Tensor, MixerState]:
         """Advance by S tokens `[B, S, D]`."""
         y, state = self.mixer.step(self.mixer_norm(x), state, mask)
+        # Text between the two mixers, where the Transformer has it, so that the comparison is fair.
         x = self.attend_text(x + y, context, layer)
         if self.channel_norm is not None and self.channel_mixer is not None:
             x = x + self.channel_mixer(self.channel_norm(x))

@@ -29,6 +29,8 @@ _UNUSED = ("pooler.", "decoder.", "lm_head.", "embeddings.position_ids")
 
 def left_pad(states: Tensor, mask: Tensor) -> TextEmbedding:
     """Move right padding to the left; padded states become zero."""
+    # Left, so that the frames that follow a prefix adjoin its last word. Stable, so that words keep
+    # their order.
     order = mask.long().argsort(dim=1, stable=True)  # False first, both in their own order
     moved = states.gather(1, order[..., None].expand_as(states))
     new_mask = mask.gather(1, order)
@@ -67,6 +69,8 @@ class TextEncoder:
         try:
             config = AutoConfig.from_pretrained(source)
             tokenizer = AutoTokenizer.from_pretrained(source)
+            # Of an encoder-decoder only the encoder is loaded: half the memory, and no decoder
+            # inputs.
             t5 = config.is_encoder_decoder or "t5" in config.model_type
             factory = AutoModelForTextEncoding if t5 else AutoModel
             model, info = factory.from_pretrained(
@@ -109,6 +113,7 @@ class TextEncoder:
                 return_tensors="pt",
             )
         batch = batch.to(next(self.model.parameters()).device)
+        # The last states, not the model's pooled vector: models read one state a token.
         states = self.model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).last_hidden_state

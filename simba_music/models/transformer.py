@@ -10,6 +10,7 @@ from simba_music.models.config import LMConfig
 from simba_music.models.cross_attention import CrossBlock, TextContext, read_text
 from simba_music.models.simba import mlp
 
+# As published: the slowest pair turns once in some 50,000 positions, and 30 s are 2,250 frames.
 _ROPE_BASE = 10_000.0
 
 
@@ -32,8 +33,11 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `[B, H, S, d]` at `position` `[B, S]`."""
     half = x.shape[-1] // 2
     steps = torch.arange(half, device=x.device, dtype=torch.float32)
+    # Float32: bfloat16 cannot tell frame 2,001 from 2,002.
     angle = position[:, None, :, None].float() * _ROPE_BASE ** (-steps / half)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    # Halves, not neighbours, turn together (as in GPT-NeoX): two slices instead of a gather. It is
+    # a permutation of channels, which the projections learn.
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
 
@@ -82,6 +86,7 @@ class Transformer(nn.Module):
         """An empty cache for at most `max_length` tokens, padding included."""
         shape = (batch, self.n_heads, max_length, self.head)
         cache = [tuple(torch.zeros(shape, device=device) for _ in self.blocks) for _ in range(2)]
+        # Padding is known by the mask alone, so the cache needs no value that means empty.
         mask = torch.zeros(batch, max_length, dtype=torch.bool, device=device)
         position = torch.zeros(batch, dtype=torch.long, device=device)
         length = torch.zeros((), dtype=torch.long, device=device)
@@ -114,6 +119,7 @@ class Transformer(nn.Module):
         if mask is None:
             mask = x.new_ones(batch, length, dtype=torch.bool)
         state.mask[:, start:end] = mask
+        # Counted without padding, so that rows padded to a longer text are at the same positions.
         position = state.position[:, None] + mask.long().cumsum(1) - 1
         allowed = self._allowed(state.mask[:, :end], start, length)
         for i, block in enumerate(self.blocks):
@@ -135,6 +141,7 @@ class Transformer(nn.Module):
 
         A padded query sees itself, so that no softmax is over nothing.
         """
+        # Causal, and no padding; the diagonal besides, as a softmax over nothing is NaN.
         rows = torch.arange(start, start + length, device=mask.device)[:, None]
         columns = torch.arange(start + length, device=mask.device)[None]
         return ((columns <= rows) & mask[:, None, None]) | (columns == rows)
@@ -144,6 +151,7 @@ class Transformer(nn.Module):
         position = torch.arange(x.shape[1], device=x.device)[None]
         for i, block in enumerate(self.blocks):
             q, k, v = block.project(x, position)
+            # No mask: padding was moved behind the frames, see MusicLM, and `is_causal` makes none.
             attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
             x = block.finish(x, attended, context, i)
         return x

@@ -68,6 +68,7 @@ def push(source: str, repository: str, private: bool = False) -> str:
     with tempfile.TemporaryDirectory() as made:
         stage(folder, Path(made), repository)
         try:
+            # The Hub's own check, before anything is sent: a bad card would hide the metrics.
             ModelCard.load(Path(made) / "README.md").validate(repo_type="model")
             api = HfApi()
             api.create_repo(repository, private=private, exist_ok=True)

@@ -56,6 +56,7 @@ class LogMel(nn.Module):
         window = self.get_buffer("window")
         level = samples * (_LEVEL_RMS / rms)
         spec = torch.stft(level, self.fft, self.hop, window=window, return_complex=True)
+        # A floor, not a clamp, as in the codec's losses: it has a gradient below too.
         return torch.log(self.get_buffer("bank") @ spec.abs() / window.sum() + 1e-4)
 
 
@@ -72,9 +73,11 @@ class ConvTower(nn.Sequential):
 
     def forward(self, log_mel: Tensor) -> Tensor:
         """`[B, width]` of log-mels `[B, M, frames]`."""
+        # Music at this level has log-mels of about -7 +- 1.5, so this is of about unit size.
         spectrum = (log_mel[:, None] + 6) / 2
         for layer in self:
             spectrum = layer(spectrum)
+        # The mean says how much of something there is, the maximum whether there is any.
         features = spectrum.flatten(1, 2)
         return torch.cat([features.mean(-1), features.amax(-1)], dim=-1)
 
@@ -92,6 +95,8 @@ class ScorerModel(nn.Module):
             nn.GELU(),
             nn.Linear(2 * config.width, config.width),
         )
+        # A temperature of 0.07 at first, learned as in CLIP (Radford et al. 2021, arXiv
+        # 2103.00020).
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.log_mel = LogMel(config.sample_rate, config.fft, config.hop, config.mels)
 

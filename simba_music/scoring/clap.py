@@ -58,6 +58,7 @@ class ClapScorer(Scorer):
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
         """See `Scorer`."""
         batch = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        # Normalised here, whether or not a version of transformers does it already.
         found = self.model.get_text_features(**batch).pooler_output
         return F.normalize(found, dim=-1)
 

@@ -14,11 +14,14 @@ from torch import Tensor
 from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
 
+# HTSAT, the audio tower of LAION's CLAP, takes 10 s; other scorers get the same, to compare.
 WINDOW_S = 10.0  # windows of a clip, the last one flush right; their vectors are averaged
 TIMELINE_S = 2.5  # windows of the timeline, end to end
 SHORTEST_S = 1.0
 SILENCE_RMS = 1e-4
 CLIPPED_SHARE = 0.01  # of the samples, standing still at the peak
+# A checkpoint may be published with a tower that maps everything to one place, such as
+# laion/larger_clap_music: its cosines are high and mean nothing.
 COLLAPSED_TEXT = 0.9  # mean cosine of unrelated prompts from which a text tower says nothing
 COLLAPSED_AUDIO = 0.999
 FEWEST_WINDOWS = 3  # for an interval
@@ -86,13 +89,17 @@ def difference(first: Score, second: Score) -> Difference | None:
 
     None where one is not scored, the scorers differ, or there are too few windows.
     """
+    # Cosines of two scorers have no common scale.
     if (first.scorer, first.revision) != (second.scorer, second.revision):
         return None
     count = min(len(first.timeline), len(second.timeline))
     if count < FEWEST_WINDOWS:
         return None
+    # Paired, so that what is hard about a prompt at a time of the clip cancels. Windows of one clip
+    # are not independent: the interval is of these two clips, and says nothing of other ones.
     pairs = np.subtract(first.timeline[:count], second.timeline[:count])
     mean = float(pairs.mean())
+    # Student's t of equal values is 0 / 0.
     if np.ptp(pairs) == 0:
         return Difference(mean, mean, mean, count)
     interval = stats.ttest_1samp(pairs, 0).confidence_interval(0.95)
@@ -106,6 +113,7 @@ def unscorable(wave: Waveform) -> str | None:
     samples = mono(wave).samples[0]
     if float(samples.pow(2).mean().sqrt()) < SILENCE_RMS:
         return "silent"
+    # Neighbours alike near the peak: what clipping leaves, and a sine of full scale does not.
     still = (samples[1:] == samples[:-1]) & (samples[1:].abs() > 0.9 * samples.abs().max())
     return "clipped" if float(still.float().mean()) > CLIPPED_SHARE else None
 
@@ -135,6 +143,7 @@ class Scorer(ABC):
         Raises:
             CheckpointError: If unrelated prompts, or unrelated sounds, all look the same to it.
         """
+        # Measured at loading: weights can be whole, of the right shape, and worthless.
         text = _mean_cosine(self.embed_prompts(UNRELATED))
         if text > COLLAPSED_TEXT:
             raise CheckpointError(
@@ -155,6 +164,7 @@ class Scorer(ABC):
         samples = resample(mono(wave), self.sample_rate).samples[0]
         size = round(window_s * self.sample_rate)
         starts = list(range(0, max(1, len(samples) - size + 1), size))
+        # Flush right instead of padded: padding is silence, which no prompt asked for.
         if flush:
             starts = sorted({*starts, max(0, len(samples) - size)})
         return torch.cat([self.embed_samples(samples[None, s : s + size]) for s in starts])
@@ -171,6 +181,8 @@ class Scorer(ABC):
         text = self.embed_prompts([prompt])[0]
         audio = self.embed_wave(wave)
         cosine = float(audio @ text)
+        # A cosine has no scale of its own: 0.3 is much for one scorer and little for another. How
+        # many prompts that were not asked for fit less well is comparable, and chance is 50 %.
         below = float((self.null @ audio < cosine).float().mean())
         timeline = (self._windows(wave, TIMELINE_S, flush=False) @ text).tolist()
         return Score(

@@ -117,6 +117,7 @@ class Study:
         kinds += ["catch" for _ in range(self.config.catches)]
         rng.shuffle(kinds)
         for _ in range(self.config.repeats):
+            # Late, so that what was answered first is not remembered when it comes again.
             kinds.insert(rng.randint(round(LATE * len(kinds)), len(kinds)), "repeat")
         kinds.insert(0, "practice")
         return kinds
@@ -167,11 +168,13 @@ class Study:
             again = {trial.battle_id for trial in before if trial.kind == "repeat"}
             first = [t for t in before[:-1] if t.kind == "normal" and t.battle_id not in again]
             chosen = rng.choice(first or [t for t in before if t.kind == "normal"])
+            # Flipped: whoever answers by side rather than by sound contradicts themselves.
             return chosen.battle, not chosen.flipped
         known = {trial.battle_id for trial in before}
         left = [battle for battle in self.pairs[1:] if battle.id not in known]
         shown = self.test.database.showings([battle.id for battle in left])
         rng.shuffle(left)
+        # Pairs shown least first, and sides balanced within each, over all listeners.
         battle = min(left, key=lambda one: shown[one.id][0])
         total, flips = shown[battle.id]
         return battle, None if 2 * flips == total else 2 * flips < total

@@ -35,6 +35,8 @@ def opus(samples: np.ndarray) -> np.ndarray:
         wav, packed, out = (Path(folder) / name for name in ("in.wav", "x.opus", "out.wav"))
         audio.write(wav, Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE))
         ffmpeg = ["ffmpeg", "-v", "error", "-nostdin", "-i"]
+        # The least that libopus takes; seven times the bundled codec's rate at 75 Hz and 2048
+        # codes.
         encode = ["-c:a", "libopus", "-b:a", "6k", "-application", "audio", str(packed)]
         subprocess.run([*ffmpeg, str(wav), *encode], check=True)
         subprocess.run([*ffmpeg, str(packed), "-ar", str(SAMPLE_RATE), str(out)], check=True)
@@ -61,6 +63,7 @@ class MelFloor:
         """Samples `[T]` from the nearest code of every frame."""
         ids = self.codes.predict(self._log_mel(samples).T)
         power = np.maximum(self.inverse @ np.exp(self.codes.cluster_centers_[ids].T), 0)
+        # Phases by iteration: the floor spends nothing on them, as no book of 2048 could.
         sound = librosa.griffinlim(
             np.sqrt(power), n_iter=32, hop_length=SAMPLE_RATE // 50, random_state=0
         )

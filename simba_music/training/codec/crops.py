@@ -35,6 +35,7 @@ def random_crops(
     length = round(crop_s * rate) // shape.hop * shape.hop
     audio = (entry for corpus in corpora for entry in piece_audio(corpus))
     pieces = [a for row, a in audio if row["split"] == "train" and len(a) > length]
+    # By length, so that every second of audio is as likely as any other.
     weights = np.array([len(p) for p in pieces], dtype=np.float64)
     weights /= weights.sum()
     while True:
@@ -43,6 +44,8 @@ def random_crops(
             piece = pieces[rng.choice(len(pieces), p=weights)]
             start = rng.integers(len(piece) - length)
             crop = piece[start : start + length].astype(np.float32) / 32768
+            # Some silence, which codes must cover too; all of it would take a good part of the
+            # batches.
             if np.abs(crop).max() > 0.01 or rng.random() < 0.1:
                 found.append(crop)
         yield torch.from_numpy(np.stack(found))

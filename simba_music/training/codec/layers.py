@@ -13,6 +13,8 @@ class _Conv(nn.Module):
     def __init__(self, conv: nn.Conv1d):
         super().__init__()
         self.conv = conv
+        # EncodecConv1d pads the larger half at the left; the zero that this is too much at the
+        # right completes no output.
         total = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1 - conv.stride[0]
         self.padding = total - total // 2
 
@@ -65,6 +67,7 @@ class _LSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` `[B, C, 1, T]` and what the recurrence adds."""
+        # Float32: the recurrence sums over all frames of a crop.
         steps = x[:, :, 0].permute(2, 0, 1).float()
         with torch.autocast(x.device.type, enabled=False):
             found: Tensor = x + self.lstm(steps)[0].permute(1, 2, 0)[:, :, None]
@@ -81,6 +84,7 @@ def _layer(layer: Any) -> nn.Module:
         return _Residual(nn.Sequential(*map(_layer, layer.block)), _layer(layer.shortcut))
     if name == "EncodecLSTM":
         return _LSTM(layer.lstm)
+    # Activations and the like work on any shape.
     found: nn.Module = layer
     return found
 

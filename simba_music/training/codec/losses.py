@@ -17,6 +17,8 @@ FLOOR = 1e-4  # inside every logarithm; a clamp would leave a silent decoder wit
 def magnitude(x: Tensor, hann: Tensor) -> Tensor:
     """STFT magnitudes `[B, F, frames]` of `x` `[B, T]`, over the sum of the window."""
     size = len(hann)
+    # Over the window's sum a sine is as high at every size, so that one floor fits all of them;
+    # 1e-9, as the gradient of a square root at zero is infinite.
     spec = torch.stft(x, size, size // 4, window=hann, return_complex=True, center=True)
     return torch.view_as_real(spec).pow(2).sum(-1).add(1e-9).sqrt() / hann.sum()
 
@@ -24,6 +26,7 @@ def magnitude(x: Tensor, hann: Tensor) -> Tensor:
 class MelDistance(nn.Module):
     """Mean absolute difference of log-mel spectrograms; the measure that reports print."""
 
+    # Apart from the training's scales, so that reports compare when the loss is changed.
     scales = ((512, 40), (1024, 64), (2048, 80))  # (window, bands)
 
     def __init__(self, sample_rate: int) -> None:
@@ -66,6 +69,8 @@ class SpectralLoss(nn.Module):
         for window, bands in self.scales:
             self.register_buffer(f"window{window}", torch.hann_window(window))
             self.register_buffer(f"mel{window}", mel_bank(sample_rate, window, bands))
+            # An octave has twice the bins of the one below; 1 / f undoes that, and the constant
+            # keeps the few bins under 200 Hz from outweighing all others.
             weights = 1 / (torch.fft.rfftfreq(window, 1 / sample_rate) + self.flat_below_hz)
             self.register_buffer(f"octave{window}", (weights / weights.mean())[:, None])
 
@@ -92,6 +97,7 @@ def overshoot(x: Tensor, y: Tensor, around: int) -> Tensor:
         y: round trips `[B, T]`.
         around: samples to either side.
     """
+    # A peak may move a little, as phases are not kept; it may not grow.
     allowed = F.max_pool1d(x.abs()[:, None], 2 * around + 1, 1, around)[:, 0]
     return F.relu(y.abs() - allowed).pow(2).mean()
 
@@ -102,6 +108,7 @@ class STFTDiscriminator(nn.Module):
     def __init__(self, window: int, channels: int):
         super().__init__()
         self.register_buffer("hann", torch.hann_window(window))
+        # Dilated along time, strided along frequency, as in EnCodec's fig. 2.
         sizes = [(2, (1, 1), 1), *((channels, (2, 1), 2**i) for i in range(3))]
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(width, channels, (9, 3), stride, (4, dilation), (1, dilation)))
@@ -139,6 +146,7 @@ class Discriminator(nn.Module):
         for scale in self.scales:
             logits, maps = scale(torch.cat([real, fake.detach()]))
             of_real, of_fake = logits.chunk(2)
+            # Hinge: what is told apart by a margin already has no gradient left to be spent on.
             losses += [F.relu(1 - of_real).mean(), F.relu(1 + of_fake).mean()]
             features.append([h.detach().chunk(2)[0] for h in maps])
         return torch.stack(losses).mean(), features
@@ -149,6 +157,8 @@ class Discriminator(nn.Module):
         for scale, reals in zip(self.scales, wanted, strict=True):
             logits, maps = scale(fake)
             adversarial.append(F.relu(1 - logits).mean())
+            # Over the real maps' mean (eq. 2): else the layer with the largest values decides
+            # alone.
             matching += [F.l1_loss(a, b) / b.abs().mean() for a, b in zip(maps, reals, strict=True)]
         return torch.stack(adversarial).mean(), torch.stack(matching).mean()
 
@@ -166,6 +176,8 @@ class Balancer:
         gradient = torch.zeros_like(y)
         for name, loss in losses.items():
             (own,) = torch.autograd.grad(loss, y, retain_graph=True)
+            # By a moving average of the norms, not this step's: a loss that is nearly met would
+            # else be blown up to its full share, with a direction that is noise.
             size = float(own.norm())
             average = self.averages.get(name, size)
             self.averages[name] = self.decay * average + (1 - self.decay) * size

@@ -51,16 +51,20 @@ class CodecShape:
             sampling_rate=self.sample_rate,
             upsampling_ratios=list(RATIOS[self.sample_rate, self.frame_rate]),
             codebook_size=self.codes,
+            # EncodecModel has no projection between encoder and codes, so both have one width.
             codebook_dim=128,
             hidden_size=128,
             num_filters=self.filters,
             kernel_size=self.context,
             target_bandwidths=[self.frame_rate * math.log2(self.codes) / 1000],
+            # A frame may use what comes next; a stream waits for that look-ahead.
             use_causal_conv=False,
             use_conv_shortcut=False,
+            # Zeros: a stream knows those in advance, and a reflection only when sound has come.
             pad_mode="constant",
             num_lstm_layers=1,
         )
+        # The class derives the number of books from the bandwidth, by rounding.
         assert config.num_quantizers == 1
         return config
 
@@ -70,8 +74,11 @@ def build_autoencoder(shape: CodecShape) -> EncodecModel:
     model = _plain(EncodecModel(shape.config()))
     for module in model.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            # No weight norm while training, so initial scales matter: variance is kept, layer by
+            # layer.
             fan_in = module.in_channels * module.kernel_size[0]
             if isinstance(module, nn.ConvTranspose1d):
+                # Each output sample sees one tap in `stride` of them.
                 fan_in //= module.stride[0]
             nn.init.normal_(module.weight, std=fan_in**-0.5)
             assert module.bias is not None
@@ -94,6 +101,7 @@ def _without_lstm(model: Any) -> None:
     for half in (model.encoder, model.decoder):
         for index, layer in enumerate(half.layers):
             if type(layer).__name__ == "EncodecLSTM":
+                # A zero LSTM would be the same, and cost time in every step.
                 half.layers[index] = nn.Identity()
 
 
@@ -114,6 +122,7 @@ def reopen(folder: Path, shape: CodecShape) -> tuple[EncodecModel, torch.Tensor]
             )
     model = _plain(stock)
     with torch.no_grad():
+        # The trainer scales its audio itself; what `export` folded in would count twice.
         model.encoder.layers[0].conv.weight.div_(INPUT_GAIN)
         model.decoder.layers[-1].conv.weight.mul_(INPUT_GAIN)
         model.decoder.layers[-1].conv.bias.mul_(INPUT_GAIN)
@@ -127,6 +136,7 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
     """The same network, with code vectors `[V, D]`, as a stock EncodecModel; gain folded in."""
     stock = _plain(EncodecModel(shape.config()))
     for name, parameter in stock.named_parameters():
+        # The stock class has one in any case; zero and residual it changes nothing.
         if "lstm" in name:
             nn.init.zeros_(parameter)
     result = stock.load_state_dict(trained.state_dict(), strict=False)
@@ -139,10 +149,13 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
         decoder[-1].conv.bias.div_(INPUT_GAIN)
     for module in stock.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            # The stock class stores g and v; |w| and w are those.
             weight_norm(module)
     quantizers: Any = stock.quantizer.layers
     book = quantizers[0].codebook
     book.embed.copy_(codes)
+    # Averages of the class' own training: unused here, but part of a stock file, which is read
+    # strictly.
     book.embed_avg.copy_(codes)
     book.cluster_size.fill_(1)
     book.inited.fill_(1)
@@ -152,6 +165,8 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
 
 def keep_tokens(stock: EncodecModel, folder: Path) -> None:
     """Give back to a float16 codec the encoder and codes of `folder`, bit for bit."""
+    # Not from the network in float32: weight norm, taken apart and put together, may round
+    # otherwise and turn a token.
     found = load_file(folder / WEIGHTS)
     kept = {name: value for name, value in found.items() if not name.startswith("decoder.")}
     assert not stock.load_state_dict(kept, strict=False).unexpected_keys

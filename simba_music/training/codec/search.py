@@ -97,6 +97,7 @@ def write_table(out: Path) -> None:
     """
     found = read_json(out / "search.json")
     histories = {name: _history(out / folder_of(name)) for name in found["runs"]}
+    # Small networks take more steps in the same time, so losses compare at equal steps too.
     step = max(set.intersection(*(set(h) for h in histories.values())))
     columns = ["run", "kbit/s", "steps", *METRICS, f"training log-mel at step {step}"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

@@ -78,6 +78,7 @@ class CodecTrainer:
         self.judge = torch.optim.Adam(
             self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
         )
+        # Adam takes no notice of a gradient's scale; what each loss has of it is the balancer's.
         self.balancer = Balancer(preset.gradient_norm)
         self.steps, self.seconds, self.quantising = 0, 0.0, codes is not None
         if codes is not None:

@@ -142,6 +142,7 @@ def caption_corpus(out: Path) -> None:
     """Write `captions.jsonl`: per piece, per crop, six captions."""
     rows = []
     for row in tqdm(list(read_rows(out / MANIFEST)), unit="piece", desc="caption", disable=None):
+        # A seed a crop, so that captions do not change when other pieces join.
         texts = [
             captions(crop, row["seed"] * CAPTION_SEEDS + i) for i, crop in enumerate(row["crops"])
         ]

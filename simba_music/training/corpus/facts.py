@@ -69,6 +69,7 @@ def crop_spans(draft: Draft, sounds_until_s: float) -> list[tuple[float, float]]
             length = at - starts[-1]
             if SHORTEST_S <= length <= LONGEST_S and total_s - at >= SHORTEST_S:
                 phrase = 0 if bar.within == 0 else 2 if bar.within % 4 == 0 else 6
+                # A cut inside a phrase costs as much as one that misses the wished length by 24 s.
                 options.append((phrase + abs(at - wish) / 4, at))
         if not options:  # a bar longer than what is left to choose from
             options = [(0.0, round(starts[-1] + (total_s - starts[-1]) / 2, 2))]

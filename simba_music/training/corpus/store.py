@@ -16,6 +16,7 @@ MANIFEST = "manifest.jsonl"
 CAPTIONS = "captions.jsonl"
 AUDIO = "audio.json"
 SPLITS = ("train", "valid", "test", "compositional")
+# A cut in a sounding note clicks, and a codec would spend codes on the click.
 FADE_IN_S, FADE_OUT_S = 0.005, 0.25  # of crops that begin or end inside a piece
 
 Row = dict[str, Any]

@@ -223,6 +223,7 @@ def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) ->
     parts = [list[float]() for _ in asked]
     for label in sorted({name for one in asked for name in one.facts["instruments"]}):
         values = heard.tags[:, labels.index(label)]
+        # By the piece, not the prompt: what a prompt leaves out its piece may have all the same.
         without = values[[label not in one.piece for one in asked]]
         for i, one in enumerate(asked):
             if label in one.facts["instruments"]:
@@ -234,6 +235,8 @@ def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) ->
 def _floor(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) -> dict[str, Any]:
     """`adherence` of clips to the prompts of other clips, the mean of `SHUFFLES` deals."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
+    # Clips judged by others' prompts: what is found without having been asked for, which is more
+    # than half where a tagger or the music leans one way.
     deals = [
         adherence(asked, heard.rows(rng.permutation(len(asked))), labels) for _ in range(SHUFFLES)
     ]

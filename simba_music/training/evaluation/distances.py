@@ -15,6 +15,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     means = a.mean(0) - b.mean(0)
     first, second = (np.cov(x, rowvar=False) for x in (a, b))
     # tr sqrt(AB) by the eigenvalues of AB, which are those of a product of positive matrices.
+    # Rounding may leave small negative or complex ones where a covariance has no full rank.
     roots = np.sqrt(np.maximum(np.linalg.eigvals(first @ second).real, 0))
     return float(means @ means + np.trace(first) + np.trace(second) - 2 * roots.sum())
 
@@ -46,6 +47,7 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
         np.exp(-_squares(x, y) / (2 * width**2)) for x, y in ((a, a), (b, b), (a, b))
     )
     n, m = len(a), len(b)
+    # Without the diagonals: their ones would raise the distance, the more so the smaller a set.
     first = (within_a.sum() - np.trace(within_a)) / (n * (n - 1))
     second = (within_b.sum() - np.trace(within_b)) / (m * (m - 1))
     return float(KERNEL_SCALE * (first + second - 2 * across.mean()))

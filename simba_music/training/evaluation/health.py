@@ -20,6 +20,7 @@ SILENT_DB = -40.0  # beside the whole clip
 LONGEST_SILENCE_S = 3.0
 ENDING_S = 0.5
 FAINTEST_DB = -60.0
+# Real pieces repeat a code in rests and held notes, so what is too long is theirs to say.
 RUN_MARGIN = 1.5  # times the 99th percentile of the runs in held-out pieces
 PRIOR = 16.0  # pseudo-counts of the unigram behind a bigram
 
@@ -84,6 +85,8 @@ def flatness_rows(
 
 
 def _unigram(tokens: Sequence[np.ndarray], vocab: int) -> np.ndarray:
+    # Half a count each (Jeffreys' prior), so that a code that one side lacks leaves the figure
+    # finite.
     counts = np.bincount(np.concatenate(list(tokens)), minlength=vocab) + 0.5
     shares: np.ndarray = counts / counts.sum()
     return shares
@@ -118,6 +121,7 @@ def bigram_kl(tokens: Sequence[np.ndarray], held: Sequence[np.ndarray], vocab: i
         for p, c in ((pairs, counts), (known, known_counts))
     )
     own = counts / own_first
+    # As PRIOR steps more from this code, shared out by the unigram.
     other = (seen + PRIOR * _unigram(held, vocab)[second]) / (held_first + PRIOR)
     return float(np.sum(counts / counts.sum() * np.log(own / other)))
 

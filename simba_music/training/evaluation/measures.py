@@ -18,8 +18,10 @@ Row = dict[str, Any]
 def mean_row(metric: str, model: str, values: Sequence[float]) -> Row:
     """A mean with its 95 % bootstrap interval."""
     data = np.asarray(values, dtype=float)
+    # The bias-corrected bootstrap (BCa) of equal values is 0 / 0.
     if np.ptp(data) == 0:
         return row_of(metric, model, data[0], data[0], data[0], len(data))
+    # Seeded, so that a report is the same when it is made again from the same clips.
     interval = stats.bootstrap(
         (data,), np.mean, rng=np.random.default_rng(BOOTSTRAP_SEED), n_resamples=2000
     )
@@ -54,6 +56,7 @@ def in_order(rows: list[Row]) -> list[Row]:
 def flatness(samples: np.ndarray) -> float:
     """Spectral flatness in [0, 1], power-weighted over frames: 1 is white noise."""
     spectrum = np.abs(librosa.stft(samples, n_fft=2048)) ** 2
+    # Weighted by power: in rests there is noise alone, which would decide the mean.
     per_frame = librosa.feature.spectral_flatness(S=spectrum, power=1.0)[0]
     return float(np.average(per_frame, weights=spectrum.sum(0) + 1e-12))
 
@@ -79,6 +82,7 @@ class Heard:
     @cached_property
     def chroma(self) -> np.ndarray:
         """Chroma `[12, frames]`, each frame's maximum 1."""
+        # One tuning for all: an estimate might differ between a sound and its round trip.
         found: np.ndarray = librosa.feature.chroma_stft(
             y=self.samples, sr=SAMPLE_RATE, n_fft=4096, tuning=0.0
         )
@@ -103,6 +107,7 @@ def onset_f1(sound: Heard, other: Heard, tolerance_s: float = 0.05) -> float:
 
 def si_sdr(samples: np.ndarray, other: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio of `other` in dB (Le Roux et al. 2019)."""
+    # A louder copy is no worse a copy.
     scale = np.dot(samples, other) / (np.dot(samples, samples) + 1e-12)
     target = scale * samples
     error = np.sum((target - other) ** 2) + 1e-12
@@ -131,6 +136,8 @@ def comb_db(samples: np.ndarray, frame_rate: int) -> float:
     rises = []
     for line in range(200 // frame_rate + 1, 8000 // frame_rate):
         distance = np.abs(freqs - line * frame_rate)
+        # A median, so that a partial of the music beside the line does not raise what it is held
+        # against.
         around = np.median(power[(distance > 2) & (distance <= 10)])
         rises.append(10 * np.log10(power[distance <= 1].mean() / (around + 1e-20) + 1e-12))
     return float(np.mean(rises))

@@ -151,6 +151,7 @@ def _draw(stores: dict[str, ClipStore], path: Path) -> None:
     """Histogram of the alignment of each model's clips."""
     import matplotlib
 
+    # No window is wanted, and a server has no screen.
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -186,6 +187,7 @@ def _reference(
 
 def _halves_rows(what: str, reference: Tagged) -> list[Row]:
     """How far the reference set is from itself: below that, a distance says nothing."""
+    # Every second window, so that both halves have some of each piece.
     even = np.arange(len(reference.vectors)) % 2 == 0
     halves = [Tagged(reference.vectors[k], reference.tags[k]) for k in (even, ~even)]
     return distance_rows(f"half of {what} to the other half", *halves)

@@ -41,6 +41,8 @@ def distinct(facts: Sequence[Facts]) -> list[int]:
     """Indices of the first pieces of each set of genre, instruments, tempo word and mood."""
     seen: dict[tuple[str, ...], int] = {}
     for i, fact in enumerate(facts):
+        # Two pieces with the same facts have captions that fit both: to prefer either is no
+        # mistake.
         key = (fact["genre"], *fact["instruments"], fact["tempo_word"], fact["mood"])
         seen.setdefault(key, i)
     return sorted(seen.values())
@@ -68,6 +70,7 @@ def retrieval_rows(name: str, audio: Tensor, text: Tensor) -> list[Row]:
     candidates = min(CANDIDATES, count)
     ranks = []
     for i in range(count):
+        # Of 100 whatever the set's size, as recall falls with the number of candidates.
         others = rng.choice([j for j in range(count) if j != i], candidates - 1, replace=False)
         ranks.append(int((text[others] @ audio[i] > text[i] @ audio[i]).sum()))
     return [

@@ -84,6 +84,8 @@ def _log_mels(
         for k, sound in enumerate(crop_audio(row, samples, corpus_sample_rate(corpus_dir))):
             index = numbers[row["id"], k]
             wave = torch.from_numpy(sound)
+            # Clips come out of the codec: a scorer of originals alone would score how they sound,
+            # not what they play.
             if index % 2 and len(through) < trips:
                 through.add(index)
                 codes = torch.from_numpy(corpus.example(index, 0).codes)
@@ -109,6 +111,7 @@ def _batch(
     for index in picks:
         captions, mel = corpus.crops[index].captions, mels[index]
         if mel.shape[1] < frames:
+            # Repeated, not padded: silence would say that the music stops.
             mel = mel.repeat(1, math.ceil(frames / mel.shape[1]))
         start = 0 if rng is None else int(rng.integers(mel.shape[1] - frames + 1))
         audio.append(mel[:, start : start + frames])
@@ -154,6 +157,8 @@ def contrast_loss(
         return vectors.new_zeros(())
     margin = model.embed_text(true) - model.embed_text(false)
     scale = model.log_scale.exp().clamp(max=100)
+    # In a batch captions differ in many facts at once; here in one, which is what a prompt's change
+    # is.
     return F.softplus(-scale * (vectors[places] * margin).sum(-1)).mean()
 
 
@@ -167,6 +172,12 @@ def recall(model: ScorerModel, corpus: TokenCorpus, mels: dict[int, Tensor]) -> 
     own = similarity.diag()[:, None]
     model.train()
     return float(((similarity > own).sum(1) < 5).float().mean())
+
+
+def _learning_rate(step: int, preset: ClapPreset) -> float:
+    """Warm-up over 30 steps, then a cosine to 2 %."""
+    cosine = 0.5 * (1 + math.cos(math.pi * step / preset.steps))
+    return preset.learning_rate * min(1, (step + 1) / 30) * (0.02 + 0.98 * cosine)
 
 
 def train_clap(
@@ -189,18 +200,17 @@ def train_clap(
     rng = np.random.default_rng(preset.seed)
     started, best = time.monotonic(), 0.0
     for step in range(preset.steps):
-        progress = step / preset.steps
         for group in optimiser.param_groups:
-            group["lr"] = (
-                preset.learning_rate
-                * min(1, (step + 1) / 30)
-                * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
-            )
+            group["lr"] = _learning_rate(step, preset)
+        # Halves of both kinds, so that negatives are of both too, and the sound of the codec gives
+        # nothing away.
         picks = np.concatenate([rng.choice(pool, preset.batch // 2) for pool in pools])
         audio, text = (t.to(device) for t in _batch(train, mels, picks, rng))
         vectors = model.embed_audio(audio)
+        # At most 100, as in CLIP, or a few easy batches make the softmax too sharp to learn from.
         logits = model.log_scale.exp().clamp(max=100) * (vectors @ model.embed_text(text).T)
         labels = torch.arange(len(picks), device=device)
+        # Either way round (CLIP): the sound among captions, the caption among sounds.
         loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
         if preset.contrast_weight:
             drawn = (t.to(device) for t in wrong.draw(picks, rng))
@@ -216,6 +226,7 @@ def train_clap(
     out.mkdir(parents=True, exist_ok=True)
     save_module(out, model.eval())
     write_json(out / CONFIG, config.model_dump(by_alias=True))
+    # Held-out captions, so that no prompt of the null is one that the scorer learned by heart.
     captions = sorted({crop.captions[PHRASE % len(crop.captions)] for crop in valid.crops})
     picks = np.linspace(0, len(captions) - 1, NULL_PROMPTS).astype(int)
     save_null_prompts(out, [captions[i] for i in picks])

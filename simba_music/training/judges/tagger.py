@@ -29,6 +29,7 @@ from simba_music.training.record import write_training_record
 logger = logging.getLogger(__name__)
 
 WINDOW_S = 5.0
+# A beat at 150 bpm: a stray note makes no instrument of the window.
 HEARD_S = 0.4  # an instrument counts if it sounds for so long in a window
 
 
@@ -145,6 +146,7 @@ def macro_auc(labels: np.ndarray, scores: np.ndarray, least: int = 5) -> float:
 
     nan if there is no such label.
     """
+    # The area of a label with a handful of positives is mostly noise, without any it is undefined.
     kept = (labels.sum(0) >= least) & (labels.sum(0) < len(labels))
     if not kept.any():
         return float("nan")
@@ -179,6 +181,7 @@ def train_tagger(corpus: Path, out: Path, preset: TaggerPreset) -> None:
             group["lr"] = preset.learning_rate * warm * (0.02 + 0.98 * cosine)
         picks = torch.randint(len(mels), (preset.batch,), generator=generator)
         _, logits = model(mels[picks].float())
+        # A sigmoid a label, as any number of instruments sound at once.
         loss = F.binary_cross_entropy_with_logits(logits, labels[picks].float())
         optimiser.zero_grad()
         loss.backward()

@@ -38,6 +38,8 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     last = model.state_dict()
     if first.keys() != last.keys():
         raise RequestError(f"{run} has learned a condition that {start} has no weights for.")
+    # A straight line between two ends is only good where one began at the other: weights of two
+    # separate trainings are permuted differently.
     model.load_state_dict({name: first[name].lerp(last[name], share) for name in last})
     loss = round(validate(model, TokenCorpus(corpus, "valid", model.config.n_codebooks), "cpu"), 4)
     save_language_model(out, model)

@@ -16,9 +16,11 @@ from simba_music.conditioning.types import AnyCondition, Conditioning
 from simba_music.training.corpus.tokens import CropTokens, TokenCorpus, stack_text
 from simba_music.training.lm.preset import LMPreset, condition_settings
 
+# What cross_entropy ignores by default.
 IGNORE = -100
 LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
+# Endings are one crop in many: a model that sees few of them does not learn to end on time.
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
 WINDOWS_S = (3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0)
 MISHEARD = 0.3  # of a crop's frames, at most, but for the last span
@@ -86,9 +88,11 @@ def collate(
             value = None if name in pick.dropped else condition.from_crop(crop, caption)
             values[name].append(value)
     padded = torch.nn.utils.rnn.pad_sequence(codes, batch_first=True, padding_value=IGNORE)
+    # Inputs on padding are code 0, any id that has an embedding; targets there are ignored.
     targets = padded.transpose(1, 2).contiguous()
     text, null = stack_text(texts), torch.tensor([pick.null for pick in picks])
     values[Text.name] = encoded(text, null)
+    # Trained at level 1, so that other levels at generation act as guidance.
     levels = {name: torch.ones(len(picks)) for name in conditions}  # guidance alone has others
     given = ConditionBatch(conditions, text, null, values, levels)
     return Batch(targets.clamp(min=0), targets, given.conditioning(targets.shape[-1], rate))
@@ -108,6 +112,7 @@ def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
         left = length * MISHEARD * rng.random() if rng.random() < share else 0.0
         while left > 0:
             other = (row + int(rng.integers(1, len(lengths)))) % len(lengths)
+            # Log-uniform up to the longest: slips of a frame are as frequent as whole phrases.
             span = min(length, lengths[other], int(LONGEST_SPAN ** rng.random()))
             at, source = (int(rng.integers(n - span + 1)) for n in (length, lengths[other]))
             codes[row, :, at : at + span] = batch.targets[other, :, source : source + span]
@@ -131,9 +136,12 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
     pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
     step, conditions = start, read_conditions(condition_settings(preset))
     while True:
+        # Seeded by the step, not carried on, so that a resume has no random state to restore, and
+        # two architectures see the same however much either draws.
         rng = np.random.default_rng((preset.seed, step))
         parts = []
         for _ in range(preset.accumulate):
+            # Each bucket holds as many crops, so a crop of a bucket at random is a crop at random.
             pool, window = pools[int(rng.integers(buckets))], None
             if rng.random() < preset.window_share:
                 window = round(float(rng.choice(WINDOWS_S)) * rate)
@@ -149,6 +157,8 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 elif rng.random() < preset.tail_share and corpus.crops[crop].facts["ends"]:
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
+                # The unconditional branch of guidance is trained as the same model without text (Ho
+                # and Salimans 2022, algorithm 1).
                 null = bool(rng.random() < preset.drop_text)
                 dropped = frozenset(
                     name for name, share in preset.dropping(conditions) if rng.random() < share

@@ -19,8 +19,10 @@ VALID_CROPS = 32
 
 def total_loss(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats, summed over all targets."""
+    # A sum, which the trainer divides by the targets of all parts: crops weigh by their tokens.
     logits = model(batch.codes, batch.given)
     targets = batch.targets.flatten()
+    # The softmax over V in float32, whatever the model computes in.
     return F.cross_entropy(
         logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"
     )
@@ -37,6 +39,7 @@ def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
     conditions = model.config.conditions
     facts = frozenset(conditions) - {Text.name, Length.name}
     size = min(VALID_CROPS, len(corpus.crops))
+    # The same crops for every model at every step, so that curves differ by the model alone.
     indices = np.linspace(0, len(corpus.crops) - 1, size).astype(int)
     summed, count = 0.0, 0
     for group in np.array_split(indices, -(-size // 8)):

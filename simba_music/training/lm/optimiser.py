@@ -32,9 +32,12 @@ def make_optimisers(model: nn.Module, preset: LMPreset) -> list[Optimizer]:
     adamw = torch.optim.AdamW(
         [
             {"params": deep, "weight_decay": preset.weight_decay, RATE: 1.0},
+            # Norms, biases and what an SSM has per head (A_log, D, dt_bias): decay would draw A to
+            # -1 and dt to softplus(0), which are no neutral values.
             {"params": flat, "weight_decay": 0.0, RATE: 1.0},
         ],
         lr=preset.learning_rate,
+        # A shorter memory of squares than the default, as usual for language models (GPT-3).
         betas=(0.9, 0.95),
         fused=True,
     )

@@ -112,6 +112,8 @@ class LMPreset:
 BUNDLED: dict[str, Mapping[str, float | bool]] = {
     "length": {**ENDING, "end_clock": True, "tail_s": 1.5},
     "beat": {"unguided": 0.85},
+    # Below 1 in the unconditional branch: guidance then leads to the condition beyond what the
+    # prompt's text does alone.
     "key": {"guided": 1.5, "unguided": 0.5},
     "line_up": {"guided": 1.5},
 }
@@ -209,6 +211,7 @@ def count_parameters(config: LMConfig) -> int:
 def _config(architecture: Architecture, preset: LMPreset, codec: CodecRef, **size: int) -> LMConfig:
     transformer = architecture.backbone == "transformer"
     size = {"d_model": preset.d_model, "n_layers": preset.n_layers, "d_ff": preset.d_ff} | size
+    # Heads of one size in both: 64 channels, of d_model for attention and of 2 d_model for Mamba-2.
     inner = size["d_model"] * (1 if transformer else EXPAND)
     positions = "rope" if transformer else "none"
     return LMConfig.model_validate(
@@ -250,6 +253,7 @@ def make_config(architecture: Architecture, preset: LMPreset, codec: CodecRef) -
             count_parameters(_config(architecture, preset, codec, **size, **{free: n * step}))
             for n in (1, 2)
         )
+        # Two counts give the line; parameters are linear in the MLP's width and in the layers.
         n = max(1, round(1 + (wanted - low) / (high - low)))
         return _config(architecture, preset, codec, **size, **{free: n * step})
 

@@ -24,8 +24,11 @@ def start_from_codebooks(model: MusicLM, codebooks: Tensor) -> None:
     width, size = model.config.d_model, codebooks.shape[-1]
     for book, codebook in enumerate(codebooks):
         centred, count = (codebook - codebook.mean(0)).float(), len(codebook)
+        # U of the SVD is the whitened codebook: variances of its directions differ by orders, and
+        # most distances would be along a few of them.
         left, _, _ = torch.linalg.svd(centred, full_matrices=False)
         white = left * count**0.5  # every direction has unit variance
+        # A random rotation keeps all distances, and spreads the C directions over the model's D.
         square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
         vectors = white @ square[: white.shape[1], :width] * (width / white.shape[1]) ** 0.5
         at = book * (count + 1)

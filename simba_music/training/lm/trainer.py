@@ -51,6 +51,7 @@ class LMTrainer:
         device: str,
     ):
         torch.manual_seed(preset.seed)
+        # Decays of an SSM run into denormals, with which many CPUs are far slower.
         torch.set_flush_denormal(True)
         self.preset = preset
         bfloat16 = preset.precision == "auto" and fast_bfloat16(device)
@@ -107,6 +108,7 @@ class LMTrainer:
             # Gradients are averaged over processes, with the last part.
             last = i + 1 == len(mine)
             with nullcontext() if last else accelerator.no_sync(self.model):
+                # Accelerate takes the mean over processes, and the loss is a sum over all targets.
                 loss = total_loss(self.model, part.to(self.device))
                 accelerator.backward(loss * accelerator.num_processes / count)
             summed += loss.detach()
@@ -123,6 +125,7 @@ class LMTrainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
+        # A short average at first: it would else be of the random start for a long time.
         decay = min(self.preset.ema_decay, (1 + self.steps) / (10 + self.steps))
         for slow, fast in zip(self.average.parameters(), self.raw.parameters(), strict=True):
             slow.lerp_(fast, 1 - decay)

@@ -88,6 +88,7 @@ class Draft:
         time_s = step * plan.step_s
         if plan.ritardando and step > start:
             late = step - start
+            # The integral of a step that lengthens linearly, so that time has no jump.
             time_s += RITARDANDO * late * late / (2 * RITARDANDO_BARS * plan.steps) * plan.step_s
         return time_s
 
@@ -102,6 +103,7 @@ class Draft:
             program = kit_of(plan) if drums else instruments()[name].program
             part = pretty_midi.Instrument(program, drums, f"{role}:{name}")
             for start, length, pitch, velocity in sorted(notes):
+                # Players are not together to the millisecond; the genre says how loose they are.
                 begin = max(0.0, self.seconds(start) + rng.gauss(0, loose_s / 2))
                 end = max(begin + 0.06, self.seconds(start + length))
                 loudness = round(velocity + rng.gauss(0, 4 if loose_s else 1))

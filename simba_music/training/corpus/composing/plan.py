@@ -96,6 +96,7 @@ def kit_of(plan: Plan) -> int:
 
 def split_of(seed: int) -> str:
     """train, valid, test or compositional (88, 5, 5, 2 %), by piece."""
+    # By the seed alone: a piece is in one split in every corpus that holds it.
     value = random.Random(f"split{seed}").random()
     limits = ((0.88, "train"), (0.93, "valid"), (0.98, "test"), (1.0, "compositional"))
     return next(name for limit, name in limits if value < limit)
@@ -109,6 +110,7 @@ def held_out_pair(instrument: str, genre: str) -> bool:
     style = genres()[genre]
     if any(instrument in style.players(role) for role in ROLES[:-1]):
         return False
+    # Not `hash`, which changes from run to run for texts.
     return zlib.crc32(f"{instrument}/{genre}".encode()) % 6 == 0
 
 

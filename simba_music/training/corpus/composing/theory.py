@@ -96,6 +96,7 @@ def voicing(
         Ascending MIDI pitches.
     """
     classes = list(dict.fromkeys(harmony.classes))
+    # The fifth says least about a chord's kind, and a bass would have the root.
     for spare in ((harmony.root + 7) % 12, harmony.root):
         if len(classes) > voices and spare in classes:
             classes.remove(spare)
@@ -111,6 +112,7 @@ def voicing(
         if not notes or notes[-1] - notes[0] > 16:
             continue
         move = sum(min(abs(n - p) for p in previous) for n in notes) if previous else 0.0
+        # Moves of voices first (the law of the shortest way), then drift out of the register.
         cost = move + 0.5 * abs(sum(notes) / len(notes) - centre) + 4 * (len(classes) - len(notes))
         if best is None or cost < best[0]:
             best = (cost, notes)

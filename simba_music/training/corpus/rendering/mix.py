@@ -9,6 +9,7 @@ from simba_music import audio
 from simba_music.training.corpus.rendering.production import Production
 
 LEVEL_LUFS = -20.0
+# Low notes and kicks blur in a long reverb, so engineers send less of them.
 SENDS = {"bass": 0.25, "drums": 0.5}  # to the reverb; others 1
 _FRAME_S = 0.05
 _FADE_S = 0.05
@@ -20,6 +21,8 @@ def active_rms(samples: np.ndarray, sample_rate: int) -> float:
     frame = round(_FRAME_S * sample_rate)
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     power = np.square(frames).mean(1, dtype=np.float64)
+    # Rests do not count, or a part that plays a few notes would be brought up to the level of one
+    # that plays all along.
     loud = power[power > power.max(initial=0.0) * 1e-4]
     return float(np.sqrt(loud.mean())) if len(loud) else 0.0
 
@@ -42,6 +45,7 @@ def _room(decay_ms: int, sample_rate: int) -> np.ndarray:
     length = round(decay_ms / 1000 * sample_rate)
     t = np.arange(length) / length
     noise = np.random.default_rng(decay_ms).standard_normal(length)
+    # Air and walls take highs first; 6.9 = ln 1000, which is 60 dB.
     high = noise * np.exp(-11 * t)
     low = signal.sosfilt(signal.butter(2, 2500, fs=sample_rate, output="sos"), noise)
     response = low * np.exp(-6.9 * t) + 0.4 * high
@@ -79,6 +83,7 @@ def limit(samples: np.ndarray, gain_db: float) -> np.ndarray:
     out = samples * np.float32(10 ** (gain_db / 20))
     over = np.abs(out) > _KNEE
     room = _CEILING - _KNEE
+    # Value and slope meet at the knee, so nothing kinks, and no sum of stems passes the ceiling.
     bent = _KNEE + room * np.tanh((np.abs(out[over]) - _KNEE) / room)
     out[over] = np.copysign(bent, out[over])
     return out

@@ -73,7 +73,9 @@ class Renderer:
 
     def _play(self, part: pretty_midi.Instrument, font: int, length: int) -> np.ndarray:
         synth = self._synth
+        # Tails of the last part would else begin this one.
         synth.system_reset()
+        # General MIDI: drums are on channel 10, counted from 0, and in bank 128 of a soundfont.
         channel = 9 if part.is_drum else 0
         bank = 128 if part.is_drum else 0
         if synth.program_select(channel, font, bank, part.program) != 0:

@@ -76,6 +76,7 @@ def _tables(patch: Patch, harmonics: int) -> tuple[np.ndarray, np.ndarray]:
         "sine": (k == 1).astype(float),
     }[patch.wave]
     angle = 2 * np.pi * np.outer(k, np.arange(TABLE) / TABLE)
+    # Fourth-order low-pass magnitudes on the harmonics: a filter per note, without filtering.
     shut = amplitude / np.sqrt(1 + (k / patch.filter) ** 8)
     opened = amplitude / np.sqrt(1 + (k / (patch.filter * 5)) ** 8)
     waves = np.sin(angle)
@@ -107,11 +108,13 @@ def _note(patch: Patch, note: pretty_midi.Note, before: float | None, rate: int)
     steady = not bend.any()
     turns = frequency * t if steady else np.cumsum(frequency * 2**bend) / rate
     if patch.fm_ratio:
+        # Harder strokes are brighter: the index, and so the sidebands, goes with velocity.
         index = patch.fm_index * np.exp(-t / patch.fm_decay_s * 2) * note.velocity / 100
         angle = 2 * np.pi * turns
         wave = np.sin(angle + index * np.sin(patch.fm_ratio * angle))
     else:
         top = frequency * (2 ** bend.max() if not steady else 1)
+        # No harmonic above half the sample rate, at the highest pitch of the note: no aliasing.
         opened, shut = _tables(patch, max(1, min(80, int(rate / 2 / top))))
         gate = np.exp(-t / patch.filter_decay_s)
         if patch.filter_attack_s:
@@ -120,6 +123,7 @@ def _note(patch: Patch, note: pretty_midi.Note, before: float | None, rate: int)
         for cents in (-patch.detune_cents, patch.detune_cents) if patch.detune_cents else (0.0,):
             at = (turns * 2 ** (cents / 2400) * TABLE).astype(np.int64) % TABLE
             wave += shut[at] + gate * (opened[at] - shut[at])
+    # Loudness grows faster than linearly with velocity, as on the instruments imitated.
     found: np.ndarray = wave * _envelope(patch, held, total, rate) * (note.velocity / 127) ** 1.5
     return found
 
