@@ -12,6 +12,8 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
+from simba_music.generation.engines.choice import EngineChoice, Name, now, prepare
+from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import (
@@ -36,8 +38,10 @@ class Pipeline:
         scorer: Scorer | None,
         device: str = "cpu",
         cache: ModelCache[LoadedModel] | None = None,
+        choice: EngineChoice | None = None,
     ):
         self.models, self.scorer, self.device = models, scorer, device
+        self.choice = choice or EngineChoice.of_settings()
         self.cache = cache or ModelCache(
             lambda source, on_download: LoadedModel.load(source, device, on_download)
         )
@@ -51,6 +55,7 @@ class Pipeline:
         device: str = "auto",
         threads: int = 1,
         on_download: OnDownload = ignore,
+        choice: EngineChoice | None = None,
     ) -> "Pipeline":
         """Load both sides and the scorer.
 
@@ -61,16 +66,22 @@ class Pipeline:
             device: cpu, cuda, mps, or auto for the best there is.
             threads: CPU threads; one decodes fastest on a shared machine.
             on_download: called while something downloads.
+            choice: what decodes, the same for both sides; None is what the settings say.
 
         Raises:
             CheckpointError: If anything is missing or does not fit.
+            EngineError: If the engine that was asked for cannot be had.
         """
         torch.set_num_threads(threads)
         device = usable_device(device)
+        choice = choice or EngineChoice.of_settings()
+        prepare(choice, device)
         first = LoadedModel.load(left, device, on_download)
         second = first if right == left else LoadedModel.load(right, device, on_download)
         judge = load_scorer(scorer, on_download) if scorer else None
-        return cls({"left": first, "right": second}, judge, device)
+        found = cls({"left": first, "right": second}, judge, device, choice=choice)
+        found.engine_now()
+        return found
 
     def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.
@@ -90,7 +101,7 @@ class Pipeline:
             side: own.get(source) or self.cache.get(source, on_download)
             for side, source in (("left", left), ("right", right))
         }
-        return Pipeline(chosen, self.scorer, self.device, self.cache)
+        return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
 
     def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
         """`with_models` in steps: progress while something downloads, then the pipeline.
@@ -101,6 +112,14 @@ class Pipeline:
             CheckpointError: As `with_models`, or if nothing arrives for `STALL_S`.
         """
         yield from in_steps(lambda on_download: self.with_models(left, right, on_download))
+
+    def engine_now(self, sides: Sequence[str] = SIDES) -> Name:
+        """The engine that these sides decode on, from now until the end of their clips.
+
+        Raises:
+            EngineError: If the one that was asked for cannot be had.
+        """
+        return now([self.models[side].engines for side in sides], self.choice)
 
     def limits(self, sides: Sequence[str] = SIDES) -> Limits:
         """What all of these sides allow."""
@@ -155,17 +174,20 @@ class Pipeline:
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
+        name = self.engine_now(sides)
         for side in sides:
+            engine = self.models[side].engines.get(name, self.choice.dtype)
             for take in range(request.takes):
                 if should_stop():
                     return
                 seed = (request.seed + take) % (MAX_SEED + 1)
                 own = replace(request, seed=seed, takes=1)
-                yield from self._take(side, take, own, should_stop, stream)
+                yield from self._take(side, engine, take, own, should_stop, stream)
 
     def _take(
         self,
         side: str,
+        engine: AnyEngine,
         take: int,
         request: Request,
         should_stop: Callable[[], bool],
@@ -175,7 +197,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in generate(model.engine, model.lm.config, model.encoder, [request]):
+        for block in generate(engine, model.lm.config, model.encoder, [request]):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -185,10 +207,19 @@ class Pipeline:
             yield Progress(side, name, take, done, total, time.monotonic() - started)
         if stream:
             yield from sound.end()
-        yield self._finish(side, take, request, torch.cat(blocks, dim=-1)[0], total, started)
+        yield self._finish(
+            side, engine, take, request, torch.cat(blocks, dim=-1)[0], total, started
+        )
 
     def _finish(
-        self, side: str, take: int, request: Request, codes: Tensor, total: int, started: float
+        self,
+        side: str,
+        engine: AnyEngine,
+        take: int,
+        request: Request,
+        codes: Tensor,
+        total: int,
+        started: float,
     ) -> Clip:
         """Codes `[K, S]` to a Clip."""
         model, done = self.models[side], codes.shape[-1]
@@ -197,17 +228,18 @@ class Pipeline:
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        recipe = recipe_of(model, request, score, self.device, loudness_lufs, gain_db)
+        recipe = recipe_of(model, engine, request, score, self.device, loudness_lufs, gain_db)
         name, early = self.names()[side], done < total
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """See `GenerationService`; `seconds` of a clip is its share."""
         model, started = self.models[side], time.monotonic()
-        blocks = list(generate(model.engine, model.lm.config, model.encoder, requests))
+        engine = model.engines.get(self.engine_now(), self.choice.dtype)
+        blocks = list(generate(engine, model.lm.config, model.encoder, requests))
         codes, clips = torch.cat(blocks, dim=-1), []
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
-            clip = self._finish(side, 0, request, row[:, :total], total, started)
+            clip = self._finish(side, engine, 0, request, row[:, :total], total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips
