@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     threads: int = _variable(
         "SIMBA_MUSIC_THREADS",
         1,
-        "CPU threads; one decodes fastest on a shared machine.",
+        "CPU threads of each side; one decodes fastest on a shared machine.",
         "a whole number from 1",
         ge=1,
     )
@@ -91,6 +91,13 @@ class Settings(BaseSettings):
         "float32",
         "How the compiled engine stores weights; with fewer bits it is faster and less exact.",
         "`float32`, `bfloat16` or `int8`",
+    )
+    at_once: bool = _variable(
+        "SIMBA_MUSIC_AT_ONCE",
+        True,
+        "Whether both sides generate at the same time, on a CPU with cores for both.",
+        _SWITCH,
+        otherwise="1",
     )
     models: str = _variable(
         "SIMBA_MUSIC_MODELS",

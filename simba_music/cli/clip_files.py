@@ -52,30 +52,43 @@ def generate_one(
     make_folder(out)
     stopped: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
-    recipes: dict[str, Any] = {}
+    rows: dict[tuple[int, int], tuple[str, dict[str, Any]]] = {}
+    running: dict[str, Progress] = {}
     try:
         for event in pipeline.generate(request, sides, lambda: bool(stopped)):
             if isinstance(event, Progress):
-                sys.stderr.write(
-                    f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
-                    f"{event.elapsed_s:.1f} s "
-                )
+                running[event.side] = event
+                sys.stderr.write(_progress([running[s] for s in sides if s in running]))
             if not isinstance(event, Clip):
                 continue
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
             write_clip(out / name, event)
-            recipes[name] = {
-                "recipe": event.recipe.as_json(),
-                "codes": event.codes.numel(),
-                "seconds": round(event.seconds, 3),
-                "tokens_per_s": round(event.tokens_per_s, 1),
-                "stopped_early": event.stopped_early,
-            }
+            rows[sides.index(event.side), event.take] = name, _row(event)
+            running.pop(event.side, None)
             sys.stderr.write("\n")
             print(_describe(out / name, event))
     finally:
         signal.signal(signal.SIGINT, previous)
-    write_json(out / "recipe.json", {"schema": 2, "clips": recipes})
+    # In the order of sides and takes, whichever was done first.
+    clips = dict(row for _, row in sorted(rows.items()))
+    write_json(out / "recipe.json", {"schema": 2, "clips": clips})
+
+
+def _progress(running: list[Progress]) -> str:
+    """One line for all sides that are being generated, over the line before."""
+    each = (f"{e.name}: {e.frames}/{e.total_frames} tokens, {e.elapsed_s:.1f} s" for e in running)
+    return f"\r{'; '.join(each)} "
+
+
+def _row(clip: Clip) -> dict[str, Any]:
+    """A clip as recipe.json has it."""
+    return {
+        "recipe": clip.recipe.as_json(),
+        "codes": clip.codes.numel(),
+        "seconds": round(clip.seconds, 3),
+        "tokens_per_s": round(clip.tokens_per_s, 1),
+        "stopped_early": clip.stopped_early,
+    }
 
 
 def write_clip(path: Path, clip: Clip) -> None:

@@ -1,5 +1,6 @@
 """Pipeline: the service that generates here, with the models of both sides and a scorer."""
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 
 from simba_music import audio
+from simba_music.audio import Waveform
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
@@ -23,10 +25,12 @@ from simba_music.generation.request import (
     validate_request,
 )
 from simba_music.generation.service import Event, never
-from simba_music.generation.sound_stream import SoundStream
+from simba_music.generation.streaming.sound import SoundStream
+from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
+from simba_music.settings import settings
 
 
 class Pipeline:
@@ -64,7 +68,7 @@ class Pipeline:
             right: that of the right side.
             scorer: scorer checkpoint, or None for no scores.
             device: cpu, cuda, mps, or auto for the best there is.
-            threads: CPU threads; one decodes fastest on a shared machine.
+            threads: CPU threads of each side; one decodes fastest on a shared machine.
             on_download: called while something downloads.
             choice: what decodes, the same for both sides; None is what the settings say.
 
@@ -175,14 +179,39 @@ class Pipeline:
     ) -> Iterator[Event]:
         """See `GenerationService`."""
         name = self.engine_now(sides)
-        for side in sides:
-            engine = self.models[side].engines.get(name, self.choice.dtype)
-            for take in range(request.takes):
-                if should_stop():
-                    return
-                seed = (request.seed + take) % (MAX_SEED + 1)
-                own = replace(request, seed=seed, takes=1)
-                yield from self._take(side, engine, take, own, should_stop, stream)
+        begin = [
+            functools.partial(self._side, side, name, request, should_stop, stream)
+            for side in sides
+        ]
+        if self.at_once(sides):
+            yield from interleaved(begin)
+            return
+        for each in begin:
+            yield from each()
+
+    def at_once(self, sides: Sequence[str] = SIDES) -> bool:
+        """Whether these sides are generated at the same time; else one after the other.
+
+        Each then has a thread, with as many cores as it has threads of torch.
+        """
+        free = len(sides) > 1 and self.device == "cpu" and settings().at_once
+        return free and usable_cores() >= len(sides) * torch.get_num_threads()
+
+    def _side(
+        self,
+        side: str,
+        name: Name,
+        request: Request,
+        should_stop: Callable[[], bool],
+        stream: bool,
+    ) -> Iterator[Event]:
+        engine = self.models[side].engines.get(name, self.choice.dtype)
+        for take in range(request.takes):
+            if should_stop():
+                return
+            seed = (request.seed + take) % (MAX_SEED + 1)
+            own = replace(request, seed=seed, takes=1)
+            yield from self._take(side, engine, take, own, should_stop, stream)
 
     def _take(
         self,
@@ -205,11 +234,11 @@ class Pipeline:
             if should_stop():
                 break
             yield Progress(side, name, take, done, total, time.monotonic() - started)
+        codes = torch.cat(blocks, dim=-1)
         if stream:
             yield from sound.end()
-        yield self._finish(
-            side, engine, take, request, torch.cat(blocks, dim=-1)[0], total, started
-        )
+        raw = sound.whole() if stream else model.codec.decode(codes)[0]
+        yield self._finish(side, engine, take, request, codes[0], raw, total, started)
 
     def _finish(
         self,
@@ -218,13 +247,13 @@ class Pipeline:
         take: int,
         request: Request,
         codes: Tensor,
+        raw: Waveform,
         total: int,
         started: float,
     ) -> Clip:
-        """Codes `[K, S]` to a Clip."""
+        """Codes `[K, S]` and what they sound like to a Clip."""
         model, done = self.models[side], codes.shape[-1]
         duration_s = min(request.duration_s, done / model.codec.frame_rate)
-        raw = model.codec.decode(codes[None])[0]
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
@@ -240,6 +269,8 @@ class Pipeline:
         codes, clips = torch.cat(blocks, dim=-1), []
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
-            clip = self._finish(side, engine, 0, request, row[:, :total], total, started)
+            own = row[:, :total]
+            raw = model.codec.decode(own[None])[0]
+            clip = self._finish(side, engine, 0, request, own, raw, total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips
