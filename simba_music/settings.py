@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError
@@ -79,6 +79,18 @@ class Settings(BaseSettings):
         "CPU threads of each side; one decodes fastest on a shared machine.",
         "a whole number from 1",
         ge=1,
+    )
+    engine: Literal["auto", "reference", "packed", "compiled"] = _variable(
+        "SIMBA_MUSIC_ENGINE",
+        "auto",
+        "What decodes; `auto` takes the fastest that is ready, the same for both sides.",
+        "`auto`, `compiled`, `packed` or `reference`",
+    )
+    weights: Literal["float32", "bfloat16", "int8"] = _variable(
+        "SIMBA_MUSIC_WEIGHTS",
+        "float32",
+        "How the compiled engine stores weights; with fewer bits it is faster and less exact.",
+        "`float32`, `bfloat16` or `int8`",
     )
     at_once: bool = _variable(
         "SIMBA_MUSIC_AT_ONCE",

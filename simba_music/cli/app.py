@@ -2,12 +2,14 @@
 
 from simba_music.cli.options import (
     Device,
+    EngineName,
     Left,
     Port,
     Right,
     Scorer,
     Share,
     Threads,
+    Weights,
     example,
     new_group,
 )
@@ -25,9 +27,13 @@ def app(
     scorer: Scorer,
     device: Device,
     threads: Threads,
+    engine: EngineName,
+    weights: Weights,
 ) -> None:
     """Open the app in a browser."""
     from simba_music.cli.pipeline import load_pipeline
     from simba_music.ui.app import launch
 
-    launch(load_pipeline(left, right, scorer, device, threads), port=port, share=share)
+    launch(
+        load_pipeline(left, right, scorer, device, threads, engine, weights), port=port, share=share
+    )

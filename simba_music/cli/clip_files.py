@@ -16,7 +16,12 @@ from simba_music.generation.prompt_files import read_batch
 from simba_music.generation.service import generate_many
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make it if it is missing.
+
+    Raises:
+        RequestError: If it cannot be written to.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,7 +49,7 @@ def generate_one(
     """
     sides = pipeline.choose(model)
     request = pipeline.validate(sides, prompt=prompt, **options)
-    _make_folder(out)
+    make_folder(out)
     stopped: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
     rows: dict[tuple[int, int], tuple[str, dict[str, Any]]] = {}
@@ -57,7 +62,7 @@ def generate_one(
             if not isinstance(event, Clip):
                 continue
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
-            _write_clip(out / name, event)
+            write_clip(out / name, event)
             rows[sides.index(event.side), event.take] = name, _row(event)
             running.pop(event.side, None)
             sys.stderr.write("\n")
@@ -86,7 +91,12 @@ def _row(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _write_clip(path: Path, clip: Clip) -> None:
+def write_clip(path: Path, clip: Clip) -> None:
+    """The sound of a clip.
+
+    Raises:
+        RequestError: If it cannot be written.
+    """
     try:
         audio.write(path, clip.waveform)
     except OSError as error:
@@ -138,7 +148,7 @@ def generate_prompts(
     requests = {i: pipeline.validate(sides, **(options | row)) for i, row in rows.items()}
     for side in sides:
         folder = out / side
-        _make_folder(folder)
+        make_folder(folder)
         # Similar lengths together: a batch runs as long as its longest clip.
         missing = sorted(
             (i for i in requests if not (folder / f"{i}.wav").exists()),
@@ -155,6 +165,6 @@ def generate_prompts(
             }
             with (out / "manifest.jsonl").open("a") as manifest:
                 manifest.write(json.dumps(row) + "\n")
-            _write_clip(folder / f"{identifier}.wav", clip)
+            write_clip(folder / f"{identifier}.wav", clip)
             if number % batch == 0 or number == len(missing):
                 print(f"{side}: {number} of {len(missing)} clips")

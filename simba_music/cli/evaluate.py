@@ -189,7 +189,7 @@ def evaluate(
     """Measure checkpoints into REPORT.json."""
     from simba_music.cli.pipeline import load_pipeline
 
-    load = partial(load_pipeline, left, right, scorer, device, threads)
+    load = partial(load_pipeline, left, right, scorer, device, threads, weights="float32")
     if what == "prompts" and prompts is not None:
         from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 

@@ -111,6 +111,25 @@ Threads = Annotated[
     ),
 ]
 
+EngineName = Annotated[
+    Literal["auto", "compiled", "packed", "reference"],
+    typer.Option(
+        default_factory=lambda: settings().engine,
+        show_default=False,
+        help="What decodes: auto (the fastest that is ready), compiled, packed or reference; "
+        "default SIMBA_MUSIC_ENGINE, else auto.",
+    ),
+]
+Weights = Annotated[
+    Literal["float32", "bfloat16", "int8"],
+    typer.Option(
+        default_factory=lambda: settings().weights,
+        show_default=False,
+        help="Weights of the compiled engine: float32, bfloat16 or int8, each faster and less "
+        "exact than the one before; default SIMBA_MUSIC_WEIGHTS, else float32.",
+    ),
+]
+
 # Of training.
 TrainingDevice = Annotated[
     str,

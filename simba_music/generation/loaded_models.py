@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 
 from simba_music.errors import CheckpointError, RequestError
-from simba_music.generation.engines.reference import ReferenceEngine
+from simba_music.generation.engines.choice import Engines
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
 from simba_music.models.codec import Codec
@@ -55,9 +55,9 @@ class LoadedModel:
         return cls(origin, lm, TextEncoder.load(config.text_encoder, device, on_download), codec)
 
     @functools.cached_property
-    def engine(self) -> ReferenceEngine:
-        """What decodes it."""
-        return ReferenceEngine(self.lm)
+    def engines(self) -> Engines:
+        """What can decode it."""
+        return Engines(self.lm)
 
     @property
     def size(self) -> int:

@@ -14,6 +14,8 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
+from simba_music.generation.engines.choice import EngineChoice, Name, now, prepare
+from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import (
@@ -40,8 +42,10 @@ class Pipeline:
         scorer: Scorer | None,
         device: str = "cpu",
         cache: ModelCache[LoadedModel] | None = None,
+        choice: EngineChoice | None = None,
     ):
         self.models, self.scorer, self.device = models, scorer, device
+        self.choice = choice or EngineChoice.of_settings()
         self.cache = cache or ModelCache(
             lambda source, on_download: LoadedModel.load(source, device, on_download)
         )
@@ -55,6 +59,7 @@ class Pipeline:
         device: str = "auto",
         threads: int = 1,
         on_download: OnDownload = ignore,
+        choice: EngineChoice | None = None,
     ) -> "Pipeline":
         """Load both sides and the scorer.
 
@@ -65,16 +70,22 @@ class Pipeline:
             device: cpu, cuda, mps, or auto for the best there is.
             threads: CPU threads of each side; one decodes fastest on a shared machine.
             on_download: called while something downloads.
+            choice: what decodes, the same for both sides; None is what the settings say.
 
         Raises:
             CheckpointError: If anything is missing or does not fit.
+            EngineError: If the engine that was asked for cannot be had.
         """
         torch.set_num_threads(threads)
         device = usable_device(device)
+        choice = choice or EngineChoice.of_settings()
+        prepare(choice, device)
         first = LoadedModel.load(left, device, on_download)
         second = first if right == left else LoadedModel.load(right, device, on_download)
         judge = load_scorer(scorer, on_download) if scorer else None
-        return cls({"left": first, "right": second}, judge, device)
+        found = cls({"left": first, "right": second}, judge, device, choice=choice)
+        found.engine_now()
+        return found
 
     def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.
@@ -94,7 +105,7 @@ class Pipeline:
             side: own.get(source) or self.cache.get(source, on_download)
             for side, source in (("left", left), ("right", right))
         }
-        return Pipeline(chosen, self.scorer, self.device, self.cache)
+        return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
 
     def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
         """`with_models` in steps: progress while something downloads, then the pipeline.
@@ -105,6 +116,14 @@ class Pipeline:
             CheckpointError: As `with_models`, or if nothing arrives for `STALL_S`.
         """
         yield from in_steps(lambda on_download: self.with_models(left, right, on_download))
+
+    def engine_now(self, sides: Sequence[str] = SIDES) -> Name:
+        """The engine that these sides decode on, from now until the end of their clips.
+
+        Raises:
+            EngineError: If the one that was asked for cannot be had.
+        """
+        return now([self.models[side].engines for side in sides], self.choice)
 
     def limits(self, sides: Sequence[str] = SIDES) -> Limits:
         """What all of these sides allow."""
@@ -159,7 +178,11 @@ class Pipeline:
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
-        begin = [functools.partial(self._side, s, request, should_stop, stream) for s in sides]
+        name = self.engine_now(sides)
+        begin = [
+            functools.partial(self._side, side, name, request, should_stop, stream)
+            for side in sides
+        ]
         if self.at_once(sides):
             yield from interleaved(begin)
             return
@@ -175,18 +198,25 @@ class Pipeline:
         return free and usable_cores() >= len(sides) * torch.get_num_threads()
 
     def _side(
-        self, side: str, request: Request, should_stop: Callable[[], bool], stream: bool
+        self,
+        side: str,
+        name: Name,
+        request: Request,
+        should_stop: Callable[[], bool],
+        stream: bool,
     ) -> Iterator[Event]:
+        engine = self.models[side].engines.get(name, self.choice.dtype)
         for take in range(request.takes):
             if should_stop():
                 return
             seed = (request.seed + take) % (MAX_SEED + 1)
             own = replace(request, seed=seed, takes=1)
-            yield from self._take(side, take, own, should_stop, stream)
+            yield from self._take(side, engine, take, own, should_stop, stream)
 
     def _take(
         self,
         side: str,
+        engine: AnyEngine,
         take: int,
         request: Request,
         should_stop: Callable[[], bool],
@@ -196,7 +226,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in generate(model.engine, model.lm.config, model.encoder, [request]):
+        for block in generate(engine, model.lm.config, model.encoder, [request]):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -208,11 +238,12 @@ class Pipeline:
         if stream:
             yield from sound.end()
         raw = sound.whole() if stream else model.codec.decode(codes)[0]
-        yield self._finish(side, take, request, codes[0], raw, total, started)
+        yield self._finish(side, engine, take, request, codes[0], raw, total, started)
 
     def _finish(
         self,
         side: str,
+        engine: AnyEngine,
         take: int,
         request: Request,
         codes: Tensor,
@@ -226,19 +257,20 @@ class Pipeline:
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        recipe = recipe_of(model, request, score, self.device, loudness_lufs, gain_db)
+        recipe = recipe_of(model, engine, request, score, self.device, loudness_lufs, gain_db)
         name, early = self.names()[side], done < total
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """See `GenerationService`; `seconds` of a clip is its share."""
         model, started = self.models[side], time.monotonic()
-        blocks = list(generate(model.engine, model.lm.config, model.encoder, requests))
+        engine = model.engines.get(self.engine_now(), self.choice.dtype)
+        blocks = list(generate(engine, model.lm.config, model.encoder, requests))
         codes, clips = torch.cat(blocks, dim=-1), []
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
             own = row[:, :total]
             raw = model.codec.decode(own[None])[0]
-            clip = self._finish(side, 0, request, own, raw, total, started)
+            clip = self._finish(side, engine, 0, request, own, raw, total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips

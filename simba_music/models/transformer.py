@@ -10,7 +10,7 @@ from simba_music.models.config import LMConfig
 from simba_music.models.cross_attention import CrossBlock, TextContext, read_text
 from simba_music.models.simba import mlp
 
-_ROPE_BASE = 10_000.0
+ROPE_BASE = 10_000.0
 
 
 class AttentionState(NamedTuple):
@@ -32,7 +32,7 @@ def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `[B, H, S, d]` at `position` `[B, S]`."""
     half = x.shape[-1] // 2
     steps = torch.arange(half, device=x.device, dtype=torch.float32)
-    angle = position[:, None, :, None].float() * _ROPE_BASE ** (-steps / half)
+    angle = position[:, None, :, None].float() * ROPE_BASE ** (-steps / half)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

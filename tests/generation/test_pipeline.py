@@ -187,7 +187,16 @@ def test_a_recipe_is_read_back_and_one_of_0_1_too(pipeline):
 
 
 def test_a_silent_clip_has_a_recipe_without_a_level(pipeline):
-    recipe = recipe_of(pipeline.models["left"], Request("x"), None, "cpu", float("-inf"), 0.0)
+    model = pipeline.models["left"]
+    recipe = recipe_of(
+        model,
+        model.engines.get("reference", "float32"),
+        Request("x"),
+        None,
+        "cpu",
+        float("-inf"),
+        0.0,
+    )
     assert recipe.loudness_lufs is None and read_recipe(recipe.as_json()) == recipe
 
 

@@ -1,6 +1,6 @@
 """Engine: what the decode loop asks of whatever runs a language model."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,3 +51,6 @@ class Engine(Protocol[State]):
 
     def logits(self, state: State, tokens: Tensor, plane: Tensor) -> Tensor:
         """Logits `[G, K, n, V]` of the next n steps, given the tokens `[B, K, n]` themselves."""
+
+
+AnyEngine: TypeAlias = Engine[Any]
