@@ -82,7 +82,9 @@ def _request_inputs(longest_s: float) -> list[gr.components.Component]:
         with gr.Column(min_width=160):
             fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
             # Read by the page alone: a browser plays when its user has pressed a button.
-            gr.Checkbox(True, label="Play while it is generated", elem_id="play-at-once")
+            gr.Checkbox(
+                True, label="Play while it is generated", interactive=True, elem_id="play-at-once"
+            )
     # A seed that was typed is meant: keep it.
     seed.input(lambda: False, None, fresh, queue=False, api_visibility="private")
     return [prompt, duration, seed, fresh]
