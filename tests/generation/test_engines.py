@@ -140,6 +140,7 @@ def test_a_cache_that_is_too_short_is_an_error():
         engine.logits(state, codes(3, 1, 80), engine.plane(conditions))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_fewer_bits_change_logits_a_little(dtype, name):
