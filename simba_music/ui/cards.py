@@ -96,7 +96,8 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         f'<div class="card">{heading}<div class="score">{fit}</div>{course}<div class="note">'
         f"Seed {recipe.request.seed} · {clip.waveform.duration_s:g} s made in "
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
-        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe.model.id)}"
+        f"{clip.tokens_per_s:.0f} tokens/s, {escape(recipe.engine)} {escape(recipe.dtype)}) · "
+        f"checkpoint {escape(recipe.model.id)}"
         f"{commit} {(recipe.model.sha256 or '')[:8]} · {escape(recipe.licence)}{scored}."
         f"{played}{stopped}</div>{said}</div>"
     )

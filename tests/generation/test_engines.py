@@ -10,6 +10,7 @@ from model_checks import codes, given
 from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import EngineError
 from simba_music.generation.engines.compiled import CompiledEngine
+from simba_music.generation.engines.packed import PackedEngine
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.models.codebook_pattern import pattern
@@ -22,7 +23,7 @@ BACKBONES = {
     "mamba": {"backbone": "mamba", "mixer": "none"},
 }
 MODELS = list(itertools.product(BACKBONES, ("prefix", "cross"), (1, 4)))
-ENGINES = {"compiled": CompiledEngine}
+ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine}
 
 
 def model(name, conditioning="prefix", books=1, **changes):
@@ -116,8 +117,9 @@ def test_blocks_of_any_size_decode_the_same(engine, name):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_logits_leave_the_state_as_it_was(engine):
-    lm = model("transformer")
+@pytest.mark.parametrize("name", ["transformer", "simba"])
+def test_logits_leave_the_state_as_it_was(engine, name):
+    lm = model(name)
     one, conditions, tokens = ENGINES[engine](lm), given(lm, 8), codes(3, 1, 8)
     state = one.prefill(conditions, 8)
     first = one.logits(state, tokens, one.plane(conditions))
@@ -132,14 +134,16 @@ def test_a_damaged_weight_is_an_error_and_no_sound(engine):
         decoded(ENGINES[engine](lm), lm, Sampling(top_k=5))
 
 
-def test_a_cache_that_is_too_short_is_an_error():
+@pytest.mark.parametrize("made", ENGINES.values(), ids=ENGINES)
+def test_a_cache_that_is_too_short_is_an_error(made):
     lm = model("transformer")
-    engine, conditions = CompiledEngine(lm), given(lm, 80)
+    engine, conditions = made(lm), given(lm, 80)
     state = engine.prefill(conditions, 8)
     with pytest.raises(ValueError, match="KV cache holds"):
         engine.logits(state, codes(3, 1, 80), engine.plane(conditions))
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
 @pytest.mark.parametrize("name", BACKBONES)
 def test_fewer_bits_change_logits_a_little(dtype, name):
@@ -152,5 +156,6 @@ def test_no_engine_for_what_it_cannot_run():
     lm = model("simba")
     with pytest.raises(EngineError, match="float32, int8, bfloat16"):
         CompiledEngine(lm, "float16")
-    with pytest.raises(EngineError, match="on meta"):
-        CompiledEngine(lm.to("meta"))
+    for made in ENGINES.values():
+        with pytest.raises(EngineError, match="on meta"):
+            made(lm.to("meta"))

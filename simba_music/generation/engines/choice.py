@@ -11,6 +11,7 @@ import torch
 
 from simba_music.errors import EngineError
 from simba_music.generation.engines.building import Building
+from simba_music.generation.engines.packed import PackedEngine
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.engines.self_check import problem_of
 from simba_music.generation.engines.types import AnyEngine
@@ -106,19 +107,19 @@ class Engines:
             return ReferenceEngine(self.lm)
         if self.lm.head.weight.device.type != "cpu":
             return f"it runs on the CPU, and the model is on {self.lm.head.weight.device}"
-        engine: AnyEngine
-        if name == "compiled":
-            from simba_music.generation.engines.compiled import CompiledEngine
-
-            engine = CompiledEngine(self.lm, dtype)
-        else:
-            from simba_music.generation.engines.packed import PackedEngine
-
-            engine = PackedEngine(self.lm)
+        engine = self._of_the_cpu(name, dtype)
         problem = problem_of(engine, self.lm)
         if problem:
             logger.warning("The engine %s (%s) is not used: %s.", name, dtype, problem)
         return problem or engine
+
+    def _of_the_cpu(self, name: str, dtype: Dtype) -> AnyEngine:
+        if name == "packed":
+            return PackedEngine(self.lm)
+        # Its kernels import numba, which may be missing.
+        from simba_music.generation.engines.compiled import CompiledEngine
+
+        return CompiledEngine(self.lm, dtype)
 
 
 def now(models: Sequence[Engines], choice: EngineChoice) -> Name:
