@@ -15,7 +15,7 @@ from browser import (
 )
 
 from simba_music.files import read_json
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.report import FIGURES
 
 pytestmark = pytest.mark.browser
