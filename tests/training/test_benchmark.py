@@ -27,7 +27,7 @@ from simba_music.training.benchmark.memory_floor import (
     read_bandwidth,
     weight_bytes,
 )
-from simba_music.training.benchmark.report import SECTIONS, of_kind, sections
+from simba_music.training.benchmark.report import SECTIONS, of_kind, sections, short
 from simba_music.training.benchmark.rows import (
     MAMBA2,
     MUSICGEN,
@@ -345,7 +345,16 @@ def test_lengths_at_which_bytes_are_equal_follow_from_the_rows():
     text = sections(begun(rows=[row.model_dump()]))["traffic"]
     assert "200 frames (4.0 s)" in text and "400 frames (8.0 s)" in text
     # 10 s are 500 frames, 250 in the mean: 12 MB against 12.5 MB.
-    assert f"{12 / 12.5:.2f}" in text
+    assert f"{12 / 12.5:.2f}" in text and "at 10 s it moves fewer bytes" in text
+    larger = row.model_copy(update={"state_mb": 4.0})
+    text = sections(begun(rows=[larger.model_dump()]))["traffic"]
+    assert "at 10 s it has no advantage in bytes" in text
+
+
+def test_numbers_have_three_digits_and_no_exponent():
+    assert [short(x) for x in (1714.2, 0.06561, 98.49, 6.0, 123456.0)] == [
+        "1,710", "0.0656", "98.5", "6", "123,000"
+    ]  # fmt: skip
 
 
 def test_the_text_has_every_row_of_the_run(measured, tmp_path):
@@ -354,7 +363,7 @@ def test_the_text_has_every_row_of_the_run(measured, tmp_path):
     assert set(text) == set(SECTIONS)
     shown = "\n".join(text.values())
     for row in of_kind(results, DecodingRow):
-        assert f"{row.tokens_per_s:.3g}" in text["decoding"]
+        assert short(row.tokens_per_s) in text["decoding"]
     assert len(re.findall(r"^\| (?!at|---)", text["length"], re.MULTILINE)) == 9
     for row in of_kind(results, PartRow):
         assert row.part in text["parts"]

@@ -34,11 +34,15 @@ def named(system: str) -> str:
     return NAMES.get(first, first) + comma + rest
 
 
-def _spread(spread: Spread, scale: float = 1.0) -> str:
+def short(value: float) -> str:
+    """A number with three digits that count, and no exponent."""
+    return f"{float(f'{value:.3g}'):,.10g}"
+
+
+def _spread(spread: Spread) -> str:
     if spread.n == 1:
-        return f"{scale * spread.median:.3g}"
-    low, high = scale * spread.low, scale * spread.high
-    return f"{scale * spread.median:.3g} ({low:.3g} to {high:.3g})"
+        return short(spread.median)
+    return f"{short(spread.median)} ({short(spread.low)} to {short(spread.high)})"
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -95,9 +99,9 @@ def decoding_text(rows: Sequence[DecodingRow]) -> str:
                 named(row.system),
                 row.engine,
                 row.dtype,
-                f"{row.tokens_per_s:.3g}",
+                short(row.tokens_per_s),
                 _spread(row.ms_per_step),
-                f"{row.times_real_time:.3g}",
+                short(row.times_real_time),
                 _floor(row),
                 str(row.ms_per_step.n),
             )
@@ -157,7 +161,20 @@ def traffic_text(rows: Sequence[TrafficRow]) -> str:
         ]
         for row in rows
     ]
-    return table(heads, lines) if rows else ""
+    if not rows:
+        return ""
+    return "\n\n".join([table(heads, lines), *(_in_words(row) for row in rows)])
+
+
+def _in_words(row: TrafficRow) -> str:
+    """Whether SiMBA's fixed state is an advantage at the length that is usual here."""
+    usual = _CLIPS_S[0]
+    share = _share(row, usual)
+    said = "moves fewer bytes" if share < 1 else "has no advantage in bytes"
+    return (
+        f"{row.size}: up to {_frames(2 * row.break_even, row)}, SiMBA moves more than the "
+        f"Transformer over a whole clip; at {usual} s it {said}, {share:.2f} of the Transformer's."
+    )
 
 
 def _frames(frames: float, row: TrafficRow) -> str:
