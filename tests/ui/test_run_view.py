@@ -80,9 +80,7 @@ def test_a_run_that_fails_ends_its_sound(pipeline, tmp_path, monkeypatch):
 
 
 def test_names_of_models_are_escaped_for_the_player(pipeline, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        type(pipeline), "names", lambda self: {"left": "<img src=x>", "right": "b"}
-    )
+    monkeypatch.setattr(type(pipeline), "names", lambda self: {"left": "<img src=x>", "right": "b"})
     view = run_view.View("left", "right", tmp_path, stream=True)
     begun = messages([view.show(Started(pipeline.validate(**RAW), pipeline))])[0]["started"]
     assert begun["names"]["A"] == "&lt;img src=x&gt;"
