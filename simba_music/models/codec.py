@@ -104,7 +104,7 @@ class Codec:
         self.model, self.ref = model.eval().requires_grad_(False), ref
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
         self.n_codebooks = len(model.quantizer.layers)
-        self.fast: FastDecoder | None = None
+        self.fast: FastDecoder | None = None  # on the CPU, wherever the model is
         try:
             self.fast = fast_decoder(model)
         except UnsupportedCodecError as error:
@@ -112,13 +112,18 @@ class Codec:
 
     @property
     def decoder(self) -> str:
-        """What decodes: `fast`, or `transformers` where that would not give the same sound."""
-        return "transformers" if self.fast is None else "fast"
+        """What decodes whole clips: `fast`, or `transformers` on a GPU and where `fast` is None."""
+        return "transformers" if self.fast is None or not self._on_cpu else "fast"
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
         """What it holds in memory."""
         return (self.model,) if self.fast is None else (self.model, self.fast)
+
+    @property
+    def _on_cpu(self) -> bool:
+        device: torch.device = self.model.device
+        return device.type == "cpu"
 
     @classmethod
     def load(
@@ -165,8 +170,7 @@ class Codec:
         if not all(torch.isfinite(t).all() for t in model.state_dict().values()):
             raise CheckpointError(f"Codec {ref.id} holds NaN or infinite weights.")
         codec = cls(model, ref)
-        for network in codec.networks:
-            network.to(device)
+        codec.model.to(device)
         return codec
 
     @torch.no_grad()
@@ -183,11 +187,10 @@ class Codec:
 
     def _decode(self, codes: Tensor) -> Tensor:
         """Samples `[B, 1, n]` of whole clips."""
-        codes = codes.to(self.model.device)
-        if self.fast is None:
+        if self.fast is None or not self._on_cpu:
             return encodec_decode(self.model, codes)
-        samples, _ = self.fast.decode(codes, self.fast.start(*codes.shape[:2]), last=True)
-        return samples
+        state = self.fast.start(*codes.shape[:2])
+        return self.fast.decode(codes.cpu(), state, last=True)[0]
 
     def _waves(self, samples: Tensor) -> list[Waveform]:
         return [Waveform(row, self.sample_rate) for row in samples.cpu()]
@@ -203,8 +206,9 @@ class Codec:
         """Decode the next codes `[B, K, s]`, as far as no later code can change it.
 
         All chunks end to end, with `decode_flush` last, are what `decode` returns. Unless it is
-        causal, the decoder reaches half its first kernel ahead, and six frames beyond that, so a
-        chunk may hold less than it was given. Without the fast decoder, all sound comes last.
+        causal, the decoder reaches ahead, by half its first kernel and a few frames more, so a
+        chunk may hold less than it was given. Streams are decoded on the CPU. Where `fast` is
+        None, all sound comes last.
 
         Raises:
             ValueError: As `decode`.
@@ -220,7 +224,7 @@ class Codec:
             assert state.codes is not None
             joined = torch.cat([state.codes, codes.cpu()], dim=2)
             return self._silence(state), replace(state, frames=frames, codes=joined)
-        samples, fast = self.fast.decode(codes.to(self.model.device), state.fast, last=False)
+        samples, fast = self.fast.decode(codes.cpu(), state.fast, last=False)
         return self._waves(samples), replace(state, frames=frames, fast=fast)
 
     @torch.no_grad()
@@ -232,7 +236,7 @@ class Codec:
             assert state.codes is not None
             return self._waves(self._decode(state.codes))
         none = torch.zeros(state.batch, state.n_codebooks, 0, dtype=torch.long)
-        return self._waves(self.fast.decode(none.to(self.model.device), state.fast, last=True)[0])
+        return self._waves(self.fast.decode(none, state.fast, last=True)[0])
 
     def _silence(self, state: DecodeState) -> list[Waveform]:
         return [Waveform(torch.zeros(1, 0), self.sample_rate)] * state.batch

@@ -91,7 +91,7 @@ def test_the_bundled_codec_sounds_as_by_encodec_model():
         assert float((found - wanted).abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["causal", "ahead", "wide"])
+@pytest.mark.parametrize("name", ["causal", "ahead", "ahead zeros"])
 def test_a_chunk_holds_all_that_no_later_code_can_change(name):
     codec = random_codec(**CODECS[name])
     codes, other = random_codes(codec, 60), random_codes(codec, 61)[..., :60]
@@ -170,11 +170,12 @@ def test_a_fast_decoder_of_another_sound_is_not_used(caplog, monkeypatch):
     assert torch.equal(whole(codec, codes), encodec_decode(codec.model, codes))
 
 
-def test_programs_of_all_lengths_are_not_kept():
+def test_plans_for_every_length_of_chunk_are_not_kept_for_ever(monkeypatch):
+    monkeypatch.setattr(decoder, "_KEPT", 8)
     codec = random_codec(**CODECS["causal"])
-    codes = random_codes(codec, 64 * 65 // 2, 1)
+    codes = random_codes(codec, sum(range(20)), 1)
     state = codec.decode_init(1)
-    for chunk in codes.split(list(range(1, 65)), dim=2):
+    for chunk in codes.split(list(range(20)), dim=2):
         _, state = codec.decode_step(chunk, state)
     (place,) = codec.fast._idle
-    assert 0 < len(place.programs) <= decoder._KEPT
+    assert 0 < len(place.programs) <= 8

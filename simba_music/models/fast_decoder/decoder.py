@@ -1,6 +1,6 @@
 """Fast decoder: what `EncodecModel.decode` computes, whole or in chunks, checked against it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ class _Workplace:
 
 
 class FastDecoder(nn.Module):
-    """The decoder of an `EncodecModel`, with copies of its weights.
+    """The decoder of an `EncodecModel` that is on the CPU, with copies of its weights.
 
     Raises:
         UnsupportedCodecError: If a layer is none that it knows.
@@ -55,8 +55,8 @@ class FastDecoder(nn.Module):
 
     def __init__(self, model: EncodecModel):
         super().__init__()
-        if model.dtype != torch.float32:
-            raise UnsupportedCodecError(f"its weights are {model.dtype}")
+        if model.dtype != torch.float32 or model.device.type != "cpu":
+            raise UnsupportedCodecError(f"its weights are {model.dtype} on {model.device}")
         layers: Any = model.decoder.layers
         quantizers: Any = model.quantizer.layers
         first, lstm, *rest = layers
@@ -92,11 +92,6 @@ class FastDecoder(nn.Module):
             place = _Workplace(self.first.bias)
         yield place
         self._idle.append(place)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "FastDecoder":
-        self._idle.clear()  # memory on the device that it leaves
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     def _block(
         self, place: _Workplace, codes: Tensor, state: DecoderState, last: bool
@@ -152,22 +147,21 @@ class FastDecoder(nn.Module):
 def encodec_decode(model: EncodecModel, codes: Tensor) -> Tensor:
     """Samples `[B, 1, n]` of codes `[B, K, S]`, by the model itself."""
     untyped: Any = model
-    samples: Tensor = untyped.decode(codes[None], [None]).audio_values
+    samples: Tensor = untyped.decode(codes[None].to(model.device), [None]).audio_values
     return samples
 
 
 def fast_decoder(model: EncodecModel) -> FastDecoder:
-    """The decoder of a model, found to agree with it on a few codes.
+    """The decoder of a model on the CPU, found to agree with it on a few codes.
 
     Raises:
         UnsupportedCodecError: If there is none for this model, or its sound differs.
     """
     decoder = FastDecoder(model)
     generator = torch.Generator().manual_seed(0)
-    books, device = decoder.first.n_books, decoder.first.bias.device
-    for k in sorted({1, books}):
+    for k in sorted({1, decoder.first.n_books}):
         shape = (2, k, sum(_CHECKED))
-        codes = torch.randint(0, decoder.first.silent, shape, generator=generator).to(device)
+        codes = torch.randint(0, decoder.first.silent, shape, generator=generator)
         state, parts = decoder.start(2, k), []
         for i, chunk in enumerate(codes.split(_CHECKED, dim=2)):
             sound, state = decoder.decode(chunk, state, last=i == len(_CHECKED) - 1)

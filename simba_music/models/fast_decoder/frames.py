@@ -1,5 +1,6 @@
 """The fast decoder's layers that work on frames: codes to the recurrence's inputs and outputs."""
 
+import copy
 import logging
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class FirstConv(nn.Module):
         self.left = self.span - self.right
         self.register_buffer("taps", taps, persistent=False)
         self.register_buffer("bias", layer.conv.bias.detach(), persistent=False)
-        rows = torch.arange(len(taps), device=taps.device) * (self.silent + 1)
+        rows = torch.arange(len(taps)) * (self.silent + 1)
         self.register_buffer("_rows", rows, persistent=False)
         for i, book in enumerate(books):
             self.register_buffer(f"book_{i}", F.pad(book, (0, 0, 0, 1)), persistent=False)
@@ -59,8 +60,7 @@ class FirstConv(nn.Module):
         """What it holds before the first codes."""
         waits = self.reflect and self.left > 0
         shape = (batch, n_codebooks, 0 if waits else self.left)
-        codes = torch.full(shape, self.silent, device=self.taps.device)
-        return HeldCodes(codes, begun=not waits)
+        return HeldCodes(torch.full(shape, self.silent), begun=not waits)
 
     def forward(self, codes: Tensor, held: HeldCodes, last: bool) -> tuple[Tensor, HeldCodes]:
         """The frames `[n, B, C]` that codes `[B, K, s]` complete."""
@@ -127,7 +127,7 @@ class Recurrence(nn.Module):
     def __init__(self, lstm: nn.Module):
         super().__init__()
         layer: Any = lstm
-        self.lstm: nn.LSTM = layer.lstm
+        self.lstm: nn.LSTM = copy.deepcopy(layer.lstm)
         self._packed = _packed(self.lstm)
 
     def start(self, batch: int) -> Memory:
@@ -139,7 +139,7 @@ class Recurrence(nn.Module):
     def forward(self, x: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """What it adds to frames `[n, B, C]`."""
         hidden, cells = memory[::2], memory[1::2]
-        if not self._packed or not x.is_cpu:
+        if not self._packed:
             states = (torch.stack(hidden), torch.stack(cells))
             y, (h, c) = self.lstm(x, states)
             return y, tuple(t for pair in zip(h, c, strict=True) for t in pair)
@@ -155,7 +155,7 @@ class Recurrence(nn.Module):
 
 def _packed(lstm: nn.LSTM) -> list[list[Tensor]]:
     """Weights and biases of every layer as oneDNN wants them; none where there is no oneDNN."""
-    if not torch.backends.mkldnn.is_available() or not lstm.get_parameter("weight_hh_l0").is_cpu:
+    if not torch.backends.mkldnn.is_available():
         return []
     size, found = lstm.hidden_size, []
     for i in range(lstm.num_layers):
