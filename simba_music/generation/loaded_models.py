@@ -70,7 +70,7 @@ class LoadedModel:
     @property
     def size(self) -> int:
         """Bytes of its parameters and buffers."""
-        parts = (self.lm, self.codec.model, self.encoder.model)
+        parts = (self.lm, *self.codec.networks, self.encoder.model)
         return sum(t.nbytes for part in parts for t in (*part.parameters(), *part.buffers()))
 
 
