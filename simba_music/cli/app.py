@@ -1,5 +1,7 @@
 """The app command: the page, in a browser."""
 
+from typing import TYPE_CHECKING
+
 from simba_music.cli.options import (
     Device,
     EngineName,
@@ -13,6 +15,9 @@ from simba_music.cli.options import (
     example,
     new_group,
 )
+
+if TYPE_CHECKING:
+    from simba_music.generation.pipeline import Pipeline
 
 commands = new_group()
 
@@ -31,9 +36,12 @@ def app(
     weights: Weights,
 ) -> None:
     """Open the app in a browser."""
-    from simba_music.cli.pipeline import load_pipeline
+    print("Starting SiMBA Music ...", flush=True)  # the imports below take seconds
     from simba_music.ui.app import launch
 
-    launch(
-        load_pipeline(left, right, scorer, device, threads, engine, weights), port=port, share=share
-    )
+    def load() -> "Pipeline":
+        from simba_music.cli.pipeline import load_pipeline
+
+        return load_pipeline(left, right, scorer, device, threads, engine, weights)
+
+    launch(load, left, right, scorer, port, share)

@@ -33,7 +33,7 @@ from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 from simba_music.settings import settings
 
-WARM_UP_S = 0.2
+WARM_UP_S = 0.2  # of sound
 logger = logging.getLogger(__name__)
 
 
@@ -83,7 +83,6 @@ class Pipeline:
         torch.set_num_threads(threads)
         device = usable_device(device)
         choice = choice or EngineChoice.of_settings()
-        prepare(choice, device)
         logger.info("Loading %s", left)
         first = second = LoadedModel.load(left, device, on_download)
         encoders = [first.encoder]
@@ -93,17 +92,23 @@ class Pipeline:
         if scorer:
             logger.info("Loading the scorer %s", scorer)
         judge = load_scorer(scorer, on_download, encoders) if scorer else None
+        # Last, since compiling would take half of the time of what else there is to load.
+        prepare(choice, device)
         found = cls({"left": first, "right": second}, judge, device, choice=choice)
         found.engine_now()
         return found
 
-    def warm_up(self) -> None:
-        """Do once, on a moment of sound, what the first clip would else wait for."""
-        for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S)):
-            pass
+    def warm_up(self, generate: bool = True) -> None:
+        """Do once, on a moment of sound, what the first clip would else wait for.
+
+        Without `generate` only the scorer, for models that run in another process.
+        """
+        if generate:
+            for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S)):
+                pass
         if self.scorer:
-            noise = torch.randn(1, self.scorer.sample_rate, generator=torch.Generator())
-            self.scorer.score(Waveform(0.1 * noise, self.scorer.sample_rate), "calm piano")
+            noise = 0.1 * torch.randn(1, self.scorer.sample_rate, generator=torch.Generator())
+            self.scorer.score(Waveform(noise, self.scorer.sample_rate), "calm piano")
 
     def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.

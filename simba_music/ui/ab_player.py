@@ -4,11 +4,12 @@ import json
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from simba_music.generation.streaming.sound import ChunkMessage
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.generation.streaming.sound import ChunkMessage
 
 PLAYER_JS = Path(__file__).with_suffix(".js").read_text()
 STREAM_JS = Path(__file__).with_name("stream_player.js").read_text()
@@ -107,7 +108,7 @@ def started(run: str, names: Sequence[str], seconds: float, sample_rate: int) ->
     return _sound({"run": run, "started": about})
 
 
-def playing(run: str, chunks: Sequence[ChunkMessage]) -> Update:
+def playing(run: str, chunks: "Sequence[ChunkMessage]") -> Update:
     """More sound of a run; `clip` of a chunk is A or B."""
     return _sound({"run": run, "chunks": chunks})
 

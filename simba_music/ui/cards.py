@@ -7,23 +7,16 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.recipe import ReadCondition
 from simba_music.hub.fetch import Downloading
 from simba_music.scoring.score import TIMELINE_S, Score, difference
+from simba_music.ui.opening import heading
 
 FEWEST_BARS = 2
 TIMELINE_SCALE = (-0.25, 1.0)  # cosines, the same for both sides
-BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
 
 
 def title(pipeline: Pipeline, side: str) -> str:
     """Heading of a side: the kind of model and the checkpoint's name, escaped."""
-    kind = BACKBONES[pipeline.models[side].lm.config.backbone]
-    return f"<h3>{kind} <small>· {escape(pipeline.models[side].origin.name)}</small></h3>"
-
-
-def waiting_card(heading: str, note: str) -> str:
-    """A side that has nothing to show yet."""
-    return (
-        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
-    )
+    model = pipeline.models[side]
+    return heading(model.lm.config.backbone, model.origin.name)
 
 
 def progress_card(heading: str, event: Progress) -> str:

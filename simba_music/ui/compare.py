@@ -10,15 +10,12 @@ import gradio as gr
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
-from simba_music.generation.comparison import Comparison
-from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
-from simba_music.generation.stops import Stops
 from simba_music.hub.places import allowed, may_load_any
 from simba_music.ui import ab_player
-from simba_music.ui.cards import title, waiting_card
-from simba_music.ui.run_view import SEED, SOUND, VERDICT, run_page
+from simba_music.ui.opening import SEED, SOUND, VERDICT, Opening, Side, waiting_card
 
+LOADING = "The models are loading"
 EXAMPLES = [
     "calm solo piano, slow, sad",
     "upbeat funk with slap bass, brass section and drums",
@@ -44,18 +41,17 @@ def _advanced() -> list[gr.components.Component]:
         ]
 
 
-def _side(pipeline: Pipeline, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
+def _side(found: Side, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
     with gr.Column(min_width=320):
-        source = pipeline.models[side].origin.id
         model = gr.Dropdown(
-            list(dict.fromkeys([source, *allowed()])),
-            value=source,
+            list(dict.fromkeys([found.source, *allowed()])),
+            value=found.source,
             label=f"{side.capitalize()} model",
             allow_custom_value=may_load_any(),
             elem_id=f"{side}-model",
             info="A bundled model, a folder, or org/name@revision" if may_load_any() else None,
         )
-        card = gr.HTML(waiting_card(title(pipeline, side), "Nothing yet"), elem_id=f"{side}-card")
+        card = gr.HTML(waiting_card(found.title, "Nothing yet"), elem_id=f"{side}-card")
         player = gr.Audio(
             type="filepath",
             interactive=False,
@@ -96,8 +92,8 @@ class Handlers:
     The names of `generate`'s arguments are those of the API.
     """
 
-    def __init__(self, comparison: Comparison, parts: dict[str, Any]):
-        self.comparison, self.parts = comparison, parts
+    def __init__(self, opening: Opening, parts: dict[str, Any]):
+        self.opening, self.parts = opening, parts
 
     def generate(
         self,
@@ -118,36 +114,48 @@ class Handlers:
         raw: dict[str, object] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
-        run = self.comparison, left, right, raw, str(request.session_hash)
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                for changes in run_page(*run, Path(folder), SOUND in self.parts):
-                    yield {self.parts[name]: value for name, value in changes.items()}
+            for changes in self._run(left, right, raw, str(request.session_hash)):
+                yield {self.parts[name]: value for name, value in changes.items()}
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
+    def _run(
+        self, left: str, right: str, raw: dict[str, object], session: str
+    ) -> Iterator[dict[str, Any]]:
+        """What changes while a run waits for the models, and then as it goes on."""
+        for _ in self.opening.waiting(session):
+            sides = self.opening.sides.items()
+            yield {f"{s}-card": waiting_card(side.title, LOADING) for s, side in sides}
+        from simba_music.ui.run_view import run_page
+
+        comparison = self.opening.comparison.result()
+        with tempfile.TemporaryDirectory() as folder:
+            run = comparison, left, right, raw, session, Path(folder)
+            yield from run_page(*run, stream=SOUND in self.parts)
+
     def stop(self, request: gr.Request) -> None:
         """End this session's run."""
-        self.comparison.stops.request(str(request.session_hash))
+        self.opening.stops.request(str(request.session_hash))
 
 
-def build(pipeline: Pipeline) -> None:
+def build(opening: Opening) -> None:
     """Lay out the tab and wire its buttons."""
-    comparison = Comparison(pipeline, Stops())
-    inputs = _request_inputs(pipeline.limits().max_duration_s) + _advanced()
+    sides = opening.sides
+    inputs = _request_inputs(min(side.longest_s for side in sides.values())) + _advanced()
     with gr.Row():
         go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
-    player = ab_player.build(pipeline.models[SIDES[0]].codec.sample_rate)
+    player = ab_player.build(sides[SIDES[0]].sample_rate)
     parts: dict[str, Any] = {SEED: inputs[2]}
     with gr.Row():
         for side in SIDES:
-            model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(pipeline, side)
+            model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(sides[side], side)
             inputs.append(model)
     parts[VERDICT] = gr.HTML(elem_id="verdict")
 
     # A program that calls the page by HTTP has the finished clips, and no sound before them.
-    page, api = Handlers(comparison, parts | {SOUND: player}), Handlers(comparison, parts)
+    page, api = Handlers(opening, parts | {SOUND: player}), Handlers(opening, parts)
     for handlers, triggers, visibility, name in (
         (api, [], "public", "generate"),
         (page, [go.click, inputs[0].submit], "private", "play"),  # type: ignore[attr-defined]

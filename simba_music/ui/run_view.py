@@ -24,10 +24,9 @@ from simba_music.ui.cards import (
     result_card,
     title,
     verdict_card,
-    waiting_card,
 )
+from simba_music.ui.opening import SEED, SOUND, VERDICT, waiting_card
 
-SEED, VERDICT, SOUND = "seed", "verdict", "sound"
 Changes = dict[str, Any]  # by part of the page: "left-card", "left-player", `SEED` and so on
 PLAYED_AS = dict(zip(SIDES, "AB", strict=True))
 GROUP_S = 0.2  # an update of the page costs about as much as a block of frames
