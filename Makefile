@@ -1,14 +1,32 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
+# What breaks first when a library is older: within a minute, a clip of the bundled pair, weights and cards to and from
+# a Hub on loopback, codec, text encoder, audio, the vote database, measures.
+LOWEST_TESTS := tests/test_requirements.py tests/test_audio.py tests/test_settings.py tests/hub/test_hub.py \
+    tests/models/test_text_encoder.py \
+    tests/models/test_checkpoint.py::test_codec_round_trip_gives_the_tokens_their_length \
+    tests/models/test_codec.py::test_altered_and_truncated_weights_are_refused \
+    tests/test_bundled.py::test_same_seed_same_clip_and_another_seed_another \
+    tests/publishing/test_publish.py::test_what_is_pushed_loads_back_bit_for_bit \
+    tests/publishing/test_publish.py::test_a_published_checkpoint_is_used_from_python \
+    tests/publishing/test_publish.py::test_the_model_card_is_valid_and_says_what_the_hub_shows \
+    tests/listening/test_database.py::test_the_tables_are_what_the_migrations_make \
+    tests/listening/test_database.py::test_everything_comes_back_as_it_was \
+    tests/listening/test_statistics.py::test_wilson_agrees_with_a_published_value \
+    tests/training/test_adherence.py::test_clips_without_noise_are_as_far_from_noisy_pieces_as_noise_is_from_tones
 
-.PHONY: app test lint system-test format clean
+.PHONY: app test lowest-test lint system-test format clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lowest-test: $(LOWEST)/.lowest
+	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -35,5 +53,11 @@ $(VENV)/.dev: $(BIN)/python requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@ $(VENV)/.app
 
+$(LOWEST)/.lowest: requirements.txt pyproject.toml tests/lowest.txt
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[train,postgres]' pytest \
+	    --constraint tests/lowest.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(LOWEST)

@@ -92,7 +92,7 @@ def experiment(
 ) -> None:
     """Compare architectures, seed by seed."""
     from simba_music.files import sha256
-    from simba_music.models.checkpoint import WEIGHTS, locate
+    from simba_music.hub.places import WEIGHTS, locate
     from simba_music.training.corpus.tokens import codec_ref
     from simba_music.training.evaluation.report import update_report
     from simba_music.training.experiments import convergence, convergence_report

@@ -11,7 +11,7 @@ from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
-from simba_music.models.checkpoint import allowed, may_load_any
+from simba_music.hub.places import allowed, may_load_any
 
 
 @dataclass(frozen=True)

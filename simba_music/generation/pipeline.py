@@ -1,6 +1,7 @@
 """Pipeline: the service that generates here, with the models of both sides and a scorer."""
 
 import functools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -31,6 +32,9 @@ from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 from simba_music.settings import settings
+
+WARM_UP_S = 0.2
+logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -80,12 +84,26 @@ class Pipeline:
         device = usable_device(device)
         choice = choice or EngineChoice.of_settings()
         prepare(choice, device)
-        first = LoadedModel.load(left, device, on_download)
-        second = first if right == left else LoadedModel.load(right, device, on_download)
-        judge = load_scorer(scorer, on_download) if scorer else None
+        logger.info("Loading %s", left)
+        first = second = LoadedModel.load(left, device, on_download)
+        encoders = [first.encoder]
+        if right != left:
+            logger.info("Loading %s", right)
+            second = LoadedModel.load(right, device, on_download, encoders)
+        if scorer:
+            logger.info("Loading the scorer %s", scorer)
+        judge = load_scorer(scorer, on_download, encoders) if scorer else None
         found = cls({"left": first, "right": second}, judge, device, choice=choice)
         found.engine_now()
         return found
+
+    def warm_up(self) -> None:
+        """Do once, on a moment of sound, what the first clip would else wait for."""
+        for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S)):
+            pass
+        if self.scorer:
+            noise = torch.randn(1, self.scorer.sample_rate, generator=torch.Generator())
+            self.scorer.score(Waveform(0.1 * noise, self.scorer.sample_rate), "calm piano")
 
     def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256
-from simba_music.models.checkpoint import BUNDLED, WEIGHTS
+from simba_music.hub.places import BUNDLED, WEIGHTS
 from simba_music.scoring.bundled import NULL_PROMPTS
 from simba_music.scoring.score import Scorer
 

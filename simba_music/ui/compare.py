@@ -14,7 +14,7 @@ from simba_music.generation.comparison import Comparison
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
 from simba_music.generation.stops import Stops
-from simba_music.models.checkpoint import allowed, may_load_any
+from simba_music.hub.places import allowed, may_load_any
 from simba_music.ui import ab_player
 from simba_music.ui.cards import title, waiting_card
 from simba_music.ui.run_view import SEED, SOUND, VERDICT, run_page

@@ -5,7 +5,7 @@ import base64
 import gradio as gr
 
 from simba_music.generation.pipeline import Pipeline
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.report import (
     FIGURES,
     LIMITS,

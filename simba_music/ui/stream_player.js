@@ -3,7 +3,7 @@
 
 const LEAD_S = 0.15; // from scheduling to sound
 const SAFE_S = 0.02; // what is due sooner than this would begin late
-const FIRST_NEED_S = 0.3; // of sound before it begins; twice as much after every underrun
+const FIRST_NEED_S = 0.25; // of sound before it begins; twice as much after every underrun
 const MOST_NEED_S = 4;
 const RAMP_S = 1; // from the stream's gain to that of the finished clip
 const GESTURE_S = 0.5; // a browser that lets a page play says so within this time

@@ -210,4 +210,6 @@ def test_the_api_answers_plain_http(client, pipeline):
     data = ["calm piano", 2.0, 5, False, 1.0, 100, 1.0, 4.5, "", *own]
     events = answer(f"{client.src.rstrip('/')}/gradio_api/call/generate", data)
     assert "event: complete" in events and "event: error" not in events
+    answers = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: [")]
+    assert {len(answer) for answer in answers} == {6} and "pcm_b64" not in events
     assert "simba-calm-piano-seed5.wav" in events

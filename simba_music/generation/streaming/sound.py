@@ -11,8 +11,9 @@ from simba_music.audio import PEAK_DBTP, TARGET_LUFS, Waveform, mono
 from simba_music.generation.clip import AudioChunk
 from simba_music.models.codec import Codec
 
-# Frames that are decoded together once there is sound: the codec decodes some again at every seam.
-_TOGETHER = 30
+# Frames that are decoded together once there is sound, and from then on: the codec decodes some
+# again at every seam.
+_SECOND, _TOGETHER = 30, 60
 # What decoded clips have: the corpus is mixed to -20 LUFS, and the median of the gallery's 32 clips
 # is -22.3. The final clip's own gain is known only at its end.
 EXPECTED_LUFS = -22.0
@@ -45,7 +46,8 @@ class SoundStream:
     def add(self, codes: Tensor) -> Iterator[AudioChunk]:
         """A chunk, if codes `[1, K, s]` complete any sound: the first at once, then larger ones."""
         self._waiting.append(codes)
-        if self._parts and sum(part.shape[-1] for part in self._waiting) < _TOGETHER:
+        needed = (0, _SECOND, _TOGETHER)[min(len(self._parts), 2)]
+        if sum(part.shape[-1] for part in self._waiting) < needed:
             return
         wave = self._decode()
         if wave.samples.shape[-1]:
