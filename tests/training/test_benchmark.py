@@ -290,8 +290,9 @@ def test_what_is_not_to_be_had_is_said_and_not_measured(system, tmp_path, monkey
     found = book.close()
     ours = {row.engine for row in of_kind(found, DecodingRow) if row.system in systems.OURS}
     assert ours == {"reference", RERUN}
-    assert found.missing["compiled, float32"] == "no compiled with float32 here"
-    assert "- compiled, int8: no compiled with int8 here" in sections(found)["missing"]
+    assert found.missing["compiled float32 simba, d32 × 2"] == "no compiled with float32 here"
+    both = "compiled int8 simba, d32 × 2; compiled int8 transformer, d32 × 2"
+    assert f"- {both}. no compiled with int8 here" in sections(found)["missing"]
     monkeypatch.setattr(decoding, "free_mb", lambda: 0.0)
     decoding.measure_decoding(models, sizes, (1, 3), book)
     assert "not enough free memory" in sections(book.close())["missing"]

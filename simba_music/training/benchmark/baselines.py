@@ -52,8 +52,8 @@ def baselines(
     for dtype in ("float32", "bfloat16") if bfloat16 else ("float32",):
         config = pair.config("transformer")
         for cross in (False, True):
-            yield f"{MUSICGEN}, {dtype}", partial(musicgen, config, dtype, cross)
-        yield f"{MAMBA2}, {dtype}", partial(mamba2, pair.config("simba"), dtype)
+            yield f"{MUSICGEN} {dtype}", partial(musicgen, config, dtype, cross)
+        yield f"{MAMBA2} {dtype}", partial(mamba2, pair.config("simba"), dtype)
     yield RERUN, partial(rerun, pair.models["simba"], positions)
 
 

@@ -70,12 +70,12 @@ def _ready(pair: Pair, positions: Sequence[int], book: Book) -> Iterator[Competi
     largest = max(sum(p.nbytes for p in m.lm.parameters()) for m in pair.models.values()) / MB
     for what, make in makers:
         if free_mb() < _COPIES * largest:
-            book.miss(f"{what}, {pair.name}", "not enough free memory")
+            book.miss(f"{what}, {pair.name}", "There is not enough free memory.")
             continue
         try:
             yield make()
         except EngineError as error:
-            book.miss(what, str(error))
+            book.miss(f"{what}, {pair.name}", str(error))
 
 
 def _measure(

@@ -275,4 +275,7 @@ def missing_text(missing: dict[str, str]) -> str:
     """What this machine could not measure, and why."""
     if not missing:
         return "Nothing is missing."
-    return "\n".join(f"- {what}: {why}" for what, why in missing.items())
+    by_reason = dict[str, list[str]]()
+    for what, why in missing.items():
+        by_reason.setdefault(why, []).append(what)
+    return "\n".join(f"- {'; '.join(what)}. {why}" for why, what in by_reason.items())

@@ -146,7 +146,10 @@ def engines(pair: Pair, system: str) -> Iterator[tuple[str, Callable[[], Competi
     """
     for name in FASTEST_FIRST:
         for dtype in DTYPES:
-            yield f"{name}, {dtype}", partial(_made, pair.models[system], system, name, dtype)
+            yield (
+                f"{name} {dtype} {system}",
+                partial(_made, pair.models[system], system, name, dtype),
+            )
 
 
 def _made(model: LoadedModel, system: str, name: Name, dtype: Dtype) -> Competitor:
