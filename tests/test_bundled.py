@@ -54,7 +54,7 @@ def test_every_checkpoint_is_complete_and_small(name):
     )
 
 
-def seeds_heard(name):
+def seeds_of(name):
     """Seeds of the pieces that a checkpoint, or one that it started from, learned from."""
     found = set()
     for training in lineage(read_json(CHECKPOINTS / name / "training.json")):
@@ -65,9 +65,9 @@ def seeds_heard(name):
 
 
 @pytest.mark.parametrize("name", ["simba", "transformer", "codec", "clap"])
-def test_the_tagger_heard_no_piece_that_another_checkpoint_learned_from(name):
-    heard = seeds_heard(name)
-    assert len(heard) > 10_000 and not heard & seeds_heard("tagger")
+def test_the_tagger_learned_from_no_piece_that_another_checkpoint_did(name):
+    seeds = seeds_of(name)
+    assert len(seeds) > 10_000 and not seeds & seeds_of("tagger")
 
 
 def test_the_pair_is_matched_and_names_its_codec():

@@ -1,5 +1,6 @@
 """Pages that are read by people: short, linked to what is there, with commands that exist."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -106,6 +107,15 @@ def test_pages_use_the_words_of_the_field(page):
     if page not in MADE:
         found = OPEN.search(re.sub(r"\s+", " ", prose(page)))
         assert not found, f"{page.name}: {found}"
+
+
+def test_docstrings_and_help_use_them_too():
+    for path in (ROOT / "simba_music").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        for text in texts:
+            found = isinstance(text, str) and OPEN.search(re.sub(r"\s+", " ", text))
+            assert not found, f"{path.relative_to(ROOT)}: {found}"
 
 
 @EACH

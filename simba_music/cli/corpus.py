@@ -123,7 +123,7 @@ def check(
         Path | None, typer.Option(metavar="FILE", help="Report; default DIR/check.json.")
     ] = None,
 ) -> None:
-    """Compare the facts with what an independent ear finds."""
+    """Compare the facts with what independent methods find in the sound and the notes."""
     from simba_music.training.corpus.check import check_corpus
 
     check_corpus(folder, pieces, out or folder / "check.json")

@@ -112,12 +112,12 @@ def experiment(
 
 What = Annotated[
     Literal["codec", "scorer", "clips", "prompts", "all"],
-    typer.Argument(help="What to measure; prompts: whether what a prompt asks for is heard."),
+    typer.Argument(help="What to measure; prompts: whether clips have what was asked for."),
 ]
 Corpus = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", help="codec: rendered corpus, to teach the mel floor; default no floor."
+        metavar="DIR", help="codec: rendered corpus, to fit the mel floor to; default no floor."
     ),
 ]
 Prompts = Annotated[

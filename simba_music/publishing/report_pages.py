@@ -89,7 +89,7 @@ def fill(text: str, report: dict[str, Any], page: str = "README.md") -> str:
 
 def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
     """What `corpus check` and `corpus words` found, as docs/corpus.md says it."""
-    lines = ["| what an independent ear finds | share | n |", "|---|---|---|"]
+    lines = ["| what independent methods find | share | n |", "|---|---|---|"]
     for text, key in CHECKS:
         found = check[key]
         lines.append(f"| {text} | {100 * found['share']:.1f} % | {found['n']} |")

@@ -88,7 +88,7 @@ def test_what_is_asked_is_true_of_the_piece(items, asked):
             assert any(text in one.prompt.text for text in said)
 
 
-def hears(asked, right, rng):
+def found_in(asked, right, rng):
     """A system in whose clips each fact is as asked with probability `right`, else as another's."""
     order = np.arange(len(asked))
     wrong = rng.random(len(asked)) > right
@@ -108,7 +108,7 @@ def hears(asked, right, rng):
 
 def test_what_is_asked_is_found_where_it_is_and_only_there(asked):
     rng = np.random.default_rng(0)
-    perfect, half, none = (hears(asked, p, rng) for p in (1.0, 0.5, 0.0))
+    perfect, half, none = (found_in(asked, p, rng) for p in (1.0, 0.5, 0.0))
     found = adherence(asked, perfect, LABELS)
     assert set(found) == set(FACTS)
     for fact, values in found.items():

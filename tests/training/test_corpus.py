@@ -305,7 +305,7 @@ def test_there_are_six_captions_of_six_kinds(rows):
 
 
 def test_what_genre_and_instruments_do_not_tell_is_said(rows):
-    """Or a model hears of it too rarely to learn what it means."""
+    """Or a model meets it too rarely to learn what it means."""
     crops = [(seed, crop) for seed, row in rows.items() for crop in row["crops"]]
     for kind, fact in (("density", "busy"), ("dynamics", "loud"), ("family", "drums")):
         silent = kind == "family"

@@ -171,7 +171,7 @@ def test_the_balancer_gives_each_loss_the_share_that_its_weight_says():
     torch.testing.assert_close(gradient, 0.1 * (0.25 * own[0] + 0.75 * own[1]))
 
 
-def test_a_spectral_loss_is_zero_for_equal_signals_and_hears_upper_harmonics():
+def test_a_spectral_loss_is_zero_for_equal_signals_and_grows_with_upper_harmonics():
     t = torch.arange(24_000) / 24_000
     tone = 0.1 * torch.sin(2 * torch.pi * 440 * t)
     x = (tone + 0.02 * torch.sin(2 * torch.pi * 5000 * t))[None]

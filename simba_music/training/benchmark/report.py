@@ -17,7 +17,7 @@ from simba_music.training.benchmark.rows import (
     TrafficRow,
 )
 
-SECTIONS = ("machine", "decoding", "traffic", "length", "latency", "parts", "missing")
+SECTIONS = ("summary", "machine", "decoding", "traffic", "length", "latency", "parts", "missing")
 NAMES = {"simba": "SiMBA", "transformer": "Transformer"}
 _CLIPS_S = (10, 30, 120)  # that the sentences speak of
 _Kind = TypeVar("_Kind", bound=Row)
@@ -54,6 +54,7 @@ def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 def sections(results: Results) -> dict[str, str]:
     """Text of every one of `SECTIONS`; it says so where nothing was measured."""
     made = {
+        "summary": summary_text(results),
         "machine": machine_text(results),
         "decoding": decoding_text(of_kind(results, DecodingRow)),
         "traffic": traffic_text(of_kind(results, TrafficRow)),
@@ -63,6 +64,29 @@ def sections(results: Results) -> dict[str, str]:
         "missing": missing_text(results.missing),
     }
     return {name: made[name] or "Not measured in this run." for name in SECTIONS}
+
+
+def summary_text(results: Results) -> str:
+    """Codes a second at the first size, for README: ours in float32 and int8, and MusicGen's."""
+    rows = of_kind(results, DecodingRow)
+    own = [row for row in rows if row.size == rows[0].size and _in_summary(row)]
+    if not own:
+        return ""
+    own.sort(key=lambda row: row.ms_per_step.median)
+    lines = [
+        (named(r.system), f"{r.engine}, {r.dtype}", short(r.tokens_per_s), short(r.times_real_time))
+        for r in own
+    ]
+    said = (
+        f"The bundled size, {own[0].size}, one listener with guidance, one core of an "
+        f"{results.machine.processor}, n = {own[0].ms_per_step.n}:"
+    )
+    return f"{said}\n\n{table(('system', 'engine', 'codes/s', '× real time'), lines)}"
+
+
+def _in_summary(row: DecodingRow) -> bool:
+    ours = row.system in NAMES and row.engine == "compiled" and row.dtype != "bfloat16"
+    return ours or (row.system, row.engine, row.dtype) == (MUSICGEN, "transformers", "float32")
 
 
 def _processor(machine: Machine) -> str:

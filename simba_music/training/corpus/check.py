@@ -1,4 +1,4 @@
-"""Check: what an independent ear finds in the corpus, against its facts."""
+"""Check: what independent methods find in the corpus, against its facts."""
 
 import hashlib
 import logging

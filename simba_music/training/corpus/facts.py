@@ -112,7 +112,7 @@ def piece_facts(score: pretty_midi.PrettyMIDI, draft: Draft) -> dict[str, Any]:
 
 
 class _Heard(NamedTuple):
-    """What is heard in a crop: who plays, the notes that begin in it, and of which percussion."""
+    """What sounds in a crop: who plays, the notes that begin in it, and of which percussion."""
 
     roles: dict[str, str]
     onsets: int

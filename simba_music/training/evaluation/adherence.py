@@ -1,4 +1,4 @@
-"""Adherence: prompts made from held-out facts, and whether what they ask for is heard."""
+"""Adherence: prompts made from held-out facts, and whether clips have what they ask for."""
 
 import functools
 import random
@@ -59,7 +59,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Listened:
-    """What is heard in the clips of one system, a row a prompt.
+    """What is found in the clips of one system, a row a prompt.
 
     tags `[N, L]` are the tagger's probabilities; tempo `[N]` is in beats a minute; signs `[N]` of
     the facts in `OPPOSITES` are higher where there is more of the first. That of dynamics is
@@ -177,7 +177,7 @@ def brightness(samples: np.ndarray) -> float:
 
 
 def listen(sounds: Sequence[np.ndarray], tags: np.ndarray, labels: Sequence[str]) -> Listened:
-    """What is heard in sounds `[T]` at 24 kHz, one a prompt; their `tags` `[N, L]` are known."""
+    """What is found in sounds `[T]` at 24 kHz, one a prompt; their `tags` `[N, L]` are known."""
     measures: dict[str, Callable[[np.ndarray], float]] = {
         "mode": majorness,
         "density": onsets_per_s,
@@ -263,8 +263,8 @@ def adherence_rows(
 
     Args:
         asked: the prompts.
-        systems: what is heard in each system's clips, among them the ceiling's.
-        ceiling: which system is the best that could be heard.
+        systems: what is found in each system's clips, among them the ceiling's.
+        ceiling: which system is the best that could be reached.
         labels: names of the tags.
     """
     found = {name: adherence(asked, heard, labels) for name, heard in systems.items()}

@@ -213,7 +213,7 @@ def evaluate_codec(
         folders: the codecs; the first one's frame rate is where combs are looked for.
         bench: the frozen benchmark; it is rendered, which needs FluidSynth.
         real: imported recordings, of which the test split is used.
-        corpus: rendered corpus whose training pieces teach the mel floor.
+        corpus: rendered corpus; the mel floor is fitted to its training pieces.
         report: REPORT.json.
         count: pieces of the benchmark.
     """

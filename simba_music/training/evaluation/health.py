@@ -55,7 +55,7 @@ def ending_db(samples: np.ndarray) -> float:
 
 
 def sound_rows(name: str, sounds: Sequence[np.ndarray]) -> list[Row]:
-    """Rows of what is heard in clips `[T]` at 24 kHz."""
+    """Rows of what is found in clips `[T]` at 24 kHz."""
     return [
         mean_row("spectral flatness", name, [flatness(s) for s in sounds]),
         mean_row("onsets per second", name, [onsets_per_s(s) for s in sounds]),

@@ -65,7 +65,7 @@ def onsets_per_s(samples: np.ndarray) -> float:
 
 
 class Heard:
-    """A sound `[T]` at `SAMPLE_RATE` with what is heard in it, each worked out once."""
+    """A sound `[T]` at `SAMPLE_RATE` with what is found in it, each worked out once."""
 
     def __init__(self, samples: np.ndarray):
         self.samples = samples

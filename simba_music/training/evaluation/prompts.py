@@ -150,7 +150,7 @@ def prompts_table(
     heard: dict[str, list[Heard]],
     labels: Sequence[str],
 ) -> list[Row]:
-    """Is what the prompts ask for heard in every system's clips?"""
+    """Have every system's clips what the prompts ask for?"""
     listened = {
         name: listen(clips, np.stack([tags.mean(0) for _, tags in heard[name]]), labels)
         for name, clips in sounds.items()

@@ -15,7 +15,7 @@ from simba_music.training.corpus.composing.drums import write_drums
 from simba_music.training.corpus.composing.melody import write_counter, write_melody
 from simba_music.training.corpus.composing.plan import Plan, plan_piece
 
-# In this order: the counter-melody listens to the melody.
+# In this order: the counter-melody is written against the melody's notes.
 WRITERS: dict[str, Callable[[Draft], None]] = {
     "melody": write_melody,
     "counter": write_counter,
