@@ -69,7 +69,7 @@ def sections(results: Results) -> dict[str, str]:
 def summary_text(results: Results) -> str:
     """Codes a second at the first size, for README: ours in float32 and int8, and MusicGen's."""
     rows = of_kind(results, DecodingRow)
-    own = [row for row in rows if row.size == rows[0].size and _in_summary(row)]
+    own = [row for row in rows if row.size == rows[0].size and row.headline]
     if not own:
         return ""
     own.sort(key=lambda row: row.ms_per_step.median)
@@ -82,11 +82,6 @@ def summary_text(results: Results) -> str:
         f"{results.machine.processor}, n = {own[0].ms_per_step.n}:"
     )
     return f"{said}\n\n{table(('system', 'engine', 'codes/s', '× real time'), lines)}"
-
-
-def _in_summary(row: DecodingRow) -> bool:
-    ours = row.system in NAMES and row.engine == "compiled" and row.dtype != "bfloat16"
-    return ours or (row.system, row.engine, row.dtype) == (MUSICGEN, "transformers", "float32")
 
 
 def _processor(machine: Machine) -> str:

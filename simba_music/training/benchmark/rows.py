@@ -71,6 +71,13 @@ class DecodingRow(Row):
     bandwidth_gb_s: float
 
     @property
+    def headline(self) -> bool:
+        """Whether it stands in README: ours in float32 and int8, and MusicGen in float32."""
+        if self.system == MUSICGEN:
+            return (self.engine, self.dtype) == ("transformers", "float32")
+        return self.engine == "compiled" and self.dtype != "bfloat16"
+
+    @property
     def tokens_per_s(self) -> float:
         """Codes a second."""
         return 1000 / self.ms_per_step.median
