@@ -7,7 +7,7 @@ import pytest
 import torch
 from test_codec import META_24, META_32, random_codec
 
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.codec import Codec
 from simba_music.models.fast_decoder import decoder, frames
 from simba_music.models.fast_decoder.decoder import encodec_decode
