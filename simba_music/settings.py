@@ -46,6 +46,8 @@ def _variable(
 
 _CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
 _SWITCH = "1 or 0"
+EngineName = Literal["auto", "compiled", "packed", "reference"]
+WeightDtype = Literal["float32", "bfloat16", "int8"]  # of the compiled engine's weights
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"  # what can be said of a device, as a pattern
 
 
@@ -80,13 +82,13 @@ class Settings(BaseSettings):
         "a whole number from 1",
         ge=1,
     )
-    engine: Literal["auto", "reference", "packed", "compiled"] = _variable(
+    engine: EngineName = _variable(
         "SIMBA_MUSIC_ENGINE",
         "auto",
         "What decodes; `auto` takes the fastest that is ready, the same for both sides.",
         "`auto`, `compiled`, `packed` or `reference`",
     )
-    weights: Literal["float32", "bfloat16", "int8"] = _variable(
+    weights: WeightDtype = _variable(
         "SIMBA_MUSIC_WEIGHTS",
         "float32",
         "How the compiled engine stores weights; with fewer bits it is faster and less exact.",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from simba_music.cli.options import (
     Device,
-    EngineName,
+    Engine,
     Left,
     Port,
     Right,
@@ -32,7 +32,7 @@ def app(
     scorer: Scorer,
     device: Device,
     threads: Threads,
-    engine: EngineName,
+    engine: Engine,
     weights: Weights,
 ) -> None:
     """Open the app in a browser."""

@@ -7,7 +7,7 @@ import typer
 
 from simba_music.cli.options import (
     Device,
-    EngineName,
+    Engine,
     Left,
     Right,
     Scorer,
@@ -109,7 +109,7 @@ def generate(
     scorer: Scorer,
     device: Device,
     threads: Threads,
-    engine: EngineName,
+    engine: Engine,
     weights: Weights,
 ) -> None:
     """Generate one prompt, or many of a CSV, as WAV files and recipes."""

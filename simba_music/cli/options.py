@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simba_music.settings import DEVICE, prepare_libraries, settings
+from simba_music.settings import DEVICE, EngineName, WeightDtype, prepare_libraries, settings
 
 CODEC = Path("checkpoints/codec")
 BENCH = Path("tests/data/bench_v1")
@@ -111,8 +111,8 @@ Threads = Annotated[
     ),
 ]
 
-EngineName = Annotated[
-    Literal["auto", "compiled", "packed", "reference"],
+Engine = Annotated[
+    EngineName,
     typer.Option(
         default_factory=lambda: settings().engine,
         show_default=False,
@@ -121,7 +121,7 @@ EngineName = Annotated[
     ),
 ]
 Weights = Annotated[
-    Literal["float32", "bfloat16", "int8"],
+    WeightDtype,
     typer.Option(
         default_factory=lambda: settings().weights,
         show_default=False,

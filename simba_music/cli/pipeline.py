@@ -5,10 +5,10 @@ from typing import Any
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
-from simba_music.generation.engines.choice import Dtype, EngineChoice, Name
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.pipeline import Pipeline
 from simba_music.hub.fetch import Downloading, OnDownload
-from simba_music.settings import settings
+from simba_music.settings import EngineName, WeightDtype, settings
 
 
 def _download_bar() -> OnDownload:
@@ -32,8 +32,8 @@ def load_pipeline(
     scorer: str,
     device: str,
     threads: int,
-    engine: Name | None = None,
-    weights: Dtype | None = None,
+    engine: EngineName | None = None,
+    weights: WeightDtype | None = None,
 ) -> Pipeline:
     """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name.
 

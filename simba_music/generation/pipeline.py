@@ -15,7 +15,7 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
-from simba_music.generation.engines.choice import EngineChoice, Name, now, prepare
+from simba_music.generation.engines.choice import EngineChoice, now, prepare
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
@@ -31,7 +31,7 @@ from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
-from simba_music.settings import settings
+from simba_music.settings import EngineName, settings
 
 WARM_UP_S = 0.2  # of sound
 logger = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class Pipeline:
         """
         yield from in_steps(lambda on_download: self.with_models(left, right, on_download))
 
-    def engine_now(self, sides: Sequence[str] = SIDES) -> Name:
+    def engine_now(self, sides: Sequence[str] = SIDES) -> EngineName:
         """The engine that these sides decode on, from now until the end of their clips.
 
         Raises:
@@ -223,7 +223,7 @@ class Pipeline:
     def _side(
         self,
         side: str,
-        name: Name,
+        name: EngineName,
         request: Request,
         should_stop: Callable[[], bool],
         stream: bool,

@@ -13,12 +13,13 @@ from simba_music.conditioning.batch import read_from
 from simba_music.conditioning.request import Request
 from simba_music.errors import EngineError, RequestError
 from simba_music.files import StrictModel, first_problem
-from simba_music.generation.engines.choice import Dtype, EngineChoice, Name
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.models.config import CodecRef, TextEncoderRef
 from simba_music.models.schemas import upgrade_recipe
 from simba_music.scoring.score import Score
+from simba_music.settings import EngineName, WeightDtype
 
 
 class Weights(StrictModel):
@@ -108,7 +109,7 @@ def engine_choice(recipe: Recipe) -> EngineChoice:
     Raises:
         EngineError: If this version has no such engine, or no such dtype of it.
     """
-    for name, dtype in itertools.product(get_args(Name), get_args(Dtype)):
+    for name, dtype in itertools.product(get_args(EngineName), get_args(WeightDtype)):
         if (recipe.engine, recipe.dtype) == (name, dtype) and name != "auto":
             return EngineChoice(name, dtype)
     raise EngineError(

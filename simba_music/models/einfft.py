@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_BLOCKS = 4
-_SHRINK = 0.01
+BLOCKS = 4
+SHRINK = 0.01
 
 
 class EinFFT(nn.Module):
@@ -17,16 +17,14 @@ class EinFFT(nn.Module):
 
     def __init__(self, d_model: int):
         super().__init__()
-        if d_model % _BLOCKS:
-            raise ValueError(f"d_model must be a multiple of {_BLOCKS} for EinFFT, got {d_model}.")
-        size = d_model // _BLOCKS
+        if d_model % BLOCKS:
+            raise ValueError(f"d_model must be a multiple of {BLOCKS} for EinFFT, got {d_model}.")
+        size = d_model // BLOCKS
         for layer in (1, 2):
             for part in ("real", "imag"):
-                weight = torch.randn(_BLOCKS, size, size) * size**-0.5
+                weight = torch.randn(BLOCKS, size, size) * size**-0.5
                 self.register_parameter(f"w{layer}_{part}", nn.Parameter(weight))
-                self.register_parameter(
-                    f"b{layer}_{part}", nn.Parameter(torch.zeros(_BLOCKS, size))
-                )
+                self.register_parameter(f"b{layer}_{part}", nn.Parameter(torch.zeros(BLOCKS, size)))
 
     def _complex_linear(self, x: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         w = torch.complex(
@@ -40,10 +38,10 @@ class EinFFT(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, S, D] -> [B, S, D]`, each token on its own."""
-        blocks = x.float().unflatten(-1, (_BLOCKS, -1))
+        blocks = x.float().unflatten(-1, (BLOCKS, -1))
         spectrum = torch.fft.fft(blocks, dim=2, norm="ortho")
         real, imag = self._complex_linear(spectrum, 1)
         real, imag = self._complex_linear(torch.complex(F.relu(real), F.relu(imag)), 2)
-        shrunk = torch.complex(F.softshrink(real, _SHRINK), F.softshrink(imag, _SHRINK))
+        shrunk = torch.complex(F.softshrink(real, SHRINK), F.softshrink(imag, SHRINK))
         found: Tensor = torch.fft.ifft(shrunk, dim=2, norm="ortho").real.flatten(-2).to(x.dtype)
         return found

@@ -10,7 +10,7 @@ from simba_music.models.config import LMConfig
 from simba_music.models.cross_attention import CrossBlock, TextContext, read_text
 from simba_music.models.simba import mlp
 
-ROPE_BASE = 10_000.0
+_ROPE_BASE = 10_000.0
 
 
 class AttentionState(NamedTuple):
@@ -28,11 +28,18 @@ class AttentionState(NamedTuple):
     length: Tensor
 
 
+def rope_frequencies(size: int, device: torch.device | None = None) -> Tensor:
+    """Radians a position of the `size / 2` pairs of channels of a head (Su et al. 2021)."""
+    half = size // 2
+    steps = torch.arange(half, device=device, dtype=torch.float32)
+    frequencies: Tensor = _ROPE_BASE ** (-steps / half)
+    return frequencies
+
+
 def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `[B, H, S, d]` at `position` `[B, S]`."""
     half = x.shape[-1] // 2
-    steps = torch.arange(half, device=x.device, dtype=torch.float32)
-    angle = position[:, None, :, None].float() * ROPE_BASE ** (-steps / half)
+    angle = position[:, None, :, None].float() * rope_frequencies(x.shape[-1], x.device)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     first, second = x[..., :half], x[..., half:]
     return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)

@@ -14,11 +14,12 @@ from simba_music.errors import CheckpointError, EngineError
 from simba_music.files import read_json, write_json
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.loaded_models import LoadedModel
+from simba_music.generation.streaming.threads import cores
 from simba_music.training.benchmark import baselines, decoding, latency, lengths, run, systems
 from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.latency import Case, Checkpoints
 from simba_music.training.benchmark.lengths import FarAlong, Lengths, Player, growth
-from simba_music.training.benchmark.machine import cores, in_a_new_process, pinned, this_machine
+from simba_music.training.benchmark.machine import in_a_new_process, pinned, this_machine
 from simba_music.training.benchmark.memory_floor import (
     Bandwidth,
     decoded_parameters,

@@ -53,12 +53,20 @@ def folder_of_kernels() -> Path:
     return data_folder() / "kernels" / digest.hexdigest()[:16]
 
 
+def mark_of(dtype: str) -> Path:
+    """A file that says that kernels for weights in `dtype` are kept, for this processor."""
+    from llvmlite import binding
+
+    return folder_of_kernels() / f"{dtype}-{binding.get_host_cpu_name()}.built"
+
+
 class Building:
     """The kernels of one kind of weights: absent, being compiled, or ready."""
 
     def __init__(self, dtype: str):
         self.dtype = dtype
         self.kept = False  # whether an earlier run left them on disk
+        self._mark: Path | None = None  # a file that says so; None where they cannot be had
         self._problem = "nobody has asked for its kernels"
         self._lock, self._thread = threading.Lock(), threading.Thread(target=self._run, daemon=True)
 
@@ -67,7 +75,9 @@ class Building:
         with self._lock:
             if self._thread.ident is None:
                 self._problem = "its kernels are still being compiled"
-                self.kept = self._mark().exists() if vectors() else False
+                if vectors():
+                    self._mark = mark_of(self.dtype)
+                    self.kept = self._mark.exists()
                 self._thread.start()
 
     def wait(self) -> None:
@@ -88,12 +98,6 @@ class Building:
         """Why they cannot be used now, in words; empty once they can."""
         return self._problem
 
-    def _mark(self) -> Path:
-        """A file that says that they are kept, for this processor."""
-        from llvmlite import binding
-
-        return folder_of_kernels() / f"{self.dtype}-{binding.get_host_cpu_name()}.built"
-
     def _run(self) -> None:
         self._problem = self._made()
         if self._problem:
@@ -101,16 +105,16 @@ class Building:
 
     def _made(self) -> str:
         """Compile and load them; what went wrong, in words."""
-        if not numba_there():
-            return "the package numba is missing or does not load"
-        if not vectors():
-            return "this processor has no AVX2"
+        if self._mark is None:
+            there = numba_there()
+            missing = "the package numba is missing or does not load"
+            return "this processor has no AVX2" if there else missing
         started = time.monotonic()
         try:
             if not self.kept:
                 logger.info("Compiling the kernels for %s, once on this machine …", self.dtype)
-                self._build()
-            self._load()
+                self._build(self._mark)
+            self._load(self._mark.parent)
         except Exception as error:  # numba's errors have no other base; without kernels all works
             return f"its kernels could not be compiled ({error})"
         logger.info(
@@ -118,9 +122,8 @@ class Building:
         )
         return ""
 
-    def _build(self) -> None:
+    def _build(self, mark: Path) -> None:
         """In another process: compiling holds the GIL, and this one has a page to serve."""
-        mark = self._mark()
         mark.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", _BUILD, str(mark.parent), self.dtype]
         root = Path(simba_music.__file__).parents[1]  # so that it compiles this very source
@@ -136,8 +139,8 @@ class Building:
             raise RuntimeError(done.stderr.strip()[-300:] or f"exit status {done.returncode}")
         mark.touch()
 
-    def _load(self) -> None:
+    def _load(self, folder: Path) -> None:
         from simba_music.generation.engines.kernels.build import build, keep_in
 
-        keep_in(str(folder_of_kernels()))
+        keep_in(str(folder))
         build(self.dtype)

@@ -5,7 +5,6 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
@@ -16,21 +15,19 @@ from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.engines.self_check import problem_of
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.models.lm import MusicLM
-from simba_music.settings import settings
+from simba_music.settings import EngineName, WeightDtype, settings
 
 logger = logging.getLogger(__name__)
 
-Name = Literal["auto", "reference", "packed", "compiled"]
-Dtype = Literal["float32", "bfloat16", "int8"]
-FASTEST_FIRST: tuple[Name, ...] = ("compiled", "packed", "reference")
+FASTEST_FIRST: tuple[EngineName, ...] = ("compiled", "packed", "reference")
 
 
 @dataclass(frozen=True)
 class EngineChoice:
     """What was asked for; with fewer bits a weight it can only be the compiled engine."""
 
-    name: Name = "auto"
-    dtype: Dtype = "float32"
+    name: EngineName = "auto"
+    dtype: WeightDtype = "float32"
 
     @classmethod
     def of_settings(cls) -> "EngineChoice":
@@ -51,21 +48,19 @@ class EngineChoice:
 
 
 @functools.cache
-def kernels(dtype: Dtype) -> Building:
+def kernels(dtype: WeightDtype) -> Building:
     """The compiled kernels of this process for one kind of weights, built at most once."""
     return Building(dtype)
 
 
-def engine_of(lm: MusicLM, name: Name = "auto", dtype: Dtype = "float32") -> AnyEngine:
+def engine_of(lm: MusicLM, name: EngineName = "auto", dtype: WeightDtype = "float32") -> AnyEngine:
     """The engine of that name for a model, waiting for kernels that must be compiled first.
 
     Raises:
         EngineError: If this machine or this model cannot have it.
     """
-    choice = EngineChoice(name, dtype)
-    if name == "compiled" or dtype != "float32":
-        kernels(dtype).wait()
-    return Engines(lm).get(now([Engines(lm)], choice), dtype)
+    engines = Engines(lm)
+    return engines.get(now([engines], EngineChoice(name, dtype)), dtype)
 
 
 class Engines:
@@ -76,7 +71,7 @@ class Engines:
         self._made: dict[tuple[str, str], AnyEngine | str] = {}
         self._lock = threading.Lock()
 
-    def get(self, name: str, dtype: Dtype) -> AnyEngine:
+    def get(self, name: str, dtype: WeightDtype) -> AnyEngine:
         """The engine of that name, whose kernels must be ready.
 
         Raises:
@@ -91,7 +86,7 @@ class Engines:
             )
         return found
 
-    def problem(self, name: str, dtype: Dtype) -> str:
+    def problem(self, name: str, dtype: WeightDtype) -> str:
         """Why this model cannot have that engine now, in words; empty if it can."""
         with self._lock:
             if (name, dtype) not in self._made:
@@ -101,7 +96,7 @@ class Engines:
             found = self._made[name, dtype]
         return found if isinstance(found, str) else ""
 
-    def _make(self, name: str, dtype: Dtype) -> AnyEngine | str:
+    def _make(self, name: str, dtype: WeightDtype) -> AnyEngine | str:
         """The engine, or why it cannot be had."""
         if name == "reference":
             return ReferenceEngine(self.lm)
@@ -113,7 +108,7 @@ class Engines:
             logger.warning("The engine %s (%s) is not used: %s.", name, dtype, problem)
         return problem or engine
 
-    def _of_the_cpu(self, name: str, dtype: Dtype) -> AnyEngine:
+    def _of_the_cpu(self, name: str, dtype: WeightDtype) -> AnyEngine:
         if name == "packed":
             return PackedEngine(self.lm)
         # Its kernels import numba, which may be missing.
@@ -122,7 +117,7 @@ class Engines:
         return CompiledEngine(self.lm, dtype)
 
 
-def now(models: Sequence[Engines], choice: EngineChoice) -> Name:
+def now(models: Sequence[Engines], choice: EngineChoice) -> EngineName:
     """Name of the engine that all of these models decode on from now on.
 
     One for all: both sides of a comparison are to differ in nothing but the model. `auto` never

@@ -11,6 +11,7 @@ from simba_music.conditioning.types import Conditioning
 from simba_music.errors import EngineError
 from simba_music.generation.engines.kernels.decode import decode
 from simba_music.generation.engines.kernels.layout import (
+    STORED,
     Draw,
     Floats,
     Integers,
@@ -19,7 +20,8 @@ from simba_music.generation.engines.kernels.layout import (
     copied,
     room_for,
 )
-from simba_music.generation.engines.packing import STORED, memory_of, pack, shape_of
+from simba_music.generation.engines.packing import memory_of, pack, shape_of
+from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling
 from simba_music.models.lm import MusicLM
 
@@ -85,7 +87,7 @@ class CompiledEngine:
         tokens = np.zeros((noise.shape[1], noise.shape[2], len(noise)), np.int64)
         sound = self._run(state.memory, state.room, plane, tokens, noise, active, sampling)
         if not sound:
-            raise FloatingPointError("The model produced NaN logits; its checkpoint is damaged.")
+            raise FloatingPointError(DAMAGED)
         return torch.from_numpy(tokens), state
 
     def logits(self, state: CompiledState, tokens: Tensor, plane: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from simba_music.generation.engines.packed_layers import (
     numbers,
     scale,
 )
+from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling, guide, sample
 from simba_music.models.lm import MusicLM
 from simba_music.models.transformer import AttentionState
@@ -154,7 +155,7 @@ class PackedEngine:
             state.previous = tokens.repeat(2, 1) if sampling.guided else tokens
             chosen.append(tokens)
         if torch.stack(largest).isnan().any():
-            raise FloatingPointError("The model produced NaN logits; its checkpoint is damaged.")
+            raise FloatingPointError(DAMAGED)
         return torch.stack(chosen, dim=-1), state
 
     @torch.inference_mode()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from simba_music.generation.engines.packed_layers import Norm, numbers, scale
 from simba_music.models.config import LMConfig
 from simba_music.models.cross_attention import TextContext
-from simba_music.models.transformer import ROPE_BASE, AttentionState
+from simba_music.models.transformer import AttentionState, rope_frequencies
 
 
 def penalty(mask: Tensor, heads: int) -> Tensor | None:
@@ -66,9 +66,8 @@ class Cache:
         self.query_by_row = self.query.view(rows, heads, size)
         self.attended_rows = self.attended.view(rows, width)
         self.scores = torch.empty(rows * heads * self.room)
-        half = size // 2
-        frequency = ROPE_BASE ** (-torch.arange(half, dtype=torch.float32) / half)
-        angle = (state.position + torch.arange(steps)[:, None])[..., None, None] * frequency
+        place = (state.position + torch.arange(steps)[:, None])[..., None, None]
+        angle = place * rope_frequencies(size)
         self.turns = torch.polar(torch.ones_like(angle), angle)  # [steps, G, 1, d / 2]
 
     def advance(self) -> Now:

@@ -12,9 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from simba_music.models.config import EXPAND, LMConfig
+from simba_music.models.einfft import BLOCKS, SHRINK
 from simba_music.models.mamba2 import CONV_WIDTH, MixerState
-
-BLOCKS, SHRINK = 4, 0.01  # of EinFFT
 
 
 def numbers(parameter: Tensor) -> Tensor:

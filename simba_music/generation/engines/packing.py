@@ -15,9 +15,8 @@ from simba_music.models.cross_attention import TextContext
 from simba_music.models.einfft import EinFFT
 from simba_music.models.lm import LMState, MusicLM
 from simba_music.models.mamba2 import CONV_WIDTH, MixerState
-from simba_music.models.transformer import ROPE_BASE, AttentionState
+from simba_music.models.transformer import AttentionState, rope_frequencies
 
-STORED = ("float32", "int8", "bfloat16")  # how matrices may be stored
 _MOST = 127  # of int8; -128 is left out, so that a row's range is symmetric
 
 
@@ -85,11 +84,10 @@ def store(rows: Tensor, stored: str) -> tuple[np.ndarray, Floats]:
 
 
 def pack(lm: MusicLM, stored: str) -> Weights:
-    """All weights of a language model that decoding reads, matrices in one of `STORED`."""
+    """All weights of a language model that decoding reads, matrices in one of `layout.STORED`."""
     shape, packer = shape_of(lm), _Packer(lm.config.n_layers, stored)
     for layer, block in enumerate(lm.backbone.blocks):
-        recurrent = hasattr(block, "mixer")
-        (_pack_mamba if recurrent else _pack_attention)(packer, layer, block, shape)
+        (_pack_mamba if shape.inner else _pack_attention)(packer, layer, block, shape)
         if block.cross is not None:
             packer.matrix(layer, layout.QUERIES, block.cross.queries.weight, shape.width)
             packer.matrix(layer, layout.TEXT_OUT, block.cross.out.weight, shape.width)
@@ -99,9 +97,8 @@ def pack(lm: MusicLM, stored: str) -> Weights:
             _pack_channel_mixer(packer, layer, block.channel_mixer, shape)
     packer.matrix(shape.layers, layout.HEAD, lm.head.weight, shape.width)
     packer.vector(shape.layers, layout.LAST_NORM, lm.norm.weight)
-    half = shape.width // shape.heads // 2
-    steps = torch.arange(half, dtype=torch.float32)
-    packer.vector(shape.layers, layout.FREQUENCIES, ROPE_BASE ** (-steps / half))
+    frequencies = rope_frequencies(shape.width // shape.heads)
+    packer.vector(shape.layers, layout.FREQUENCIES, frequencies)
     return Weights(
         matrices=_joined(packer.matrices),
         scales=np.concatenate(packer.scales),

@@ -18,7 +18,7 @@ CLOSE = 1e-3  # of the largest logit, in float32; 1e-6 is usual
 DIVERGENCE = 0.05  # nats a token, mean KL divergence of weights in fewer bits; 1e-4 is usual
 
 
-def sample_conditions(lm: MusicLM) -> Conditioning:
+def _conditions(lm: MusicLM) -> Conditioning:
     """Conditions of one request with guidance, of `STEPS` frames; the text is random states."""
     config, generator = lm.config, torch.Generator().manual_seed(0)
     states = torch.randn(2, 4, config.text_encoder.width, generator=generator)
@@ -46,7 +46,7 @@ def _logits(engine: Engine[State], given: Conditioning, tokens: Tensor) -> Tenso
 @torch.inference_mode()
 def problem_of(engine: Engine[State], lm: MusicLM) -> str:
     """What is wrong with an engine on this machine, in words; empty if nothing is."""
-    given, reference = sample_conditions(lm), ReferenceEngine(lm)
+    given, reference = _conditions(lm), ReferenceEngine(lm)
     generator = torch.Generator().manual_seed(1)
     size = (1, lm.config.n_codebooks, STEPS)
     tokens = torch.randint(0, lm.config.vocab, size, generator=generator)

@@ -53,4 +53,6 @@ class Engine(Protocol[State]):
         """Logits `[G, K, n, V]` of the next n steps, given the tokens `[B, K, n]` themselves."""
 
 
+# What every engine says of NaN logits.
+DAMAGED = "The model produced NaN logits; its checkpoint is damaged."
 AnyEngine: TypeAlias = Engine[Any]

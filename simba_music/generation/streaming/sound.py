@@ -11,8 +11,8 @@ from simba_music.audio import PEAK_DBTP, TARGET_LUFS, Waveform, mono
 from simba_music.generation.clip import AudioChunk
 from simba_music.models.codec import Codec
 
-# Frames that are decoded together once there is sound, and from then on: the codec decodes some
-# again at every seam.
+# Frames that are decoded together once there is sound, and from then on: each call of the decoder
+# has a cost of its own.
 _SECOND, _TOGETHER = 30, 60
 # What decoded clips have: the corpus is mixed to -20 LUFS, and the median of the gallery's 32 clips
 # is -22.3. The final clip's own gain is known only at its end.

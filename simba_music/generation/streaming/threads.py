@@ -14,12 +14,17 @@ _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 Item = TypeVar("Item")
 
 
+def cores() -> set[int]:
+    """Cores that the scheduler gives this process."""
+    try:
+        return os.sched_getaffinity(0)
+    except AttributeError:  # macOS and Windows do not say
+        return set(range(os.cpu_count() or 1))
+
+
 def usable_cores(quota: Path = _QUOTA) -> int:
     """Cores that this process may use: what the scheduler gives it, within a container's quota."""
-    try:
-        found = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS and Windows do not say
-        found = os.cpu_count() or 1
+    found = len(cores())
     try:
         time_us, _, period_us = quota.read_text().partition(" ")
         return max(1, min(found, int(time_us) // int(period_us)))

@@ -10,7 +10,8 @@ from typing import Literal
 from simba_music.conditioning.request import Request
 from simba_music.generation.clip import AudioChunk, Clip
 from simba_music.generation.pipeline import Pipeline
-from simba_music.training.benchmark.machine import cores, in_a_new_process, pinned, quiet
+from simba_music.generation.streaming.threads import cores
+from simba_music.training.benchmark.machine import in_a_new_process, pinned, quiet
 from simba_music.training.benchmark.rows import Book, LatencyRow, PartRow, Spread, figure
 from simba_music.training.benchmark.systems import PROMPT
 

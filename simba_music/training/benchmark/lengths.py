@@ -12,11 +12,13 @@ from simba_music.conditioning.batch import ConditionBatch
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.types import Conditioning
 from simba_music.generation.decoding import BLOCK, read_requests
+from simba_music.generation.engines.choice import FASTEST_FIRST
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.models.lm import LMState, MusicLM
 from simba_music.models.transformer import AttentionState
+from simba_music.settings import EngineName
 from simba_music.training.benchmark.machine import (
     forget_peak,
     in_a_new_process,
@@ -28,7 +30,7 @@ from simba_music.training.benchmark.machine import (
 )
 from simba_music.training.benchmark.memory_floor import MB, held_bytes, moved_bytes
 from simba_music.training.benchmark.rows import Book, LengthRow, Spread, figure
-from simba_music.training.benchmark.systems import FASTEST_FIRST, OURS, PROMPT, Name, fastest
+from simba_music.training.benchmark.systems import OURS, PROMPT, fastest
 
 WINDOW_S = 10.0  # of the window that is computed beside the full cache
 _WARM_STEPS = 10
@@ -76,7 +78,9 @@ class FarAlong(MusicLM):
 class Player:
     """One clip being decoded on an engine, from `position` steps into it."""
 
-    def __init__(self, model: LoadedModel, position: int, names: Sequence[Name] = FASTEST_FIRST):
+    def __init__(
+        self, model: LoadedModel, position: int, names: Sequence[EngineName] = FASTEST_FIRST
+    ):
         config = model.lm.config
         lm = FarAlong.of(model.lm, position) if position else model.lm
         self.engine: AnyEngine = fastest(lm, names)
@@ -225,7 +229,7 @@ def growth(
     sources: dict[str, str],
     seconds: Sequence[float],
     steps: int,
-    names: Sequence[Name] = FASTEST_FIRST,
+    names: Sequence[EngineName] = FASTEST_FIRST,
 ) -> dict[str, dict[float, float | None]]:
     """MB by which a process grows for a state at each length and some steps from there.
 

@@ -16,6 +16,8 @@ import torch
 from transformers.utils import logging
 
 from simba_music.files import StrictModel
+from simba_music.generation.streaming.threads import cores
+from simba_music.training.record import core_facts, processor
 
 Result = TypeVar("Result")
 
@@ -33,7 +35,6 @@ FLAGS = (  # of a processor, that kernels make use of
 )
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 _LIBRARIES = ("torch", "transformers", "numba", "numpy")
-_INFO = Path("/proc/cpuinfo")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _MEMORY = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
@@ -58,13 +59,6 @@ class Machine(StrictModel):
     def bfloat16(self) -> bool:
         """Whether the processor multiplies in bfloat16."""
         return not _BFLOAT16.isdisjoint(self.flags)
-
-
-def _info() -> dict[str, str]:
-    """What /proc/cpuinfo says of the first core; nothing where there is none."""
-    lines = _INFO.read_text().split("\n\n")[0].splitlines() if _INFO.exists() else []
-    pairs = (line.partition(":") for line in lines)
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _caches() -> dict[str, str]:
@@ -96,19 +90,12 @@ def _kilobytes(file: Path, name: str) -> int | None:
     return next((int(words[1]) for words in lines if words[:1] == [f"{name}:"]), None)
 
 
-def cores() -> set[int]:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return os.sched_getaffinity(0)
-    return set(range(os.cpu_count() or 1))
-
-
 def this_machine() -> Machine:
     """The machine that this runs on."""
-    info, total = _info(), _kilobytes(_MEMORY, "MemTotal")
-    flags = set(info.get("flags", info.get("Features", "")).split())
+    facts, total = core_facts(), _kilobytes(_MEMORY, "MemTotal")
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
     return Machine(
-        processor=info.get("model name") or platform.processor() or platform.machine(),
+        processor=processor(),
         flags=tuple(flag for flag in FLAGS if flag in flags),
         cores=len(cores()),
         caches=_caches(),

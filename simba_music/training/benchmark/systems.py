@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import nn
@@ -12,19 +12,17 @@ from torch import nn
 from simba_music.conditioning.request import Request
 from simba_music.errors import EngineError
 from simba_music.generation.decoding import BLOCK, generate
-from simba_music.generation.engines.choice import engine_of
+from simba_music.generation.engines.choice import FASTEST_FIRST, engine_of
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
+from simba_music.settings import EngineName, WeightDtype
 from simba_music.training.benchmark import memory_floor
 from simba_music.training.lm.preset import BUNDLED, Architecture, LMPreset, make_config
 
 PROMPT = "calm solo piano, slow, sad"
-Name = Literal["compiled", "packed", "reference"]  # of an engine
-Dtype = Literal["float32", "bfloat16", "int8"]  # of its weights
-FASTEST_FIRST: tuple[Name, ...] = get_args(Name)
-DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+DTYPES: tuple[WeightDtype, ...] = get_args(WeightDtype)
 OURS = ("simba", "transformer")
 _SEED = 1
 _SPREAD = 0.02  # of random weights
@@ -125,7 +123,7 @@ def _filled(lm: MusicLM) -> MusicLM:
     return lm
 
 
-def fastest(lm: MusicLM, names: Sequence[Name] = FASTEST_FIRST) -> AnyEngine:
+def fastest(lm: MusicLM, names: Sequence[EngineName] = FASTEST_FIRST) -> AnyEngine:
     """The first of these engines, in float32, that is to be had; waits for it to be compiled.
 
     Raises:
@@ -152,7 +150,7 @@ def engines(pair: Pair, system: str) -> Iterator[tuple[str, Callable[[], Competi
             )
 
 
-def _made(model: LoadedModel, system: str, name: Name, dtype: Dtype) -> Competitor:
+def _made(model: LoadedModel, system: str, name: EngineName, dtype: WeightDtype) -> Competitor:
     return of_engine(engine_of(model.lm, name, dtype), model, system)
 
 

@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from simba_music.generation.engines.kernels.jit import exp, kernel
-from simba_music.generation.engines.kernels.panel import LANES, panel_of_one
+from simba_music.generation.engines.kernels.panel import LANES, padded, panel_of_one
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -36,7 +36,7 @@ def attend(queries, keys, values, lengths, heads, size, scores, y):
             for t in range(length):
                 scores[t] = exp((scores[t] - most) * scale)
                 total += scores[t]
-            longest = read.size // (-(-size // LANES) * LANES)
+            longest = read.size // padded(size)
             for c in range(0, size, LANES):
                 panel_of_one(read, c * longest, length, scores, out, c)
             share = _ONE / total
@@ -61,7 +61,7 @@ def rotate(x, start, heads, size, position, frequencies):
 @kernel
 def remember(keys, values, heads, size, place, own, read):
     """Put keys and values `[H d]` of one position at its place in the panels of a row."""
-    longest = read.shape[1] // (-(-size // LANES) * LANES)
+    longest = read.shape[1] // padded(size)
     for h in range(heads):
         row, column = own[h], read[h]
         key_at = place // LANES * LANES * size + place % LANES

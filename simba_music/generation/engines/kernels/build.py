@@ -9,8 +9,6 @@ import numpy as np
 
 logger = logging.getLogger(__name__)
 
-STORED = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
-
 
 def build(dtype: str) -> float:
     """Compile, or load what is kept, for weights stored in `dtype`; seconds that it took.
@@ -20,6 +18,7 @@ def build(dtype: str) -> float:
     from simba_music.generation.engines.kernels.decode import decode
     from simba_music.generation.engines.kernels.layout import (
         MATRICES,
+        STORED,
         VECTORS,
         Draw,
         Memory,

@@ -1,10 +1,33 @@
 """The native call: n steps of a language model, from tokens and plane to tokens."""
 
-from simba_music.generation.engines.kernels import layout
 from simba_music.generation.engines.kernels.attention import attend, remember, rotate
 from simba_music.generation.engines.kernels.drawing import draw, guide
 from simba_music.generation.engines.kernels.einfft import einfft
 from simba_music.generation.engines.kernels.jit import entry, kernel
+from simba_music.generation.engines.kernels.layout import (
+    CHANNEL_NORM,
+    CROSS_NORM,
+    DOWN,
+    DT_BIAS,
+    EINFFT,
+    EINFFT_BIAS,
+    FREQUENCIES,
+    GATED_NORM,
+    HEAD,
+    INWARD,
+    LAST_NORM,
+    MIXER_NORM,
+    MLP,
+    NO_MIXER,
+    OUTWARD,
+    QUERIES,
+    RATE,
+    SKIP,
+    TAP_BIAS,
+    TAPS,
+    TEXT_OUT,
+    UP,
+)
 from simba_music.generation.engines.kernels.linear import add, mlp, normalise, project
 from simba_music.generation.engines.kernels.mamba import (
     advance,
@@ -12,14 +35,6 @@ from simba_music.generation.engines.kernels.mamba import (
     decay_and_drive,
     gate,
 )
-
-INWARD, OUTWARD, UP, DOWN = layout.INWARD, layout.OUTWARD, layout.UP, layout.DOWN
-QUERIES, TEXT_OUT, EINFFT = layout.QUERIES, layout.TEXT_OUT, layout.EINFFT
-MIXER_NORM, CHANNEL_NORM, CROSS_NORM = layout.MIXER_NORM, layout.CHANNEL_NORM, layout.CROSS_NORM
-TAPS, TAP_BIAS, DT_BIAS, RATE = layout.TAPS, layout.TAP_BIAS, layout.DT_BIAS, layout.RATE
-SKIP, GATED_NORM, EINFFT_BIAS = layout.SKIP, layout.GATED_NORM, layout.EINFFT_BIAS
-HEAD, LAST_NORM, FREQUENCIES = layout.HEAD, layout.LAST_NORM, layout.FREQUENCIES
-NO_MIXER, MLP = layout.NO_MIXER, layout.MLP
 
 
 @kernel

@@ -3,7 +3,7 @@
 import numpy as np
 
 from simba_music.generation.engines.kernels.jit import kernel
-from simba_music.generation.engines.kernels.panel import LANES, project_block
+from simba_music.generation.engines.kernels.panel import padded, project_block
 
 BLOCKS = 4
 _HALF, _ZERO, _SHRINK = np.float32(0.5), np.float32(0), np.float32(0.01)
@@ -37,7 +37,7 @@ def complex_linear(
     for k in range(BLOCKS):
         for g in range(2 * groups):
             rows[g, :size] = x[g, k * size : (k + 1) * size]
-        first = k * (-(-size // LANES) * LANES)
+        first = k * padded(size)
         at = first * size
         project_block(
             matrices, scales, by_real[0] + at, by_real[1] + first, size, size, rows, products

@@ -21,6 +21,7 @@ VECTORS = EINFFT_BIAS + 1
 HEAD, LAST_NORM, FREQUENCIES = INWARD, MIXER_NORM, CHANNEL_NORM
 
 NO_MIXER, MLP, EINFFT_MIXER = 0, 1, 2
+STORED = {"float32": np.float32, "int8": np.int8, "bfloat16": np.uint16}  # kinds of matrices
 
 
 class Shape(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, register_jitable
 
 from simba_music.generation.engines.kernels.jit import kernel
 
@@ -25,6 +25,7 @@ _SUMS = ir.VectorType(ir.FloatType(), LANES)
 _WHOLE = ir.VectorType(_I32, LANES)
 
 
+@register_jitable
 def padded(rows: int) -> int:
     """Rows of all panels that hold so many."""
     return -(-rows // LANES) * LANES
@@ -118,25 +119,6 @@ def panel_of_two(typing_context, weights, start, width, x, x2, y, y2, row):
     return types.void(weights, whole, whole, x, x2, y, y2, whole), _generate(2)
 
 
-def _rescale(weights, scales, first, rows, y):
-    """Multiply y[g, r] with scales[first + r], where weights are stored as int8."""
-    raise NotImplementedError("only kernels call this")
-
-
-@overload(_rescale)
-def _rescale_stored(weights, scales, first, rows, y):
-    if weights.dtype != types.int8:
-        return lambda weights, scales, first, rows, y: None
-
-    def rescale(weights, scales, first, rows, y):
-        for g in range(y.shape[0]):
-            row = y[g]
-            for i in range(rows):
-                row[i] *= scales[first + i]
-
-    return rescale
-
-
 @kernel
 def project_block(matrices, scales, start, first, rows, width, x, y):
     """Y `[G, rows]` = x `[G, width]` times the matrix whose panels begin at weight `start`.
@@ -150,7 +132,10 @@ def project_block(matrices, scales, start, first, rows, width, x, y):
             panel_of_two(matrices, at, width, x[g], x[g + 1], y[g], y[g + 1], row)
         if groups % 2:
             panel_of_one(matrices, at, width, x[groups - 1], y[groups - 1], row)
-    _rescale(matrices, scales, first, rows, y)
+    for g in range(groups):  # by 1 where weights are not int8
+        out = y[g]
+        for i in range(rows):
+            out[i] *= scales[first + i]
 
 
 def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
