@@ -34,7 +34,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 system-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "browser or fluidsynth or postgres or wheel"
+	$(BIN)/python -m pytest -m "browser or fluidsynth or postgres or wheel or compiled"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

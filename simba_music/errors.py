@@ -11,3 +11,7 @@ class CheckpointError(UserError):
 
 class RequestError(UserError):
     """A generation request outside what is allowed."""
+
+
+class EngineError(UserError):
+    """An engine, or its dtype, that this machine or this model cannot have."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import platformdirs
 from pydantic import Field, ValidationError
@@ -46,6 +46,8 @@ def _variable(
 
 _CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
 _SWITCH = "1 or 0"
+EngineName = Literal["auto", "compiled", "packed", "reference"]
+WeightDtype = Literal["float32", "bfloat16", "int8"]  # of the compiled engine's weights
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"  # what can be said of a device, as a pattern
 
 
@@ -76,9 +78,28 @@ class Settings(BaseSettings):
     threads: int = _variable(
         "SIMBA_MUSIC_THREADS",
         1,
-        "CPU threads; one decodes fastest on a shared machine.",
+        "CPU threads of each side; one decodes fastest on a shared machine.",
         "a whole number from 1",
         ge=1,
+    )
+    engine: EngineName = _variable(
+        "SIMBA_MUSIC_ENGINE",
+        "auto",
+        "What decodes; `auto` takes the fastest that is ready, the same for both sides.",
+        "`auto`, `compiled`, `packed` or `reference`",
+    )
+    weights: WeightDtype = _variable(
+        "SIMBA_MUSIC_WEIGHTS",
+        "float32",
+        "How the compiled engine stores weights; with fewer bits it is faster and less exact.",
+        "`float32`, `bfloat16` or `int8`",
+    )
+    at_once: bool = _variable(
+        "SIMBA_MUSIC_AT_ONCE",
+        True,
+        "Whether both sides generate at the same time, on a CPU with cores for both.",
+        _SWITCH,
+        otherwise="1",
     )
     models: str = _variable(
         "SIMBA_MUSIC_MODELS",

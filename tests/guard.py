@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from simba_music.conditioning.request import Request
 from simba_music.generation.decoding import frames_of, generate, read_requests
+from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.training.record import machine
 
@@ -44,7 +45,7 @@ def processor() -> str:
 
 def generated(model: LoadedModel) -> list[torch.Tensor]:
     """Codes `[S]` of every request, together in one batch."""
-    blocks = list(generate(model.engine, model.lm.config, model.encoder, REQUESTS))
+    blocks = list(generate(ReferenceEngine(model.lm), model.lm.config, model.encoder, REQUESTS))
     return [
         row[0, : frames_of(model.lm.config, request)]
         for row, request in zip(torch.cat(blocks, dim=-1), REQUESTS, strict=True)
@@ -56,8 +57,9 @@ def teacher_forced(model: LoadedModel, codes: torch.Tensor) -> torch.Tensor:
     """Some of the logits of both branches, given codes `[B, S]`."""
     found = read_requests(model.lm.config, model.encoder, REQUESTS)
     given = found.conditioning(codes.shape[-1], model.lm.config.codec.frame_rate)
-    state = model.engine.prefill(given, codes.shape[-1])
-    logits = model.engine.logits(state, codes[:, None], model.engine.plane(given))
+    engine = ReferenceEngine(model.lm)
+    state = engine.prefill(given, codes.shape[-1])
+    logits = engine.logits(state, codes[:, None], engine.plane(given))
     return logits[:, 0, FRAMES, IDS].contiguous()
 
 
@@ -66,7 +68,7 @@ def write() -> None:
     found, about = {}, {"cpu": processor()}
     for name in ("simba", "transformer"):
         model = LoadedModel.load(name)
-        blocks = generate(model.engine, model.lm.config, model.encoder, REQUESTS)
+        blocks = generate(ReferenceEngine(model.lm), model.lm.config, model.encoder, REQUESTS)
         codes = torch.cat(list(blocks), dim=-1)[:, 0]
         found[f"{name}.codes"] = codes.to(torch.int16).contiguous()
         found[f"{name}.logits"] = teacher_forced(model, codes)

@@ -16,7 +16,12 @@ from simba_music.generation.prompt_files import read_batch
 from simba_music.generation.service import generate_many
 
 
-def _make_folder(path: Path) -> None:
+def make_folder(path: Path) -> None:
+    """Make it if it is missing.
+
+    Raises:
+        RequestError: If it cannot be written to.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,36 +49,54 @@ def generate_one(
     """
     sides = pipeline.choose(model)
     request = pipeline.validate(sides, prompt=prompt, **options)
-    _make_folder(out)
+    make_folder(out)
     stopped: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _frame: stopped.append(number))
-    recipes: dict[str, Any] = {}
+    rows: dict[tuple[int, int], tuple[str, dict[str, Any]]] = {}
+    running: dict[str, Progress] = {}
     try:
         for event in pipeline.generate(request, sides, lambda: bool(stopped)):
             if isinstance(event, Progress):
-                sys.stderr.write(
-                    f"\r{event.name}: {event.frames}/{event.total_frames} tokens, "
-                    f"{event.elapsed_s:.1f} s "
-                )
+                running[event.side] = event
+                sys.stderr.write(_progress([running[s] for s in sides if s in running]))
             if not isinstance(event, Clip):
                 continue
             name = f"{event.name}{f'-take{event.take + 1}' if request.takes > 1 else ''}.wav"
-            _write_clip(out / name, event)
-            recipes[name] = {
-                "recipe": event.recipe.as_json(),
-                "codes": event.codes.numel(),
-                "seconds": round(event.seconds, 3),
-                "tokens_per_s": round(event.tokens_per_s, 1),
-                "stopped_early": event.stopped_early,
-            }
+            write_clip(out / name, event)
+            rows[sides.index(event.side), event.take] = name, _row(event)
+            running.pop(event.side, None)
             sys.stderr.write("\n")
             print(_describe(out / name, event))
     finally:
         signal.signal(signal.SIGINT, previous)
-    write_json(out / "recipe.json", {"schema": 2, "clips": recipes})
+    # In the order of sides and takes, whichever was done first.
+    clips = dict(row for _, row in sorted(rows.items()))
+    write_json(out / "recipe.json", {"schema": 2, "clips": clips})
 
 
-def _write_clip(path: Path, clip: Clip) -> None:
+def _progress(running: list[Progress]) -> str:
+    """One line for all sides that are being generated, over the line before."""
+    each = (f"{e.name}: {e.frames}/{e.total_frames} tokens, {e.elapsed_s:.1f} s" for e in running)
+    return f"\r{'; '.join(each)} "
+
+
+def _row(clip: Clip) -> dict[str, Any]:
+    """A clip as recipe.json has it."""
+    return {
+        "recipe": clip.recipe.as_json(),
+        "codes": clip.codes.numel(),
+        "seconds": round(clip.seconds, 3),
+        "tokens_per_s": round(clip.tokens_per_s, 1),
+        "stopped_early": clip.stopped_early,
+    }
+
+
+def write_clip(path: Path, clip: Clip) -> None:
+    """The sound of a clip.
+
+    Raises:
+        RequestError: If it cannot be written.
+    """
     try:
         audio.write(path, clip.waveform)
     except OSError as error:
@@ -125,7 +148,7 @@ def generate_prompts(
     requests = {i: pipeline.validate(sides, **(options | row)) for i, row in rows.items()}
     for side in sides:
         folder = out / side
-        _make_folder(folder)
+        make_folder(folder)
         # Similar lengths together: a batch runs as long as its longest clip.
         missing = sorted(
             (i for i in requests if not (folder / f"{i}.wav").exists()),
@@ -142,6 +165,6 @@ def generate_prompts(
             }
             with (out / "manifest.jsonl").open("a") as manifest:
                 manifest.write(json.dumps(row) + "\n")
-            _write_clip(folder / f"{identifier}.wav", clip)
+            write_clip(folder / f"{identifier}.wav", clip)
             if number % batch == 0 or number == len(missing):
                 print(f"{side}: {number} of {len(missing)} clips")

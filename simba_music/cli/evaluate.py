@@ -92,7 +92,7 @@ def experiment(
 ) -> None:
     """Compare architectures, seed by seed."""
     from simba_music.files import sha256
-    from simba_music.models.checkpoint import WEIGHTS, locate
+    from simba_music.hub.places import WEIGHTS, locate
     from simba_music.training.corpus.tokens import codec_ref
     from simba_music.training.evaluation.report import update_report
     from simba_music.training.experiments import convergence, convergence_report
@@ -189,7 +189,7 @@ def evaluate(
     """Measure checkpoints into REPORT.json."""
     from simba_music.cli.pipeline import load_pipeline
 
-    load = partial(load_pipeline, left, right, scorer, device, threads)
+    load = partial(load_pipeline, left, right, scorer, device, threads, weights="float32")
     if what == "prompts" and prompts is not None:
         from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 

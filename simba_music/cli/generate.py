@@ -7,10 +7,12 @@ import typer
 
 from simba_music.cli.options import (
     Device,
+    Engine,
     Left,
     Right,
     Scorer,
     Threads,
+    Weights,
     example,
     new_group,
 )
@@ -107,6 +109,8 @@ def generate(
     scorer: Scorer,
     device: Device,
     threads: Threads,
+    engine: Engine,
+    weights: Weights,
 ) -> None:
     """Generate one prompt, or many of a CSV, as WAV files and recipes."""
     from simba_music.cli.pipeline import load_pipeline
@@ -117,7 +121,7 @@ def generate(
             "--prompts reads every prompt from its file and makes one clip of each: give no other "
             "prompt and no --takes; rows with other seeds are other takes."
         )
-    pipeline = load_pipeline(left, right, scorer, device, threads)
+    pipeline = load_pipeline(left, right, scorer, device, threads, engine, weights)
     from simba_music.cli.clip_files import generate_one, generate_prompts
 
     given = {

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from simba_music.settings import DEVICE, prepare_libraries, settings
+from simba_music.settings import DEVICE, EngineName, WeightDtype, prepare_libraries, settings
 
 CODEC = Path("checkpoints/codec")
 BENCH = Path("tests/data/bench_v1")
@@ -108,6 +108,25 @@ Threads = Annotated[
         callback=_prepared,
         min=1,
         help="CPU threads, from 1; default SIMBA_MUSIC_THREADS, else 1.",
+    ),
+]
+
+Engine = Annotated[
+    EngineName,
+    typer.Option(
+        default_factory=lambda: settings().engine,
+        show_default=False,
+        help="What decodes: auto (the fastest that is ready), compiled, packed or reference; "
+        "default SIMBA_MUSIC_ENGINE, else auto.",
+    ),
+]
+Weights = Annotated[
+    WeightDtype,
+    typer.Option(
+        default_factory=lambda: settings().weights,
+        show_default=False,
+        help="Weights of the compiled engine: float32, bfloat16 or int8, each faster and less "
+        "exact than the one before; default SIMBA_MUSIC_WEIGHTS, else float32.",
     ),
 ]
 

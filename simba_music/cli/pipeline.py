@@ -5,8 +5,10 @@ from typing import Any
 from tqdm import tqdm
 from transformers.utils.logging import disable_progress_bar
 
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.pipeline import Pipeline
 from simba_music.hub.fetch import Downloading, OnDownload
+from simba_music.settings import EngineName, WeightDtype, settings
 
 
 def _download_bar() -> OnDownload:
@@ -24,8 +26,23 @@ def _download_bar() -> OnDownload:
     return draw
 
 
-def load_pipeline(left: str, right: str, scorer: str, device: str, threads: int) -> Pipeline:
-    """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name."""
+def load_pipeline(
+    left: str,
+    right: str,
+    scorer: str,
+    device: str,
+    threads: int,
+    engine: EngineName | None = None,
+    weights: WeightDtype | None = None,
+) -> Pipeline:
+    """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name.
+
+    Where engine or weights are None, the settings say them.
+
+    Raises:
+        EngineError: If the engine cannot have such weights.
+    """
+    choice = EngineChoice(engine or settings().engine, weights or settings().weights)
     disable_progress_bar()  # transformers' own, which says nothing of use
     judge = None if scorer == "none" else scorer
-    return Pipeline.load(left, right, judge, device, threads, _download_bar())
+    return Pipeline.load(left, right, judge, device, threads, _download_bar(), choice)

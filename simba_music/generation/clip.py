@@ -14,7 +14,7 @@ from simba_music.scoring.score import Score
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one take of one side is, in frames, after `elapsed_s` seconds."""
+    """How far one take of one side is, in frames, `elapsed_s` seconds after that take began."""
 
     side: str
     name: str

@@ -11,7 +11,7 @@ from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
-from simba_music.models.checkpoint import allowed, may_load_any
+from simba_music.hub.places import allowed, may_load_any
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,12 @@ class Comparison:
                 )
 
     def run(
-        self, left: str, right: str, raw: Mapping[str, object], session: str
+        self,
+        left: str,
+        right: str,
+        raw: Mapping[str, object],
+        session: str,
+        stream: bool = False,
     ) -> Iterator[Downloading | Started | Event]:
         """Yield progress of downloads, then `Started`, then what the service yields.
 
@@ -54,6 +59,7 @@ class Comparison:
             right: that of the right side.
             raw: fields of the request, unchecked.
             session: whose run it is; `stops` ends it by this name.
+            stream: whether sound is yielded while it is made.
 
         Raises:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
@@ -71,4 +77,6 @@ class Comparison:
         service = self.gpu.of(chosen)
         request = service.validate(SIDES, **raw)
         yield Started(request, chosen)
-        yield from service.generate(request, should_stop=self.stops.asked_by(session))
+        yield from service.generate(
+            request, should_stop=self.stops.asked_by(session), stream=stream
+        )

@@ -4,19 +4,19 @@ import functools
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
 from simba_music.errors import CheckpointError, RequestError
-from simba_music.generation.engines.reference import ReferenceEngine
+from simba_music.generation.engines.choice import Engines
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
 from simba_music.models.codec import Codec
 from simba_music.models.lm import MusicLM
-from simba_music.models.text_encoder import TextEncoder
+from simba_music.models.text_encoder import TextEncoder, one_of
 from simba_music.settings import settings
 
 KEPT = 4  # two for each side
@@ -35,9 +35,15 @@ class LoadedModel:
 
     @classmethod
     def load(
-        cls, source: str, device: str = "cpu", on_download: OnDownload = ignore
+        cls,
+        source: str,
+        device: str = "cpu",
+        on_download: OnDownload = ignore,
+        encoders: Sequence[TextEncoder] = (),
     ) -> "LoadedModel":
         """Load a language model, its text encoder and its codec; `on_download` follows downloads.
+
+        If the text encoder is among `encoders`, which are loaded, it is shared.
 
         Raises:
             CheckpointError: If any of the three is missing or does not fit; nothing is kept.
@@ -52,17 +58,19 @@ class LoadedModel:
                 f"{source} generates {config.n_codebooks} codebooks, and its codec "
                 f"{config.codec.id} has {codec.n_codebooks}. Use the codec it was trained with."
             )
-        return cls(origin, lm, TextEncoder.load(config.text_encoder, device, on_download), codec)
+        encoder = one_of(encoders, config.text_encoder, device)
+        encoder = encoder or TextEncoder.load(config.text_encoder, device, on_download)
+        return cls(origin, lm, encoder, codec)
 
     @functools.cached_property
-    def engine(self) -> ReferenceEngine:
-        """What decodes it."""
-        return ReferenceEngine(self.lm)
+    def engines(self) -> Engines:
+        """What can decode it."""
+        return Engines(self.lm)
 
     @property
     def size(self) -> int:
         """Bytes of its parameters and buffers."""
-        parts = (self.lm, self.codec.model, self.encoder.model)
+        parts = (self.lm, *self.codec.networks, self.encoder.model)
         return sum(t.nbytes for part in parts for t in (*part.parameters(), *part.buffers()))
 
 

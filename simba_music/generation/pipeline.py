@@ -1,5 +1,7 @@
 """Pipeline: the service that generates here, with the models of both sides and a scorer."""
 
+import functools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -8,10 +10,13 @@ import torch
 from torch import Tensor
 
 from simba_music import audio
+from simba_music.audio import Waveform
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of, generate
+from simba_music.generation.engines.choice import EngineChoice, now, prepare
+from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import (
@@ -21,10 +26,15 @@ from simba_music.generation.request import (
     validate_request,
 )
 from simba_music.generation.service import Event, never
-from simba_music.generation.sound_stream import SoundStream
+from simba_music.generation.streaming.sound import SoundStream
+from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
+from simba_music.settings import EngineName, settings
+
+WARM_UP_S = 0.2  # of sound
+logger = logging.getLogger(__name__)
 
 
 class Pipeline:
@@ -36,8 +46,10 @@ class Pipeline:
         scorer: Scorer | None,
         device: str = "cpu",
         cache: ModelCache[LoadedModel] | None = None,
+        choice: EngineChoice | None = None,
     ):
         self.models, self.scorer, self.device = models, scorer, device
+        self.choice = choice or EngineChoice.of_settings()
         self.cache = cache or ModelCache(
             lambda source, on_download: LoadedModel.load(source, device, on_download)
         )
@@ -51,6 +63,7 @@ class Pipeline:
         device: str = "auto",
         threads: int = 1,
         on_download: OnDownload = ignore,
+        choice: EngineChoice | None = None,
     ) -> "Pipeline":
         """Load both sides and the scorer.
 
@@ -59,18 +72,43 @@ class Pipeline:
             right: that of the right side.
             scorer: scorer checkpoint, or None for no scores.
             device: cpu, cuda, mps, or auto for the best there is.
-            threads: CPU threads; one decodes fastest on a shared machine.
+            threads: CPU threads of each side; one decodes fastest on a shared machine.
             on_download: called while something downloads.
+            choice: what decodes, the same for both sides; None is what the settings say.
 
         Raises:
             CheckpointError: If anything is missing or does not fit.
+            EngineError: If the engine that was asked for cannot be had.
         """
         torch.set_num_threads(threads)
         device = usable_device(device)
-        first = LoadedModel.load(left, device, on_download)
-        second = first if right == left else LoadedModel.load(right, device, on_download)
-        judge = load_scorer(scorer, on_download) if scorer else None
-        return cls({"left": first, "right": second}, judge, device)
+        choice = choice or EngineChoice.of_settings()
+        logger.info("Loading %s", left)
+        first = second = LoadedModel.load(left, device, on_download)
+        encoders = [first.encoder]
+        if right != left:
+            logger.info("Loading %s", right)
+            second = LoadedModel.load(right, device, on_download, encoders)
+        if scorer:
+            logger.info("Loading the scorer %s", scorer)
+        judge = load_scorer(scorer, on_download, encoders) if scorer else None
+        # Last, since compiling would take half of the time of what else there is to load.
+        prepare(choice, device)
+        found = cls({"left": first, "right": second}, judge, device, choice=choice)
+        found.engine_now()
+        return found
+
+    def warm_up(self, generate: bool = True) -> None:
+        """Do once, on a moment of sound, what the first clip would else wait for.
+
+        Without `generate` only the scorer, for models that run in another process.
+        """
+        if generate:
+            for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S)):
+                pass
+        if self.scorer:
+            noise = 0.1 * torch.randn(1, self.scorer.sample_rate, generator=torch.Generator())
+            self.scorer.score(Waveform(noise, self.scorer.sample_rate), "calm piano")
 
     def with_models(self, left: str, right: str, on_download: OnDownload = ignore) -> "Pipeline":
         """This pipeline with other checkpoints in its sides; what is loaded already is shared.
@@ -90,7 +128,7 @@ class Pipeline:
             side: own.get(source) or self.cache.get(source, on_download)
             for side, source in (("left", left), ("right", right))
         }
-        return Pipeline(chosen, self.scorer, self.device, self.cache)
+        return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
 
     def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
         """`with_models` in steps: progress while something downloads, then the pipeline.
@@ -101,6 +139,14 @@ class Pipeline:
             CheckpointError: As `with_models`, or if nothing arrives for `STALL_S`.
         """
         yield from in_steps(lambda on_download: self.with_models(left, right, on_download))
+
+    def engine_now(self, sides: Sequence[str] = SIDES) -> EngineName:
+        """The engine that these sides decode on, from now until the end of their clips.
+
+        Raises:
+            EngineError: If the one that was asked for cannot be had.
+        """
+        return now([self.models[side].engines for side in sides], self.choice)
 
     def limits(self, sides: Sequence[str] = SIDES) -> Limits:
         """What all of these sides allow."""
@@ -155,17 +201,45 @@ class Pipeline:
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
-        for side in sides:
-            for take in range(request.takes):
-                if should_stop():
-                    return
-                seed = (request.seed + take) % (MAX_SEED + 1)
-                own = replace(request, seed=seed, takes=1)
-                yield from self._take(side, take, own, should_stop, stream)
+        name = self.engine_now(sides)
+        begin = [
+            functools.partial(self._side, side, name, request, should_stop, stream)
+            for side in sides
+        ]
+        if self.at_once(sides):
+            yield from interleaved(begin)
+            return
+        for each in begin:
+            yield from each()
+
+    def at_once(self, sides: Sequence[str] = SIDES) -> bool:
+        """Whether these sides are generated at the same time; else one after the other.
+
+        Each then has a thread, with as many cores as it has threads of torch.
+        """
+        free = len(sides) > 1 and self.device == "cpu" and settings().at_once
+        return free and usable_cores() >= len(sides) * torch.get_num_threads()
+
+    def _side(
+        self,
+        side: str,
+        name: EngineName,
+        request: Request,
+        should_stop: Callable[[], bool],
+        stream: bool,
+    ) -> Iterator[Event]:
+        engine = self.models[side].engines.get(name, self.choice.dtype)
+        for take in range(request.takes):
+            if should_stop():
+                return
+            seed = (request.seed + take) % (MAX_SEED + 1)
+            own = replace(request, seed=seed, takes=1)
+            yield from self._take(side, engine, take, own, should_stop, stream)
 
     def _take(
         self,
         side: str,
+        engine: AnyEngine,
         take: int,
         request: Request,
         should_stop: Callable[[], bool],
@@ -175,7 +249,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in generate(model.engine, model.lm.config, model.encoder, [request]):
+        for block in generate(engine, model.lm.config, model.encoder, [request]):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -183,31 +257,43 @@ class Pipeline:
             if should_stop():
                 break
             yield Progress(side, name, take, done, total, time.monotonic() - started)
+        codes = torch.cat(blocks, dim=-1)
         if stream:
             yield from sound.end()
-        yield self._finish(side, take, request, torch.cat(blocks, dim=-1)[0], total, started)
+        raw = sound.whole() if stream else model.codec.decode(codes)[0]
+        yield self._finish(side, engine, take, request, codes[0], raw, total, started)
 
     def _finish(
-        self, side: str, take: int, request: Request, codes: Tensor, total: int, started: float
+        self,
+        side: str,
+        engine: AnyEngine,
+        take: int,
+        request: Request,
+        codes: Tensor,
+        raw: Waveform,
+        total: int,
+        started: float,
     ) -> Clip:
-        """Codes `[K, S]` to a Clip."""
+        """Codes `[K, S]` and what they sound like to a Clip."""
         model, done = self.models[side], codes.shape[-1]
         duration_s = min(request.duration_s, done / model.codec.frame_rate)
-        raw = model.codec.decode(codes[None])[0]
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        recipe = recipe_of(model, request, score, self.device, loudness_lufs, gain_db)
+        recipe = recipe_of(model, engine, request, score, self.device, loudness_lufs, gain_db)
         name, early = self.names()[side], done < total
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """See `GenerationService`; `seconds` of a clip is its share."""
         model, started = self.models[side], time.monotonic()
-        blocks = list(generate(model.engine, model.lm.config, model.encoder, requests))
+        engine = model.engines.get(self.engine_now(), self.choice.dtype)
+        blocks = list(generate(engine, model.lm.config, model.encoder, requests))
         codes, clips = torch.cat(blocks, dim=-1), []
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
-            clip = self._finish(side, 0, request, row[:, :total], total, started)
+            own = row[:, :total]
+            raw = model.codec.decode(own[None])[0]
+            clip = self._finish(side, engine, 0, request, own, raw, total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
         return clips

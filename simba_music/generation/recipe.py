@@ -1,8 +1,9 @@
 """Recipe: all that made a clip, typed; one object in files, on the card and in the history."""
 
+import itertools
 import math
 import platform
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from pydantic import Field, ValidationError
@@ -10,12 +11,15 @@ from pydantic import Field, ValidationError
 from simba_music import __version__
 from simba_music.conditioning.batch import read_from
 from simba_music.conditioning.request import Request
-from simba_music.errors import RequestError
+from simba_music.errors import EngineError, RequestError
 from simba_music.files import StrictModel, first_problem
+from simba_music.generation.engines.choice import EngineChoice
+from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.models.config import CodecRef, TextEncoderRef
 from simba_music.models.schemas import upgrade_recipe
 from simba_music.scoring.score import Score
+from simba_music.settings import EngineName, WeightDtype
 
 
 class Weights(StrictModel):
@@ -70,6 +74,7 @@ class Recipe(StrictModel):
 
 def recipe_of(
     model: LoadedModel,
+    engine: AnyEngine,
     request: Request,
     score: Score | None,
     device: str,
@@ -85,8 +90,8 @@ def recipe_of(
         model=Weights(id=origin.id, sha256=origin.sha256, revision=origin.revision),
         codec=Weights.of(config.codec),
         text_encoder=Weights.of(config.text_encoder),
-        engine=model.engine.name,
-        dtype=model.engine.dtype,
+        engine=engine.name,
+        dtype=engine.dtype,
         device=device,
         threads=torch.get_num_threads(),
         app_version=__version__,
@@ -95,6 +100,21 @@ def recipe_of(
         gain_db=round(gain_db, 2),
         scorer=score,
         licence=config.licence,
+    )
+
+
+def engine_choice(recipe: Recipe) -> EngineChoice:
+    """The engine and dtype that a recipe names.
+
+    Raises:
+        EngineError: If this version has no such engine, or no such dtype of it.
+    """
+    for name, dtype in itertools.product(get_args(EngineName), get_args(WeightDtype)):
+        if (recipe.engine, recipe.dtype) == (name, dtype) and name != "auto":
+            return EngineChoice(name, dtype)
+    raise EngineError(
+        f"The recipe was made on the engine {recipe.engine} ({recipe.dtype}), which this version "
+        "does not have. Generate its request anew; the clip will be another one."
     )
 
 

@@ -36,9 +36,13 @@ class GenerationService(Protocol):
     ) -> Iterator[Event]:
         """Progress every few frames, with `stream` their sound too, and a Clip a take and side.
 
-        Closing the iterator cancels within a block of frames. When `should_stop` turns true, the
-        take in progress ends there and is yielded as it is (`stopped_early`), and nothing more is
-        begun. With ZeroGPU it is sent to another process, so it must be picklable.
+        Where there are cores for all sides they are generated at once, and their events come as
+        they are made; those of one side keep their order, take after take. Closing the iterator
+        cancels within a block of frames.
+
+        When `should_stop` turns true, the takes in progress end there and are yielded as they are
+        (`stopped_early`), and nothing more is begun. Every side asks it, from a thread of its own;
+        with ZeroGPU it is sent to another process, so it must be picklable.
         """
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:

@@ -68,9 +68,14 @@ class ZeroGpu:
         tokens = round(request.duration_s * request.takes * rate)
         return seconds_needed(tokens, self.tokens_per_s)
 
+    @property
+    def here(self) -> bool:
+        """Whether generation is in this process."""
+        return self._run is None
+
     def of(self, chosen: Pipeline) -> GenerationService:
         """The service that generates with these models."""
-        return chosen if self._run is None else OnZeroGpu(self, chosen)
+        return chosen if self.here else OnZeroGpu(self, chosen)
 
     def run(self, *arguments: object) -> Iterator[Event]:
         """One call of the GPU process; its speed decides how long the next one asks for."""

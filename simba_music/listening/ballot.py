@@ -13,6 +13,7 @@ Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
 Stretch = tuple[float, float]
 DIMENSIONS = ("prompt fit", "melody", "harmony", "rhythm", "sound quality")
 HEARD_S = 5.0
+UNDO_S = 10.0
 CLOCK_SLACK_S = 1.0  # for a browser's clock that is not ours
 END_SLACK_S = 0.25  # players stop a little before the last sample
 

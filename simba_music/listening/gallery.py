@@ -13,9 +13,9 @@ from simba_music.generation.clip import Clip, pack_codes, unpack_codes
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import GenerationService, generate_pairs
+from simba_music.hub.places import BUNDLED
 from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
-from simba_music.models.checkpoint import BUNDLED
 from simba_music.models.codec import Codec
 
 logger = logging.getLogger(__name__)

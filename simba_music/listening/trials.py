@@ -10,7 +10,7 @@ from typing import Any, Literal
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from simba_music import __version__
-from simba_music.listening.ballot import VoteError, heard_of, needed_s, read_ballot
+from simba_music.listening.ballot import UNDO_S, VoteError, heard_of, needed_s, read_ballot
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
 from simba_music.listening.pairs import Side, keep_pair, read_clip
@@ -18,7 +18,6 @@ from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, 
 
 Origin = Literal["gallery", "typed", "study"]
 Kind = Literal["normal", "practice", "repeat", "catch"]
-UNDO_S = 10.0
 TICKET_LIFE_S = 2 * 3600
 BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
 

@@ -32,9 +32,11 @@ class PairMaker:
         request = self.service.validate(prompt=prompt, seed=seed)
         order = random.SystemRandom().sample(SIDES, len(SIDES))
         clips: dict[str, Clip] = {}
+        shares = dict.fromkeys(SIDES, 0.0)
         for event in self.service.generate(request, order):
             if isinstance(event, Progress):
-                yield (len(clips) + event.frames / event.total_frames) / len(SIDES)
+                shares[event.side] = event.frames / event.total_frames
+                yield sum(shares.values()) / len(SIDES)
             elif isinstance(event, Clip):
                 clips[event.side] = event
         yield self._keep(request, clips)

@@ -1,8 +1,7 @@
-"""Checkpoints: find, load strictly, and save."""
+"""Checkpoints: load strictly, and save."""
 
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,18 +14,13 @@ from torch import Tensor, nn
 
 from simba_music.errors import CheckpointError
 from simba_music.files import first_problem, read_json, sha256, write_json
-from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
+from simba_music.hub.fetch import OnDownload, ignore
+from simba_music.hub.places import CONFIG, WEIGHTS, is_repository, locate, short_name
 from simba_music.models.config import SCHEMA, LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.schemas import Former, upgrade_config
-from simba_music.settings import settings
 
 Module = TypeVar("Module", bound=nn.Module)
-_PACKAGE = Path(__file__).resolve().parents[1]
-# In a wheel the checkpoints lie inside the package, in a checkout beside it.
-BUNDLED = (_PACKAGE if (_PACKAGE / "checkpoints").is_dir() else _PACKAGE.parent) / "checkpoints"
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)
@@ -45,72 +39,7 @@ class Origin:
     @property
     def name(self) -> str:
         """Short name for files and labels."""
-        return self.id.split("@")[0].rstrip("/").split("/")[-1]
-
-
-@dataclass(frozen=True)
-class Place:
-    """A checkpoint on disk: its folder and, if it came from the Hub, its commit and a notice."""
-
-    folder: Path
-    revision: str | None = None
-    notice: str | None = None
-
-
-def is_repository(source: str) -> bool:
-    """Whether a name has the form of a Hub repository, `org/name` or `org/name@revision`."""
-    return bool(_REPO.fullmatch(source)) and not source.startswith((".", "/"))
-
-
-def locate(
-    source: str, on_download: OnDownload = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
-) -> Place:
-    """Find a checkpoint: a directory, a bundled name, or `org/name@revision`, which is fetched.
-
-    Args:
-        source: one of the three.
-        on_download: called while it downloads.
-        patterns: which files of a Hub repository.
-
-    Raises:
-        CheckpointError: If there is no such thing, or it cannot be fetched.
-    """
-    for folder in (Path(source).expanduser(), BUNDLED / source):
-        if (folder / CONFIG).is_file():
-            return Place(folder.resolve())
-    if Path(source).is_dir():
-        raise CheckpointError(
-            f"Checkpoint {source} has no {CONFIG}; it needs {CONFIG} and {WEIGHTS}."
-        )
-    if not is_repository(source):
-        names = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}")))
-        raise CheckpointError(
-            f"Checkpoint {source!r} not found. Give a folder with {CONFIG} and {WEIGHTS}, "
-            f"a bundled name ({names}), or a Hub repository such as org/name@revision."
-        )
-    repository, _, revision = source.partition("@")
-    found = fetch(repository, revision or None, patterns, on_download)
-    return Place(found.folder, found.commit, found.notice)
-
-
-def offered() -> list[str]:
-    """Names of the bundled language models."""
-    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}") if "backbone" in read_json(p))
-
-
-def allowed() -> list[str]:
-    """What a visitor may choose: the bundled models and those of `SIMBA_MUSIC_MODELS`."""
-    listed = settings().models.replace(",", " ").split()
-    return list(dict.fromkeys([*offered(), *listed]))
-
-
-def may_load_any() -> bool:
-    """Whether a visitor may name any checkpoint.
-
-    `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes on one's own machine, no on a Space.
-    """
-    found = settings()
-    return found.space_id is None if found.any_model is None else found.any_model
+        return short_name(self.id)
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -2,13 +2,13 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import EncodecModel
 
 from simba_music.audio import Waveform, mono, resample
@@ -16,13 +16,19 @@ from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256, read_json
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.models.config import CodecRef
+from simba_music.models.fast_decoder.decoder import (
+    DecoderState,
+    FastDecoder,
+    encodec_decode,
+    fast_decoder,
+)
+from simba_music.models.fast_decoder.layers import UnsupportedCodecError
 
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
 
 
-_CONTEXT = 3  # frames that the upsampling layers reach to either side
 # Largest values of a codec's config.json; Meta's have 32 filters and 2048 codes.
 _BOUNDS = {
     "num_filters": 128,
@@ -63,17 +69,16 @@ def _check_bounds(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class DecodeState:
-    """What a streaming decode carries from one chunk to the next.
+    """What a streaming decode carries from one chunk to the next: how many frames it was given.
 
-    `codes` `[B, K, n]` and `frames` `[B, C, m]` (the LSTM's output) hold the last frames before
-    the first convolution and before the upsampling; of them, `read` and `sounded` are context.
+    Where there is no fast decoder it carries their `codes` `[B, K, frames]`.
     """
 
-    codes: Tensor
-    read: int
-    hidden: tuple[Tensor, Tensor] | None
-    frames: Tensor | None
-    sounded: int
+    batch: int
+    n_codebooks: int
+    frames: int
+    fast: DecoderState | None
+    codes: Tensor | None
 
 
 class Codec:
@@ -99,6 +104,26 @@ class Codec:
         self.model, self.ref = model.eval().requires_grad_(False), ref
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
         self.n_codebooks = len(model.quantizer.layers)
+        self.fast: FastDecoder | None = None  # on the CPU, wherever the model is
+        try:
+            self.fast = fast_decoder(model)
+        except UnsupportedCodecError as error:
+            logger.warning("Codec %s is decoded slowly, by transformers: %s.", ref.id, error)
+
+    @property
+    def decoder(self) -> str:
+        """What decodes whole clips: `fast`, or `transformers` on a GPU and where `fast` is None."""
+        return "transformers" if self.fast is None or not self._on_cpu else "fast"
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """What it holds in memory."""
+        return (self.model,) if self.fast is None else (self.model, self.fast)
+
+    @property
+    def _on_cpu(self) -> bool:
+        device: torch.device = self.model.device
+        return device.type == "cpu"
 
     @classmethod
     def load(
@@ -144,7 +169,9 @@ class Codec:
             )
         if not all(torch.isfinite(t).all() for t in model.state_dict().values()):
             raise CheckpointError(f"Codec {ref.id} holds NaN or infinite weights.")
-        return cls(model.to(device), ref)
+        codec = cls(model, ref)
+        codec.model.to(device)
+        return codec
 
     @torch.no_grad()
     def decode(self, codes: Tensor) -> list[Waveform]:
@@ -156,73 +183,63 @@ class Codec:
         if codes.ndim == 3 and codes.shape[2] == 0:
             raise ValueError("There are no frames to decode: codes must be [B, K, S], S > 0.")
         self._check(codes)
-        device = next(self.model.parameters()).device
-        samples = self.model.decode(codes[None].to(device), [None]).audio_values.cpu()
-        return [Waveform(row, self.sample_rate) for row in samples]
+        return self._waves(self._decode(codes))
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        """Samples `[B, 1, n]` of whole clips."""
+        if self.fast is None or not self._on_cpu:
+            return encodec_decode(self.model, codes)
+        state = self.fast.start(*codes.shape[:2])
+        return self.fast.decode(codes.cpu(), state, last=True)[0]
+
+    def _waves(self, samples: Tensor) -> list[Waveform]:
+        return [Waveform(row, self.sample_rate) for row in samples.cpu()]
 
     def decode_init(self, batch: int, n_codebooks: int = 1) -> DecodeState:
         """State of a streaming decode of `batch` clips before their first codes."""
-        return DecodeState(torch.zeros(batch, n_codebooks, 0, dtype=torch.long), 0, None, None, 0)
+        if self.fast is None:
+            codes = torch.zeros(batch, n_codebooks, 0, dtype=torch.long)
+            return DecodeState(batch, n_codebooks, 0, None, codes)
+        return DecodeState(batch, n_codebooks, 0, self.fast.start(batch, n_codebooks), None)
 
     def decode_step(self, codes: Tensor, state: DecodeState) -> tuple[list[Waveform], DecodeState]:
         """Decode the next codes `[B, K, s]`, as far as no later code can change it.
 
-        All chunks end to end, with `decode_flush` last, are what `decode` returns. The decoder
-        reaches six frames ahead unless it is causal, so a chunk may hold less than it was given.
+        All chunks end to end, with `decode_flush` last, are what `decode` returns. Unless it is
+        causal, the decoder reaches ahead, by half its first kernel and a few frames more, so a
+        chunk may hold less than it was given. Streams are decoded on the CPU. Where `fast` is
+        None, all sound comes last.
 
         Raises:
             ValueError: As `decode`.
         """
         self._check(codes)
-        if codes.shape[1] != state.codes.shape[1]:
+        if codes.shape[1] != state.n_codebooks:
             raise ValueError(
                 f"The codes are of {codes.shape[1]} codebooks, and the stream began with "
-                f"{state.codes.shape[1]}; say how many in decode_init."
+                f"{state.n_codebooks}; say how many in decode_init."
             )
-        return self._advance(codes, state, last=False)
-
-    def decode_flush(self, state: DecodeState) -> list[Waveform]:
-        """The rest of a streaming decode."""
-        return self._advance(state.codes[..., :0], state, last=True)[0]
+        frames = state.frames + codes.shape[2]
+        if self.fast is None or state.fast is None:
+            assert state.codes is not None
+            joined = torch.cat([state.codes, codes.cpu()], dim=2)
+            return self._silence(state), replace(state, frames=frames, codes=joined)
+        samples, fast = self.fast.decode(codes.cpu(), state.fast, last=False)
+        return self._waves(samples), replace(state, frames=frames, fast=fast)
 
     @torch.no_grad()
-    def _advance(
-        self, codes: Tensor, state: DecodeState, last: bool
-    ) -> tuple[list[Waveform], DecodeState]:
-        first, lstm, *upsampling = self.model.decoder.layers
-        config, device = self.model.config, next(self.model.parameters()).device
-        reach = config.kernel_size - 1
-        ahead = 0 if config.use_causal_conv or last else reach // 2
-        codes = torch.cat([state.codes, codes], dim=-1)
-        final = codes.shape[-1] - ahead  # frames that later codes cannot change
-        if state.hidden is None and not last and codes.shape[-1] <= reach:
-            final = 0  # the padding before the first frame mirrors those after it
-        hidden, frames = state.hidden, state.frames
-        if final > state.read:
-            embedded = self.model.quantizer.decode(codes.transpose(0, 1).to(device))
-            new = first(embedded)[..., state.read : final]
-            steps = new.permute(2, 0, 1)
-            out, hidden = lstm.lstm(steps, hidden)
-            fresh = (out + steps).permute(1, 2, 0)
-            frames = fresh if frames is None else torch.cat([frames, fresh], dim=-1)
-            start = max(0, final - reach)
-            codes, read = codes[..., start:], final - start
-        else:
-            read = state.read
-        ahead = 0 if config.use_causal_conv or last else _CONTEXT
-        count = 0 if frames is None else frames.shape[-1] - ahead
-        if frames is None or count <= state.sounded:
-            silence = Waveform(torch.zeros(1, 0), self.sample_rate)
-            carried = DecodeState(codes, read, hidden, frames, state.sounded)
-            return [silence] * codes.shape[0], carried
-        samples = frames
-        for layer in upsampling:
-            samples = layer(samples)
-        hop = math.prod(config.upsampling_ratios)
-        samples = samples[..., state.sounded * hop : count * hop].cpu()
-        start = max(0, count - _CONTEXT)
-        carried = DecodeState(codes, read, hidden, frames[..., start:], count - start)
-        return [Waveform(row, self.sample_rate) for row in samples], carried
+    def decode_flush(self, state: DecodeState) -> list[Waveform]:
+        """The rest of a streaming decode."""
+        if not state.frames:
+            return self._silence(state)
+        if self.fast is None or state.fast is None:
+            assert state.codes is not None
+            return self._waves(self._decode(state.codes))
+        none = torch.zeros(state.batch, state.n_codebooks, 0, dtype=torch.long)
+        return self._waves(self.fast.decode(none, state.fast, last=True)[0])
+
+    def _silence(self, state: DecodeState) -> list[Waveform]:
+        return [Waveform(torch.zeros(1, 0), self.sample_rate)] * state.batch
 
     def _check(self, codes: Tensor) -> None:
         """Refuse codes that are not `[B, K, S]` ids of books that this codec has."""

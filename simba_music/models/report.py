@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict
 
 from simba_music.files import read_json
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 
 REPORT = BUNDLED / "REPORT.json"
 FIGURES = {  # file in docs/: what it shows

@@ -120,6 +120,17 @@ class TextEncoder:
         return left_pad(states, batch["attention_mask"].bool())
 
 
+def one_of(
+    encoders: Sequence[TextEncoder], ref: TextEncoderRef, device: str = "cpu"
+) -> TextEncoder | None:
+    """The encoder among these that `ref` names for certain, by its sha256, on that device."""
+    for encoder in encoders:
+        there = next(encoder.model.parameters()).device.type
+        if ref.sha256 is not None and encoder.ref == ref and there == torch.device(device).type:
+            return encoder
+    return None
+
+
 def _locate(ref: TextEncoderRef, on_download: OnDownload) -> Path:
     """The folder that `ref` names, fetched from the Hub if need be."""
     if not ref.id.startswith(_PACKAGE):

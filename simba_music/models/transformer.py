@@ -29,12 +29,19 @@ class AttentionState(NamedTuple):
     length: Tensor
 
 
+def rope_frequencies(size: int, device: torch.device | None = None) -> Tensor:
+    """Radians a position of the `size / 2` pairs of channels of a head (Su et al. 2021)."""
+    half = size // 2
+    steps = torch.arange(half, device=device, dtype=torch.float32)
+    frequencies: Tensor = _ROPE_BASE ** (-steps / half)
+    return frequencies
+
+
 def rotate(x: Tensor, position: Tensor) -> Tensor:
     """Rotary position embedding (Su et al. 2021) of `[B, H, S, d]` at `position` `[B, S]`."""
     half = x.shape[-1] // 2
-    steps = torch.arange(half, device=x.device, dtype=torch.float32)
     # Float32: bfloat16 cannot tell frame 2,001 from 2,002.
-    angle = position[:, None, :, None].float() * _ROPE_BASE ** (-steps / half)
+    angle = position[:, None, :, None].float() * rope_frequencies(x.shape[-1], x.device)
     cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
     # Halves, not neighbours, turn together (as in GPT-NeoX): two slices instead of a gather. It is
     # a permutation of channels, which the projections learn.

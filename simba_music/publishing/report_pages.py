@@ -1,6 +1,7 @@
 """Report pages: the tables of README, docs and model cards, filled from REPORT.json."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,15 @@ from simba_music.files import read_json, write_atomic
 from simba_music.models.report import ReportRow, notes, source_line, table
 from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.settings_page import settings_page
+from simba_music.training.benchmark.figures import draw_lengths
+from simba_music.training.benchmark.report import SECTIONS, sections
+from simba_music.training.benchmark.rows import read_results
 from simba_music.training.evaluation.figures import draw_convergence
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
 SEARCH_BEGIN, SEARCH_END = "<!-- search -->", "<!-- /search -->"
+PERFORMANCE_BEGIN, PERFORMANCE_END = "<!-- performance:{} -->", "<!-- /performance -->"
+PERFORMANCE = "performance.json"  # in docs/, by `simba-music bench`
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
 SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
 SUMMARY_ROWS = (  # table of the report, its metric, what README calls it
@@ -98,6 +104,11 @@ def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
     )
 
 
+def performance_text(file: Path, section: str) -> str:
+    """One of `SECTIONS` of what `simba-music bench` wrote to a file."""
+    return sections(read_results(file))[section]
+
+
 def _between(text: str, begin: str, end: str, file: Path, made: Callable[[], str]) -> str:
     """`text` with what `made` gives between two markers; as it is where the first is missing.
 
@@ -114,12 +125,12 @@ def _between(text: str, begin: str, end: str, file: Path, made: Callable[[], str
 
 
 def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
-    """A page with the report's tables, the corpus' figures and a codec search as they are now.
+    """A page with the report's tables and all other figures of a file as they are now.
 
     Args:
         page: README, a page of docs, or a model card; `search.md` lies beside a codec's.
         report: what REPORT.json holds.
-        docs: folder of the corpus' figures.
+        docs: folder of the figures of corpus and benchmark.
 
     Raises:
         RequestError: If a marker names nothing that there is, or is never closed.
@@ -135,6 +146,10 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
 
     text = fill(page.read_text(), report, page.name)
     text = _between(text, CORPUS_BEGIN, CORPUS_END, page, corpus)
+    for name in SECTIONS:
+        begin = PERFORMANCE_BEGIN.format(name)
+        made = partial(performance_text, docs / PERFORMANCE, name)
+        text = _between(text, begin, PERFORMANCE_END, page, made)
     return _between(text, SEARCH_BEGIN, SEARCH_END, page, search)
 
 
@@ -158,3 +173,5 @@ def write_readme(report: Path, readme: Path) -> None:
     for page, text in filled.items():  # written once all are known to be whole
         write_atomic(page, text.encode())
     draw_convergence(report.parent, docs / "convergence.png")
+    if (docs / PERFORMANCE).exists():
+        draw_lengths(read_results(docs / PERFORMANCE), docs / "performance.png")

@@ -12,8 +12,8 @@ from huggingface_hub import HfApi
 from simba_music.errors import RequestError
 from simba_music.hub.fetch import CHECKPOINT_FILES
 from simba_music.hub.lookup import look_up
+from simba_music.hub.places import BUNDLED, is_repository, offered
 from simba_music.listening.gallery import GALLERY
-from simba_music.models.checkpoint import BUNDLED, is_repository, offered
 from simba_music.models.report import FIGURES, REPORT
 from simba_music.publishing.push import refused
 

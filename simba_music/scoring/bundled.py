@@ -13,9 +13,10 @@ from simba_music.audio import mel_bank
 from simba_music.conditioning.text import mean_states
 from simba_music.errors import CheckpointError
 from simba_music.files import StrictModel, read_json, sha256, write_json
-from simba_music.models.checkpoint import CONFIG, WEIGHTS, read_module
+from simba_music.hub.places import CONFIG, WEIGHTS
+from simba_music.models.checkpoint import read_module
 from simba_music.models.config import TextEncoderRef
-from simba_music.models.text_encoder import TextEncoder
+from simba_music.models.text_encoder import TextEncoder, one_of
 from simba_music.scoring.score import Scorer
 
 NULL_PROMPTS = "null_prompts.json"
@@ -117,8 +118,8 @@ class BundledScorer(Scorer):
         self.model, self.encoder = model.eval().requires_grad_(False), encoder
 
     @classmethod
-    def load(cls, folder: Path) -> "BundledScorer":
-        """Load a scorer's folder strictly.
+    def load(cls, folder: Path, encoders: Sequence[TextEncoder] = ()) -> "BundledScorer":
+        """Load a scorer's folder strictly; of `encoders`, which are loaded, it takes its own.
 
         Raises:
             CheckpointError: If it is damaged, not a scorer, or collapsed.
@@ -128,7 +129,7 @@ class BundledScorer(Scorer):
         except ValidationError as error:
             raise CheckpointError(f"{folder / CONFIG} is not a scorer's: {error}") from error
         model = read_module(lambda: ScorerModel(config), folder)
-        encoder = TextEncoder.load(config.text_encoder)
+        encoder = one_of(encoders, config.text_encoder) or TextEncoder.load(config.text_encoder)
         scorer = cls(model, encoder, sha256(folder / WEIGHTS)[:12])
         scorer.prepare(read_json(folder / NULL_PROMPTS))
         return scorer

@@ -1,5 +1,6 @@
 """CLAP of the Hub: a `transformers.ClapModel`, such as laion/clap-htsat-unfused, as a scorer."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from transformers import AutoTokenizer, ClapFeatureExtractor, ClapModel
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256
-from simba_music.models.checkpoint import BUNDLED, WEIGHTS
+from simba_music.hub.places import BUNDLED, WEIGHTS
 from simba_music.scoring.bundled import NULL_PROMPTS
 from simba_music.scoring.score import Scorer
 
@@ -26,6 +27,8 @@ class ClapScorer(Scorer):
     def __init__(self, model: Any, tokenizer: Any, extractor: Any, name: str, revision: str):
         super().__init__(name, revision, extractor.sampling_rate)
         self.model, self.tokenizer, self.extractor = model.eval(), tokenizer, extractor
+        # Fast tokenizers keep truncation and padding inside: one side at a time.
+        self._lock = threading.Lock()
 
     @classmethod
     def load(cls, folder: Path, name: str, revision: str | None) -> "ClapScorer":
@@ -57,7 +60,10 @@ class ClapScorer(Scorer):
     @torch.no_grad()
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
         """See `Scorer`."""
-        batch = self.tokenizer(list(prompts), padding=True, truncation=True, return_tensors="pt")
+        with self._lock:
+            batch = self.tokenizer(
+                list(prompts), padding=True, truncation=True, return_tensors="pt"
+            )
         # Normalised here, whether or not a version of transformers does it already.
         found = self.model.get_text_features(**batch).pooler_output
         return F.normalize(found, dim=-1)

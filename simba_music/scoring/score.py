@@ -1,5 +1,6 @@
 """Alignment score of text and audio: its null band, its timeline, and a scorer's self-check."""
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -127,7 +128,9 @@ class Scorer(ABC):
 
     def __init__(self, identifier: str, revision: str, sample_rate: int):
         self.identifier, self.revision, self.sample_rate = identifier, revision, sample_rate
-        self.null = torch.zeros(0)
+        self._null_prompts: tuple[str, ...] = ()
+        self._null: Tensor | None = None
+        self._embedding = threading.Lock()
 
     @abstractmethod
     def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
@@ -138,7 +141,7 @@ class Scorer(ABC):
         """Unit vectors `[B, E]` of mono windows `[B, T]` at `sample_rate`, of at most 10 s."""
 
     def prepare(self, null_prompts: Sequence[str]) -> None:
-        """Refuse collapsed towers, then embed the mismatched prompts.
+        """Refuse collapsed towers, and keep the mismatched prompts until a clip is scored.
 
         Raises:
             CheckpointError: If unrelated prompts, or unrelated sounds, all look the same to it.
@@ -157,7 +160,15 @@ class Scorer(ABC):
                 f"Scorer {self.identifier} is refused: to its audio tower noise, a tone and clicks "
                 f"are the same (mean cosine {audio:.4f}). Use another."
             )
-        self.null = self.embed_prompts(null_prompts)
+        self._null_prompts, self._null = tuple(null_prompts), None
+
+    @property
+    def null(self) -> Tensor:
+        """Unit vectors `[N, E]` of the mismatched prompts, embedded when first asked for."""
+        with self._embedding:
+            if self._null is None:
+                self._null = self.embed_prompts(self._null_prompts)
+            return self._null
 
     def _windows(self, wave: Waveform, window_s: float, flush: bool) -> Tensor:
         """Unit vectors `[W, E]` of windows; the last is flush right, or left out if it is short."""

@@ -25,16 +25,24 @@ def git_commit() -> str:
     return commit + ("+" if changes else "")
 
 
+def core_facts() -> dict[str, str]:
+    """What /proc/cpuinfo says of the first core; nothing where there is none."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().split("\n\n")[0].splitlines() if info.exists() else []
+    pairs = (line.partition(":") for line in lines)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system knows it."""
+    return core_facts().get("model name") or platform.processor() or platform.machine()
+
+
 def machine(device: str = "cpu") -> str:
     """The machine in words: processor, threads, accelerator."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_name()
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
-    return f"{model}, {torch.get_num_threads()} threads"
+    return f"{processor()}, {torch.get_num_threads()} threads"
 
 
 def describe_corpus(corpus: Path) -> dict[str, Any]:

@@ -69,13 +69,14 @@ function clockOf(seconds) {
 
 // ---- Sound: the same graph plays live and renders offline. ----
 
-function buildGraph(context, buffers, active, when, offset, loop) {
+function buildGraph(
+  context, buffers, active, when, offset, loop, output = context.destination) {
   const graph = { context, sources: {}, gains: {}, active };
   for (const [side, buffer] of Object.entries(buffers)) {
     const source = new AudioBufferSourceNode(context, { buffer });
     const gain = new GainNode(context, { gain: side === active ? 1 : 0 });
     if (loop) Object.assign(source, { loop: true, loopStart: loop[0], loopEnd: loop[1] });
-    source.connect(gain).connect(context.destination);
+    source.connect(gain).connect(output);
     source.start(when, offset);
     graph.sources[side] = source;
     graph.gains[side] = gain;
@@ -147,6 +148,7 @@ class ABPlayer {
           <button type="button" class="ab-play" disabled>Play</button>
           <button type="button" class="ab-loop" aria-pressed="false" disabled>Loop</button>
           <span class="ab-time">0:00.0</span>
+          <span class="ab-state"></span>
           <span class="ab-keys">Space · 1 · 2 · ← → · L; drag on a wave to choose a loop</span>
         </div>
         <div class="ab-say" aria-live="polite"></div>
@@ -164,6 +166,10 @@ class ABPlayer {
   // Clips are WAV files, as base64 or as an ArrayBuffer.
   async load(clips) {
     this.stop();
+    this.install(await this.decode(clips), clips.first ?? "A");
+  }
+
+  async decode(clips) {
     this.context ??= new AudioContext();
     const decode = (clip) => {
       const data = typeof clip === "string"
@@ -171,13 +177,17 @@ class ABPlayer {
       return this.context.decodeAudioData(data);
     };
     const [A, B] = await Promise.all([decode(clips.A), decode(clips.B)]);
-    this.buffers = { A, B };
-    this.duration = Math.min(A.duration, B.duration);
+    return { A, B };
+  }
+
+  install(buffers, first) {
+    this.buffers = buffers;
+    this.duration = Math.min(buffers.A.duration, buffers.B.duration);
     Object.assign(this, { offset: 0, loop: null, switches: 0, heard: { A: [], B: [] } });
     this.peaks = null;
     for (const button of this.root.querySelectorAll("button")) button.disabled = false;
     this.drawRuler();
-    this.select(clips.first ?? "A", false);
+    this.select(first, false);
   }
 
   drawRuler() {
@@ -202,10 +212,13 @@ class ABPlayer {
     if (!this.buffers || this.playing) return;
     await this.context.resume(); // browsers wait for a gesture
     if (this.offset >= this.duration - 0.01) this.offset = 0;
-    this.startedAt = this.context.currentTime + 0.02;
-    this.graph = buildGraph(
-      this.context, this.buffers, this.active, this.startedAt, this.offset, this.loop);
-    this.noted = 0;
+    const when = this.context.currentTime + 0.02;
+    this.run(
+      buildGraph(this.context, this.buffers, this.active, when, this.offset, this.loop), when);
+  }
+
+  run(graph, when) {
+    Object.assign(this, { graph, startedAt: when, noted: 0 });
     this.timer = setInterval(() => this.tick(), TICK_MS);
     this.show();
   }

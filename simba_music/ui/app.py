@@ -1,20 +1,18 @@
 """The app: theme, tabs, launch."""
 
-import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from simba_music.errors import UserError
-from simba_music.files import load_secret
-from simba_music.generation.pipeline import Pipeline
-from simba_music.listening.database import Database, default_url
-from simba_music.listening.gallery import open_gallery
-from simba_music.listening.mirror import open_mirror
-from simba_music.listening.study.session import Study
-from simba_music.listening.trials import ListeningTest
-from simba_music.settings import data_folder
 from simba_music.ui import ab_player, blind, compare, results, votes
 from simba_music.ui import study as study_page
+from simba_music.ui.opening import Opening, sides_before_loading, sides_of
+
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.generation.pipeline import Pipeline
+    from simba_music.listening.study.session import Study
 
 CSS = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
@@ -47,47 +45,70 @@ bundled weights: Apache-2.0; you may use what they make.
 """
 
 
-def open_test(pipeline: Pipeline) -> ListeningTest:
-    """The blind test of this machine: its database, its clips, its key, its gallery."""
-    data = data_folder()
-    data.mkdir(parents=True, exist_ok=True)
-    database = Database(default_url(data))
-    test = ListeningTest(database, data / "clips", load_secret(data))
-    test.mirror = open_mirror(database, data)
-    # The page need not wait for the gallery to be decoded, the first time.
-    threading.Thread(target=open_gallery, args=(test, pipeline), daemon=True).start()
-    return test
-
-
-def build(pipeline: Pipeline, test: ListeningTest) -> gr.Blocks:
-    """The whole page around a loaded pipeline and a blind test."""
+def build(opening: Opening) -> gr.Blocks:
+    """The whole page around models that are loaded, or loading."""
     # Clips in Gradio's cache are swept every hour once they are a day old.
     with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
         gr.Markdown(INTRO)
         with gr.Tab("Compare"):
-            compare.build(pipeline)
+            compare.build(opening)
         with gr.Tab("Blind test", elem_id="blind-tab"):
-            blind.build(pipeline, test)
+            blind.build(opening)
         with gr.Tab("Votes") as tab:
-            votes.build(test, tab)
+            votes.build(opening, tab)
         with gr.Tab("Results", elem_id="results"):
-            results.build(pipeline)
+            results.build(opening.sides)
         gr.Markdown(ABOUT)
     found: gr.Blocks = page
     return found
 
 
-def launch(pipeline: Pipeline, port: int | None = None, share: bool = False) -> None:
-    """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME."""
-    _serve(build(pipeline, open_test(pipeline)), port, share)
+def launch(
+    load: "Callable[[], Pipeline]",
+    left: str,
+    right: str,
+    scorer: str,
+    port: int | None = None,
+    share: bool = False,
+) -> None:
+    """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME.
+
+    The page is there first, and waits for its models, where `sides_before_loading` allows it.
+
+    Args:
+        load: loads the models.
+        left: checkpoint of the left side, which `load` loads.
+        right: that of the right side.
+        scorer: that of the scorer, or "none".
+        port: of the page; None for the first that is free.
+        share: whether to serve a public address too.
+
+    Raises:
+        UserError: If the models cannot be loaded, or the page cannot be served.
+    """
+    known = sides_before_loading(left, right, scorer)
+    if known is not None:
+        opening = Opening(known)
+        _serve(build(opening), port, share, lambda: opening.begin(opening.fill(load)))
+        return
+    pipeline = load()
+    opening = Opening(sides_of(pipeline))
+    opening.begin(opening.fill(lambda: pipeline))
+    _serve(build(opening), port, share)
 
 
-def launch_study(study: Study, port: int | None = None, share: bool = False) -> None:
+def launch_study(study: "Study", port: int | None = None, share: bool = False) -> None:
     """Serve the page of a study until stopped."""
     _serve(study_page.build(study), port, share)
 
 
-def _serve(page: gr.Blocks, port: int | None, share: bool) -> None:
+def _serve(
+    page: gr.Blocks,
+    port: int | None,
+    share: bool,
+    meanwhile: Callable[[], None] | None = None,
+) -> None:
+    """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
     page.queue(max_size=20)
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
@@ -100,6 +121,14 @@ def _serve(page: gr.Blocks, port: int | None, share: bool) -> None:
             max_file_size="1kb",
             enable_monitoring=False,
             footer_links=["api", "gradio"],
+            prevent_thread_lock=meanwhile is not None,
         )
     except OSError as error:
         raise UserError(f"The app cannot be served: {error} Choose another --port.") from error
+    if meanwhile is not None:
+        try:
+            meanwhile()
+        except BaseException:
+            page.close(verbose=False)
+            raise
+        page.block_thread()

@@ -4,16 +4,17 @@ import logging
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from simba_music.errors import UserError
-from simba_music.generation.pipeline import Pipeline
-from simba_music.listening.ballot import HEARD_S, VoteError
-from simba_music.listening.trials import UNDO_S, ListeningTest
-from simba_music.listening.typed_pairs import PairMaker
+from simba_music.listening.ballot import HEARD_S, UNDO_S, VoteError
 from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.ui.opening import Opening
+
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.listening.trials import ListeningTest
 
 logger = logging.getLogger(__name__)
 
@@ -69,19 +70,19 @@ def text_field(data: dict[str, Any], name: str) -> str:
     return value
 
 
-def voting(test: ListeningTest) -> list[Any]:
+def voting(test: "Callable[[], ListeningTest]") -> list[Any]:
     """The questions `vote` and `undo`, which a study's page asks as well."""
 
     def vote(data: Any) -> dict[str, Any]:
         def keep(raw: dict[str, Any]) -> dict[str, Any]:
-            test.vote(raw)
+            test().vote(raw)
             return {"undo_s": UNDO_S}
 
         return answered(keep, data)
 
     def undo(data: Any) -> dict[str, Any]:
         def take_back(d: dict[str, Any]) -> dict[str, Any]:
-            test.undo(text_field(d, "ticket"))
+            test().undo(text_field(d, "ticket"))
             return {"undone": True}
 
         return answered(take_back, data)
@@ -89,35 +90,40 @@ def voting(test: ListeningTest) -> list[Any]:
     return [vote, undo]
 
 
-def answers(test: ListeningTest) -> list[Any]:
-    """What the page may ask: each takes one dict and answers with one, errors included."""
+def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
+    """What the page may ask: each takes one dict and answers with one, errors included.
+
+    `test` gives the blind test, once it is open.
+    """
 
     def listener_id(data: dict[str, Any]) -> str:
-        return test.listener_id_of(text_field(data, "listener"))
+        return test().listener_id_of(text_field(data, "listener"))
 
     def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
         try:
             signed = text_field(data, "listener")
-            name = test.listener_id_of(signed)
+            name = test().listener_id_of(signed)
         except VoteError:
-            signed = test.new_listener(local)
-            name = test.listener_id_of(signed)
-        return {"listener": signed, "unheard": len(test.unheard(name))}
+            signed = test().new_listener(local)
+            name = test().listener_id_of(signed)
+        return {"listener": signed, "unheard": len(test().unheard(name))}
 
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
         return answered(lambda d: welcome(d, is_local(request)), data)
 
     def left_open(data: Any) -> dict[str, Any]:
-        return answered(lambda d: {"pair": test.left_open(listener_id(d))}, data)
+        return answered(lambda d: {"pair": test().left_open(listener_id(d))}, data)
 
     def next_pair(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test.next_pair(listener_id(d)), data)
+        return answered(lambda d: test().next_pair(listener_id(d)), data)
 
     def show_pair(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test.show_offered(text_field(d, "battle"), listener_id(d)), data)
+        return answered(
+            lambda d: test().show_offered(text_field(d, "battle"), listener_id(d)), data
+        )
 
     def reveal(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test.reveal(text_field(d, "ticket")), data)
+        return answered(lambda d: test().reveal(text_field(d, "ticket")), data)
 
     return [hello, left_open, next_pair, show_pair, *voting(test), reveal]
 
@@ -129,9 +135,8 @@ def is_local(request: gr.Request) -> bool:
     return host in ("127.0.0.1", "::1") and not forwarded
 
 
-def build(pipeline: Pipeline, test: ListeningTest) -> None:
+def build(opening: Opening) -> None:
     """Lay out the tab and wire it."""
-    maker = PairMaker(pipeline, test)
     gr.Markdown(INTRO)
     with gr.Row():
         prompt = gr.Textbox(
@@ -147,13 +152,14 @@ def build(pipeline: Pipeline, test: ListeningTest) -> None:
     gr.HTML(
         '<div class="bt-root"></div>',
         js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
-        server_functions=answers(test),
+        server_functions=answers(opening.test.result),
         elem_id="blind",
     )
 
     def run(text: str) -> Iterator[dict[Any, Any]]:
+        yield {progress: _bar(0.0)}
         try:
-            for step in maker.make(text):
+            for step in opening.maker.result().make(text):
                 if isinstance(step, float):
                     yield {progress: _bar(step)}
                 else:

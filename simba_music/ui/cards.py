@@ -7,23 +7,16 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.recipe import ReadCondition
 from simba_music.hub.fetch import Downloading
 from simba_music.scoring.score import TIMELINE_S, Score, difference
+from simba_music.ui.opening import heading
 
 FEWEST_BARS = 2
 TIMELINE_SCALE = (-0.25, 1.0)  # cosines, the same for both sides
-BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
 
 
 def title(pipeline: Pipeline, side: str) -> str:
     """Heading of a side: the kind of model and the checkpoint's name, escaped."""
-    kind = BACKBONES[pipeline.models[side].lm.config.backbone]
-    return f"<h3>{kind} <small>· {escape(pipeline.models[side].origin.name)}</small></h3>"
-
-
-def waiting_card(heading: str, note: str) -> str:
-    """A side that has nothing to show yet."""
-    return (
-        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
-    )
+    model = pipeline.models[side]
+    return heading(model.lm.config.backbone, model.origin.name)
 
 
 def progress_card(heading: str, event: Progress) -> str:
@@ -96,7 +89,8 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
         f'<div class="card">{heading}<div class="score">{fit}</div>{course}<div class="note">'
         f"Seed {recipe.request.seed} · {clip.waveform.duration_s:g} s made in "
         f"{clip.seconds:.1f} s ({clip.times_real_time:.1f} × real time, "
-        f"{clip.tokens_per_s:.0f} tokens/s) · checkpoint {escape(recipe.model.id)}"
+        f"{clip.tokens_per_s:.0f} tokens/s, {escape(recipe.engine)} {escape(recipe.dtype)}) · "
+        f"checkpoint {escape(recipe.model.id)}"
         f"{commit} {(recipe.model.sha256 or '')[:8]} · {escape(recipe.licence)}{scored}."
         f"{played}{stopped}</div>{said}</div>"
     )

@@ -1,37 +1,21 @@
 """Compare tab: one prompt, two models, two players."""
 
 import random
-import re
 import tempfile
-from collections.abc import Iterator, Mapping
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from simba_music import audio
 from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
-from simba_music.generation.clip import Clip, Progress
-from simba_music.generation.comparison import Comparison, Started
-from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
-from simba_music.generation.service import Event
-from simba_music.generation.stops import Stops
-from simba_music.hub.fetch import Downloading
-from simba_music.models.checkpoint import allowed, may_load_any
-from simba_music.scoring.score import Score
+from simba_music.hub.places import allowed, may_load_any
 from simba_music.ui import ab_player
-from simba_music.ui.cards import (
-    download_card,
-    progress_card,
-    result_card,
-    title,
-    verdict_card,
-    waiting_card,
-)
+from simba_music.ui.opening import SEED, SOUND, VERDICT, Opening, Side, waiting_card
 
+LOADING = "The models are loading"
 EXAMPLES = [
     "calm solo piano, slow, sad",
     "upbeat funk with slap bass, brass section and drums",
@@ -42,87 +26,6 @@ EXAMPLES = [
     "cheerful folk with flute and acoustic guitar, brisk, D major",
     "dark techno with synth bass and a drum beat, 128 bpm",
 ]
-
-
-def file_name(clip: Clip) -> str:
-    """A WAV name that says model, prompt and seed."""
-    request = clip.recipe.request
-    words = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:40].strip("-")
-    return f"{clip.name}-{words or 'clip'}-seed{request.seed}.wav"
-
-
-SEED, VERDICT = "seed", "verdict"
-Changes = dict[str, Any]  # by part of the page: "left-card", "left-player", `SEED` and so on
-
-
-class View:
-    """What one run changes on the page, event by event; WAV files go to `folder`."""
-
-    def __init__(self, left: str, right: str, folder: Path):
-        self.sources, self.folder = {"left": left, "right": right}, folder
-        self.headings = dict.fromkeys(SIDES, "")
-        self.files: dict[str, str] = {}
-        self.scores: dict[str, Score | None] = {}
-        self.pipeline: Pipeline | None = None
-
-    def show(self, event: Downloading | Started | Event) -> Changes:
-        """What an event changes."""
-        if isinstance(event, Downloading):
-            of = [s for s in SIDES if self.sources[s].partition("@")[0] == event.repository]
-            return {f"{side}-card": download_card(event) for side in of or SIDES}
-        if isinstance(event, Started):
-            return self._begin(event)
-        if isinstance(event, Progress):
-            return {f"{event.side}-card": progress_card(self.headings[event.side], event)}
-        return self._finish(event) if isinstance(event, Clip) else {}
-
-    def _begin(self, event: Started) -> Changes:
-        self.pipeline = event.pipeline
-        self.headings = {side: title(event.pipeline, side) for side in SIDES}
-        found: Changes = {SEED: event.request.seed, VERDICT: ""}
-        for side in SIDES:
-            found[f"{side}-card"] = waiting_card(self.headings[side], "Waiting for its turn")
-            found[f"{side}-player"] = None
-        return found
-
-    def _finish(self, clip: Clip) -> Changes:
-        assert self.pipeline is not None
-        path, notice = self.folder / file_name(clip), self.pipeline.models[clip.side].origin.notice
-        audio.write(path, clip.waveform)
-        self.files[clip.side], self.scores[clip.side] = path.name, clip.score
-        card = result_card(self.headings[clip.side], clip, notice)
-        return {f"{clip.side}-card": card, f"{clip.side}-player": str(path)}
-
-    def end(self) -> Changes:
-        """What the end of the run changes: the verdict, the player of both, sides left out."""
-        assert self.pipeline is not None
-        names = self.pipeline.names()
-        found: Changes = {VERDICT: verdict_card(names, self.scores)}
-        if len(self.files) == len(SIDES):
-            files = [self.files[side] for side in SIDES]
-            found[VERDICT] += ab_player.both(files, [escape(names[side]) for side in SIDES])
-        for side in set(SIDES) - set(self.files):
-            found[f"{side}-card"] = waiting_card(self.headings[side], "Stopped before it began")
-        return found
-
-
-def run_page(
-    comparison: Comparison,
-    left: str,
-    right: str,
-    raw: Mapping[str, object],
-    session: str,
-    folder: Path,
-) -> Iterator[Changes]:
-    """What changes on the page while both sides are generated.
-
-    Raises:
-        UserError: If a checkpoint cannot be loaded or the request is wrong.
-    """
-    view = View(left, right, folder)
-    for event in comparison.run(left, right, raw, session):
-        yield view.show(event)
-    yield view.end()
 
 
 def _advanced() -> list[gr.components.Component]:
@@ -138,18 +41,17 @@ def _advanced() -> list[gr.components.Component]:
         ]
 
 
-def _side(pipeline: Pipeline, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
+def _side(found: Side, side: str) -> tuple[gr.Dropdown, gr.HTML, gr.Audio]:
     with gr.Column(min_width=320):
-        source = pipeline.models[side].origin.id
         model = gr.Dropdown(
-            list(dict.fromkeys([source, *allowed()])),
-            value=source,
+            list(dict.fromkeys([found.source, *allowed()])),
+            value=found.source,
             label=f"{side.capitalize()} model",
             allow_custom_value=may_load_any(),
             elem_id=f"{side}-model",
             info="A bundled model, a folder, or org/name@revision" if may_load_any() else None,
         )
-        card = gr.HTML(waiting_card(title(pipeline, side), "Nothing yet"), elem_id=f"{side}-card")
+        card = gr.HTML(waiting_card(found.title, "Nothing yet"), elem_id=f"{side}-card")
         player = gr.Audio(
             type="filepath",
             interactive=False,
@@ -173,17 +75,25 @@ def _request_inputs(longest_s: float) -> list[gr.components.Component]:
     with gr.Row():
         duration = gr.Slider(MIN_DURATION_S, longest_s, 10, step=0.5, label="Duration (s)")
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="seed")
-        fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
+        with gr.Column(min_width=160):
+            fresh = gr.Checkbox(True, label="New seed each time", elem_id="fresh")
+            # Read by the page alone: a browser plays when its user has pressed a button.
+            gr.Checkbox(
+                True, label="Play while it is generated", interactive=True, elem_id="play-at-once"
+            )
     # A seed that was typed is meant: keep it.
     seed.input(lambda: False, None, fresh, queue=False, api_visibility="private")
     return [prompt, duration, seed, fresh]
 
 
 class Handlers:
-    """What the buttons do; the names of `generate`'s arguments are those of the API."""
+    """What the buttons do, with `SOUND` among the parts of the page while it is generated too.
 
-    def __init__(self, comparison: Comparison, parts: dict[str, Any]):
-        self.comparison, self.parts = comparison, parts
+    The names of `generate`'s arguments are those of the API.
+    """
+
+    def __init__(self, opening: Opening, parts: dict[str, Any]):
+        self.opening, self.parts = opening, parts
 
     def generate(
         self,
@@ -204,42 +114,61 @@ class Handlers:
         raw: dict[str, object] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
-        session = str(request.session_hash)
         try:
-            with tempfile.TemporaryDirectory() as folder:
-                for changes in run_page(self.comparison, left, right, raw, session, Path(folder)):
-                    yield {self.parts[name]: value for name, value in changes.items()}
+            for changes in self._run(left, right, raw, str(request.session_hash)):
+                yield {self.parts[name]: value for name, value in changes.items()}
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
+    def _run(
+        self, left: str, right: str, raw: dict[str, object], session: str
+    ) -> Iterator[dict[str, Any]]:
+        """What changes while a run waits for the models, and then as it goes on."""
+        for _ in self.opening.waiting(session):
+            sides = self.opening.sides.items()
+            yield {f"{s}-card": waiting_card(side.title, LOADING) for s, side in sides}
+        from simba_music.ui.run_view import run_page
+
+        comparison = self.opening.comparison.result()
+        with tempfile.TemporaryDirectory() as folder:
+            run = comparison, left, right, raw, session, Path(folder)
+            yield from run_page(*run, stream=SOUND in self.parts)
+
     def stop(self, request: gr.Request) -> None:
         """End this session's run."""
-        self.comparison.stops.request(str(request.session_hash))
+        self.opening.stops.request(str(request.session_hash))
 
 
-def build(pipeline: Pipeline) -> None:
+def build(opening: Opening) -> None:
     """Lay out the tab and wire its buttons."""
-    comparison = Comparison(pipeline, Stops())
-    inputs = _request_inputs(pipeline.limits().max_duration_s) + _advanced()
+    sides = opening.sides
+    inputs = _request_inputs(min(side.longest_s for side in sides.values())) + _advanced()
     with gr.Row():
         go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
+    player = ab_player.build(sides[SIDES[0]].sample_rate)
     parts: dict[str, Any] = {SEED: inputs[2]}
     with gr.Row():
         for side in SIDES:
-            model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(pipeline, side)
+            model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(sides[side], side)
             inputs.append(model)
     parts[VERDICT] = gr.HTML(elem_id="verdict")
-    ab_player.build()
 
-    handlers = Handlers(comparison, parts)
-    gr.on(
-        [go.click, inputs[0].submit],  # type: ignore[attr-defined]
-        handlers.generate,
-        inputs,
-        list(parts.values()),
-        api_name="generate",
-        show_progress="hidden",
-        concurrency_limit=2,
-    )
-    stop.click(handlers.stop, None, None, queue=False, api_visibility="private")
+    # A program that calls the page by HTTP has the finished clips, and no sound before them.
+    page, api = Handlers(opening, parts | {SOUND: player}), Handlers(opening, parts)
+    for handlers, triggers, visibility, name in (
+        (api, [], "public", "generate"),
+        (page, [go.click, inputs[0].submit], "private", "play"),  # type: ignore[attr-defined]
+    ):
+        gr.on(
+            triggers,
+            handlers.generate,
+            inputs,
+            list(handlers.parts.values()),
+            api_name=name,
+            api_visibility=visibility,
+            show_progress="hidden",
+            concurrency_limit=2,
+            concurrency_id="generate",
+        )
+    stop.click(page.stop, None, None, queue=False, api_visibility="private")

@@ -1,11 +1,11 @@
 """Results tab: the report's tables and figures, for the checkpoints that are loaded."""
 
 import base64
+from collections.abc import Mapping
 
 import gradio as gr
 
-from simba_music.generation.pipeline import Pipeline
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.report import (
     FIGURES,
     LIMITS,
@@ -16,6 +16,7 @@ from simba_music.models.report import (
     table,
     unmeasured,
 )
+from simba_music.ui.opening import Side
 
 
 def _figure(file: str, what: str) -> str:
@@ -30,9 +31,9 @@ def _figure(file: str, what: str) -> str:
     )
 
 
-def build(pipeline: Pipeline) -> None:
+def build(sides: Mapping[str, Side]) -> None:
     """Lay out the tab."""
-    loaded = {one.origin.name: one.origin.sha256 for one in pipeline.models.values()}
+    loaded = {side.name: side.sha256 for side in sides.values()}
     unknown = unmeasured(loaded)
     if unknown:
         gr.Markdown(

@@ -1,14 +1,16 @@
 """Study page: one study and nothing else, from consent to the thank-you code."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from simba_music.listening.ballot import VoteError
-from simba_music.listening.study.session import Study
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field, voting
+
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.listening.study.session import Study
 
 STUDY_JS = Path(__file__).with_suffix(".js").read_text()
 MOUNT_JS = """
@@ -27,7 +29,7 @@ account. Whoever runs this study can read it.
 CHECKS = {"headphones": ("passed", "failed", "skipped"), "volume": ("set",)}
 
 
-def answers(study: Study) -> list[Any]:
+def answers(study: "Study") -> list[Any]:
     """What the page may ask: each takes one dict and answers with one, errors included."""
     config = study.config
 
@@ -59,10 +61,10 @@ def answers(study: Study) -> list[Any]:
 
         return answered(show, data)
 
-    return [about, progress, join, next_trial, *voting(study.test)]
+    return [about, progress, join, next_trial, *voting(lambda: study.test)]
 
 
-def build(study: Study) -> gr.Blocks:
+def build(study: "Study") -> gr.Blocks:
     """The whole page."""
     with gr.Blocks(title=study.config.title) as page:
         gr.Markdown(f"# {study.config.title}")

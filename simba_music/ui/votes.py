@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from simba_music.listening.statistics import Estimate
-from simba_music.listening.tally import pools, shares, tally
-from simba_music.listening.trials import ListeningTest
+from simba_music.ui.opening import Opening
+
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.listening.statistics import Estimate
+    from simba_music.listening.trials import ListeningTest
 
 ABOUT = """
 Shares leave out "alike" and "both bad", which are counted apart. Intervals are Wilson's for the
@@ -24,7 +27,7 @@ STYLE = """
 ROW, TOP, LEFT, WIDTH = 26, 26, 330, 400  # of the picture, in its own units
 
 
-def forest(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
+def forest(title: str, rows: "Sequence[tuple[str, Estimate]]") -> str:
     """Shares with their intervals, one below the other, on one scale from 0 to 100 %."""
     height = TOP + ROW * len(rows) + 24
     marks, said = [], []
@@ -51,8 +54,10 @@ def forest(title: str, rows: Sequence[tuple[str, Estimate]]) -> str:
     )
 
 
-def pictures(test: ListeningTest) -> str:
+def pictures(test: "ListeningTest") -> str:
     """A picture of every two models with decided votes, pool by pool; "" if there are none."""
+    from simba_music.listening.tally import pools, shares
+
     found = []
     for pool, votes in pools(test.database.votes(), test.database.local_listeners()).items():
         for title, rows in shares(votes).items():
@@ -60,10 +65,13 @@ def pictures(test: ListeningTest) -> str:
     return "".join(found)
 
 
-def build(test: ListeningTest, tab: gr.Tab) -> None:
+def build(opening: Opening, tab: gr.Tab) -> None:
     """Lay out the tab, read anew whenever it is opened."""
 
     def read() -> tuple[str, str]:
+        from simba_music.listening.tally import tally
+
+        test = opening.test.result()
         found = tally(test.database.votes(), test.database.local_listeners())
         text = f"{found}\n\n{test.mirror.status()}" if test.mirror else found
         return pictures(test), text

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from simba_music.generation.clip import Clip, Progress
+from simba_music.generation.clip import AudioChunk, Clip, Progress
 from simba_music.generation.comparison import Comparison
 from simba_music.generation.stops import Stops
 from simba_music.generation.zero_gpu import LONGEST_S, SHORTEST_S, ZeroGpu, seconds_needed
@@ -43,13 +43,24 @@ def run(pipeline, stops=None, duration_s=2.0):
 
 def test_both_models_run_in_one_call_and_give_the_same_clips(pipeline, calls):
     request = pipeline.validate(prompt="calm piano", duration_s=2.0, seed=5)
-    expected = [e for e in pipeline.generate(request) if isinstance(e, Clip)]
+    expected = {e.side: e for e in pipeline.generate(request) if isinstance(e, Clip)}
     _, events = run(pipeline)
-    found = [event for event in events if isinstance(event, Clip)]
+    found = {event.side: event for event in events if isinstance(event, Clip)}
     assert len(calls) == 1 and SHORTEST_S <= calls[0] <= LONGEST_S
-    assert len(found) == len(expected) == 2
-    for clip, wanted in zip(found, expected, strict=True):
-        assert torch.equal(clip.codes, wanted.codes) and clip.recipe == wanted.recipe
+    assert found.keys() == expected.keys() == {"left", "right"}
+    for side, wanted in expected.items():
+        assert torch.equal(found[side].codes, wanted.codes)
+        assert found[side].recipe == wanted.recipe
+
+
+def test_sound_while_it_is_made_comes_from_the_other_process_too(pipeline, calls):
+    comparison = Comparison(pipeline, Stops())
+    names = [pipeline.models[side].origin.id for side in ("left", "right")]
+    raw = {"prompt": "calm piano", "duration_s": 2.0, "seed": 5}
+    events = list(comparison.run(*names, raw, "session", stream=True))
+    for side in ("left", "right"):
+        own = [e for e in events if isinstance(e, AudioChunk) and e.side == side]
+        assert [chunk.seq for chunk in own] == list(range(len(own))) and own[-1].last
 
 
 def test_stop_reaches_the_other_process_and_keeps_what_was_made(pipeline, calls):
@@ -60,7 +71,7 @@ def test_stop_reaches_the_other_process_and_keeps_what_was_made(pipeline, calls)
         if isinstance(event, Progress):
             stops.request("session")
         clips += [event] if isinstance(event, Clip) else []
-    assert len(clips) == 1 and clips[0].stopped_early
+    assert clips and all(clip.stopped_early for clip in clips)
 
 
 def test_the_duration_follows_length_and_measured_speed(pipeline, calls):

@@ -53,7 +53,7 @@ def test_no_gallery_is_no_error(test, pipeline, tmp_path):
 
 def test_the_bundled_gallery_belongs_to_the_bundled_models():
     from simba_music.files import sha256
-    from simba_music.models.checkpoint import BUNDLED
+    from simba_music.hub.places import BUNDLED
 
     for item in read_json(gallery.GALLERY)["items"]:
         for side in item["sides"].values():

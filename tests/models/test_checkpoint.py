@@ -10,12 +10,8 @@ from transformers import EncodecConfig, EncodecModel, T5Config, T5EncoderModel
 
 from simba_music.errors import CheckpointError
 from simba_music.generation.loaded_models import LoadedModel
-from simba_music.models.checkpoint import (
-    allowed,
-    load_language_model,
-    may_load_any,
-    save_language_model,
-)
+from simba_music.hub.places import allowed, may_load_any
+from simba_music.models.checkpoint import load_language_model, save_language_model
 from simba_music.models.codec import Codec
 from simba_music.models.config import CodecRef, TextEncoderRef
 from simba_music.models.text_encoder import TextEncoder

@@ -14,7 +14,7 @@ from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.errors import CheckpointError
 from simba_music.files import sha256
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.codec import Codec
 from simba_music.models.config import CodecRef
 from simba_music.training.corpus.tokens import codec_ref

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from simba_music.__main__ import main
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.generation.loaded_models import LoadedModel
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.publishing.push import Checkpoint, push, stage
 from simba_music.publishing.space import contents, front_matter, push_space, write_space
 

@@ -1,7 +1,7 @@
 """The Results tab shows the report as it is, and says where it is of something else."""
 
 from simba_music.files import read_json, sha256, write_json
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.report import LIMITS, report_tables, stale, table, unmeasured
 
 LOADED = {n: sha256(BUNDLED / n / "model.safetensors") for n in ("simba", "transformer")}

@@ -8,7 +8,7 @@ from test_lm_training import TINY, train
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256
 from simba_music.generation.clip import unpack_codes
-from simba_music.models.checkpoint import WEIGHTS
+from simba_music.hub.places import WEIGHTS
 from simba_music.training.experiments.step_clips import write_step_clips
 from simba_music.training.lm.preset import Architecture
 

@@ -14,7 +14,7 @@ from simba_music.errors import CheckpointError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.stops import Stops
-from simba_music.ui import compare
+from simba_music.ui import cards, run_view
 
 # gradio_client leaves sockets and loops to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
@@ -107,16 +107,16 @@ def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
     shutil.copytree(system / "codec", tmp_path / "codec")
     held = pipeline.with_models(str(evil), str(evil))
     request = held.validate(prompt="<b>calm</b>", duration_s=2.0)
-    heading = compare.title(held, "left")
+    heading = cards.title(held, "left")
     for event in held.generate(request, ("left",)):
         card = (
-            compare.progress_card(heading, event)
+            cards.progress_card(heading, event)
             if isinstance(event, Progress)
-            else compare.result_card(heading, event)
+            else cards.result_card(heading, event)
         )
         assert "<img" not in card and "<b>calm" not in card
     assert isinstance(event, Clip)
-    assert compare.file_name(event).endswith("-b-calm-b-seed0.wav")
+    assert run_view.file_name(event).endswith("-b-calm-b-seed0.wav")
 
 
 def test_the_alignment_over_time_is_drawn_and_said():
@@ -145,13 +145,16 @@ def page(pipeline, tmp_path, stops=None, **raw):
     comparison = Comparison(pipeline, stops or Stops())
     own = [pipeline.models[side].origin.id for side in ("left", "right")]
     raw = {"prompt": "calm piano", "duration_s": 2.0, "seed": 5} | raw
-    return compare.run_page(comparison, *own, raw, "session", tmp_path)
+    return run_view.run_page(comparison, *own, raw, "session", tmp_path)
 
 
-def test_a_run_changes_the_page_step_by_step_and_names_each_file_once(pipeline, tmp_path):
+def test_a_run_changes_the_page_step_by_step_and_names_each_file_once(
+    pipeline, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("simba_music.generation.pipeline.usable_cores", lambda: 2)
     changes = list(page(pipeline, tmp_path))
     assert changes[0]["seed"] == 5 and changes[0]["left-player"] is None
-    assert "Waiting for its turn" in changes[0]["right-card"]
+    assert "Starting" in changes[0]["right-card"]
     paths = {n: v for change in changes for n, v in change.items() if n.endswith("-player") and v}
     files = {n: Path(path).name for n, path in paths.items()}
     assert files["left-player"].startswith("simba-calm-piano-seed5")
@@ -162,7 +165,15 @@ def test_a_run_changes_the_page_step_by_step_and_names_each_file_once(pipeline, 
     assert len(changes[-1]["verdict"]) < 2000
 
 
-def test_a_run_that_was_stopped_says_what_there_is(pipeline, tmp_path):
+def test_a_side_waits_for_its_turn_where_one_follows_the_other(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIMBA_MUSIC_AT_ONCE", "0")
+    first = next(page(pipeline, tmp_path))
+    assert "Starting" in first["left-card"] and "Waiting for its turn" in first["right-card"]
+
+
+def test_a_run_that_was_stopped_says_what_there_is(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIMBA_MUSIC_AT_ONCE", "0")
+    monkeypatch.setattr("simba_music.ui.run_view.GROUP_S", 0.0)
     stops, texts = Stops(), []
     for change in page(pipeline, tmp_path, stops, duration_s=10.0):
         texts += [value for name, value in change.items() if name.endswith("-card")]
@@ -170,6 +181,16 @@ def test_a_run_that_was_stopped_says_what_there_is(pipeline, tmp_path):
             stops.request("session")
     assert any("Stopped early" in text for text in texts)
     assert "Stopped before it began" in texts[-1]
+
+
+def test_a_stop_keeps_what_was_made_of_both_sides(pipeline, tmp_path, monkeypatch):
+    monkeypatch.setattr("simba_music.generation.pipeline.usable_cores", lambda: 2)
+    stops, cards = Stops(), {}
+    for change in page(pipeline, tmp_path, stops, duration_s=30.0):
+        cards |= {name: value for name, value in change.items() if name.endswith("-card")}
+        if all("tokens/s, about" in cards[f"{side}-card"] for side in ("left", "right")):
+            stops.request("session")
+    assert all("Stopped early" in text for text in cards.values())
 
 
 def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch):
@@ -189,4 +210,6 @@ def test_the_api_answers_plain_http(client, pipeline):
     data = ["calm piano", 2.0, 5, False, 1.0, 100, 1.0, 4.5, "", *own]
     events = answer(f"{client.src.rstrip('/')}/gradio_api/call/generate", data)
     assert "event: complete" in events and "event: error" not in events
+    answers = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: [")]
+    assert {len(answer) for answer in answers} == {6} and "pcm_b64" not in events
     assert "simba-calm-piano-seed5.wav" in events

@@ -15,7 +15,7 @@ from browser import (
 )
 
 from simba_music.files import read_json
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.models.report import FIGURES
 
 pytestmark = pytest.mark.browser
@@ -45,6 +45,54 @@ def test_a_prompt_becomes_two_playable_clips(page):
     assert "simba" in names and "transformer" in names
     time.sleep(1)  # the waveforms are drawn
     shoot(page, "compare")
+
+
+def player(page, what):
+    return page.execute_script(f"return document.querySelector('#both-player {what}')?.textContent")
+
+
+def position_s(page):
+    minutes, _, seconds = player(page, ".ab-time").partition(":")
+    return 60 * int(minutes) + float(seconds)
+
+
+def generating(page):
+    """Whether neither side is done."""
+    return not any(
+        "made in" in page.execute_script(f"return document.querySelector('#{s}-card').innerText")
+        for s in ("left", "right")
+    )
+
+
+CAN_PLAY = "return document.querySelector('#both-player .ab-play')?.disabled === false"
+
+
+def test_sound_begins_while_it_is_generated_and_goes_on_in_the_finished_clips(page):
+    generate(page, "calm solo piano, slow, sad")
+    moved = "document.querySelector('#both-player .ab-time')?.textContent ?? '0:00.0'"
+    wait(page, f"return {moved} !== '0:00.0'")
+    assert generating(page) and player(page, ".ab-play") == "Pause"
+    shoot(page, "streaming")
+    finished = "return document.querySelector('#both-player .ab-loop').disabled === false"
+    began, before = time.monotonic(), position_s(page)
+    while not page.execute_script(finished):
+        began, before = time.monotonic(), position_s(page)
+    after = position_s(page)
+    assert player(page, ".ab-play") == "Pause" and player(page, ".ab-state") == ""
+    assert before <= after <= before + time.monotonic() - began + 0.3
+
+
+def test_nothing_sounds_by_itself_where_that_is_not_wanted(page):
+    wait(page, "return document.querySelector('#play-at-once input')")
+    page.execute_script("document.querySelector('#play-at-once input').click()")
+    generate(page, "calm solo piano, slow, sad")
+    wait(page, CAN_PLAY)
+    assert generating(page)
+    time.sleep(1)
+    assert player(page, ".ab-play") == "Play" and position_s(page) == 0
+    page.execute_script("document.querySelector('#both-player .ab-play').click()")
+    wait(page, "return document.querySelector('#both-player .ab-time').textContent !== '0:00.0'")
+    assert player(page, ".ab-play") == "Pause"
 
 
 def test_an_empty_prompt_is_explained(page):

@@ -8,7 +8,7 @@ from browser import both_cards, clip_address, generate, length_in_browser, shoot
 from conftest import serving
 from hub_server import Fault, Repo, on, running
 
-from simba_music.models.checkpoint import BUNDLED
+from simba_music.hub.places import BUNDLED
 from simba_music.publishing.push import stage
 from simba_music.publishing.space import write_space
 

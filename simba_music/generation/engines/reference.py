@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from simba_music.conditioning.types import Conditioning
+from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling, guide, sample
 from simba_music.models.lm import LMState, MusicLM
 
@@ -62,7 +63,7 @@ class ReferenceEngine:
             previous = tokens.repeat(2, 1) if sampling.guided else tokens
             chosen.append(tokens)
         if damaged:
-            raise FloatingPointError("The model produced NaN logits; its checkpoint is damaged.")
+            raise FloatingPointError(DAMAGED)
         return torch.stack(chosen, dim=-1), ReferenceState(lm, previous)
 
     def logits(self, state: ReferenceState, tokens: Tensor, plane: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Engine: what the decode loop asks of whatever runs a language model."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -51,3 +51,8 @@ class Engine(Protocol[State]):
 
     def logits(self, state: State, tokens: Tensor, plane: Tensor) -> Tensor:
         """Logits `[G, K, n, V]` of the next n steps, given the tokens `[B, K, n]` themselves."""
+
+
+# What every engine says of NaN logits.
+DAMAGED = "The model produced NaN logits; its checkpoint is damaged."
+AnyEngine: TypeAlias = Engine[Any]

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simba_music.models.fast_decoder.taps import upsampling_taps
+
 
 class _Conv(nn.Module):
     """A zero-padded, not causal `EncodecConv1d` over `[B, C, 1, T]`."""
@@ -41,8 +43,7 @@ class _Upsampling(nn.Module):
         """Upsample `x` `[B, C, 1, T]` to `[B, C', 1, T * stride]`."""
         stride, weight = self.stride, self.conv.weight
         assert self.conv.bias is not None
-        taps = torch.stack([weight[..., stride:], weight[..., :stride]], dim=-1)  # [C, C', s, 2]
-        taps = taps.permute(2, 1, 0, 3).reshape(-1, weight.shape[0], 1, 2)
+        taps = upsampling_taps(weight).permute(2, 1, 0)[:, :, None]  # [s C', C, 1, 2]
         y = F.conv2d(x, taps, self.conv.bias.repeat(stride), padding=(0, 1))  # [B, s C', 1, T+1]
         y = y.permute(0, 3, 2, 1).reshape(len(y), -1, 1, weight.shape[1])
         y = y[:, self.trimmed : self.trimmed + x.shape[-1] * stride].contiguous()

@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from transformers import EncodecConfig, EncodecModel
 
 from simba_music.errors import RequestError
-from simba_music.models.checkpoint import WEIGHTS
+from simba_music.hub.places import WEIGHTS
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from simba_music.files import read_json, write_json
-from simba_music.models.checkpoint import WEIGHTS
+from simba_music.hub.places import WEIGHTS
 from simba_music.training.evaluation.measures import Row, row_of, share_row
 from simba_music.training.record import git_commit, machine
 

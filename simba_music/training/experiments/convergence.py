@@ -19,7 +19,8 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.reference import ReferenceEngine
-from simba_music.models.checkpoint import BUNDLED, WEIGHTS, load_language_model
+from simba_music.hub.places import BUNDLED, WEIGHTS
+from simba_music.models.checkpoint import load_language_model
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.loading import load_scorer

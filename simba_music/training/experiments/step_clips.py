@@ -14,7 +14,8 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.generation.clip import pack_codes
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.reference import ReferenceEngine
-from simba_music.models.checkpoint import CONFIG, WEIGHTS, load_language_model
+from simba_music.hub.places import CONFIG, WEIGHTS
+from simba_music.models.checkpoint import load_language_model
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.record import lineage
 

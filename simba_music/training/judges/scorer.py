@@ -15,7 +15,8 @@ from torch import Tensor
 from simba_music.audio import SAMPLE_RATE
 from simba_music.conditioning.text import mean_states
 from simba_music.files import write_json
-from simba_music.models.checkpoint import CONFIG, save_module
+from simba_music.hub.places import CONFIG
+from simba_music.models.checkpoint import save_module
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.bundled import ScorerConfig, ScorerModel, save_null_prompts

@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 from simba_music.files import read_json, sha256, write_json
-from simba_music.models.checkpoint import BUNDLED, CONFIG, WEIGHTS, read_module, save_module
+from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS
+from simba_music.models.checkpoint import read_module, save_module
 from simba_music.scoring.bundled import ConvTower, LogMel, TowerConfig
 from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.store import (

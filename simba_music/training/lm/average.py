@@ -5,7 +5,8 @@ from pathlib import Path
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
-from simba_music.models.checkpoint import WEIGHTS, load_language_model, save_language_model
+from simba_music.hub.places import WEIGHTS
+from simba_music.models.checkpoint import load_language_model, save_language_model
 from simba_music.training.corpus.store import read_rows, write_rows
 from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.lm.loss import validate

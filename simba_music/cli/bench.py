@@ -1,0 +1,50 @@
+"""The bench command: how fast this machine decodes."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simba_music.cli.options import example, new_group
+from simba_music.settings import prepare_libraries
+
+commands = new_group()
+
+_THREADS = 1  # all rows are measured with one
+
+
+class Group(StrEnum):
+    """Groups of rows, as `run_benchmark` names them."""
+
+    DECODING = "decoding"
+    LATENCY = "latency"
+    LENGTH = "length"
+    PARTS = "parts"
+
+
+@commands.command(epilog=example("bench --quick --json runs/performance.json"))
+def bench(
+    *,
+    json: Annotated[
+        Path, typer.Option(metavar="FILE", help="JSON file that every row is written to at once.")
+    ],
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="A minute and a half: the bundled size alone, short clips; default off, which "
+            "takes up to 25 minutes.",
+        ),
+    ] = False,
+    only: Annotated[
+        list[Group] | None,
+        typer.Option(help="Group that is measured, may be given again; default all."),
+    ] = None,
+) -> None:
+    """Measure how fast this machine decodes, and beside what."""
+    prepare_libraries(_THREADS)
+    from simba_music.training.benchmark.run import FULL, QUICK, run_benchmark
+
+    found = run_benchmark(QUICK if quick else FULL, json, print, [*(only or Group)])
+    print(f"{len(found.rows)} rows in {found.minutes:g} minutes: {json}")

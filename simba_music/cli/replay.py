@@ -1,0 +1,88 @@
+"""The replay command: clips of a recipe.json once more, on the engine that made them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simba_music.cli.options import example, new_group
+
+if TYPE_CHECKING:
+    from simba_music.generation.pipeline import Pipeline
+    from simba_music.generation.recipe import Recipe
+
+commands = new_group()
+
+
+@commands.command(epilog=example("replay out/recipe.json --out again"))
+def replay(
+    file: Annotated[
+        Path, typer.Argument(metavar="RECIPE.json", help="Written by generate, beside its clips.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the files.")] = Path("again"),
+) -> None:
+    """Make the clips of a recipe.json once more: same request, weights, engine and dtype."""
+    from simba_music.cli.clip_files import make_folder, write_clip
+    from simba_music.generation.clip import Clip
+
+    recipes = _read(file)
+    pipelines: dict[str, Pipeline] = {}
+    make_folder(out)
+    for name, recipe in recipes.items():
+        key = json.dumps([recipe.model.id, recipe.engine, recipe.dtype, recipe.device])
+        if key not in pipelines:
+            pipelines[key] = _pipeline_of(recipe)
+        events = pipelines[key].generate(recipe.request, ("left",))
+        clip = next(event for event in events if isinstance(event, Clip))
+        write_clip(out / name, clip)
+        print(f"{out / name}: {clip.waveform.duration_s:g} s, seed {recipe.request.seed}")
+
+
+def _read(file: Path) -> "dict[str, Recipe]":
+    """Recipes of a file by the names of their clips.
+
+    Raises:
+        RequestError: If it is none.
+    """
+    from simba_music.errors import RequestError
+    from simba_music.files import read_json
+    from simba_music.generation.recipe import read_recipe
+
+    raw = read_json(file)
+    clips = raw.get("clips") if isinstance(raw, dict) else None
+    if not isinstance(clips, dict) or not all(isinstance(c, dict) for c in clips.values()):
+        raise RequestError(
+            f"{file} is no recipe.json: it has no clips. Give the recipe.json that simba-music "
+            "generate wrote beside its clips."
+        )
+    found = {name: read_recipe(clip.get("recipe")) for name, clip in clips.items()}
+    if bad := [name for name in found if Path(name).name != name]:
+        raise RequestError(f"{file}: {bad[0]!r} is no file name.")
+    return found
+
+
+def _pipeline_of(recipe: "Recipe") -> "Pipeline":
+    """The model of a recipe on the engine that it names.
+
+    Raises:
+        RequestError: If the checkpoint has other weights now.
+        EngineError: If this machine cannot have that engine.
+    """
+    from simba_music.cli.pipeline import load_pipeline
+    from simba_music.errors import RequestError
+    from simba_music.generation.recipe import engine_choice
+
+    choice = engine_choice(recipe)
+    source = recipe.model.id + (f"@{recipe.model.revision}" if recipe.model.revision else "")
+    pipeline = load_pipeline(
+        source, source, "none", recipe.device, recipe.threads, choice.name, choice.dtype
+    )
+    found = pipeline.models["left"].origin.sha256
+    if recipe.model.sha256 not in (None, found):
+        raise RequestError(
+            f"{recipe.model.id} has other weights now: the recipe names sha256 "
+            f"{recipe.model.sha256}, the checkpoint has {found}. Use the version of then."
+        )
+    return pipeline

@@ -1,0 +1,150 @@
+"""Choice of an engine by name and dtype; `auto` takes the fastest that is ready and sound."""
+
+import functools
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from simba_music.errors import EngineError
+from simba_music.generation.engines.building import Building
+from simba_music.generation.engines.packed import PackedEngine
+from simba_music.generation.engines.reference import ReferenceEngine
+from simba_music.generation.engines.self_check import problem_of
+from simba_music.generation.engines.types import AnyEngine
+from simba_music.models.lm import MusicLM
+from simba_music.settings import EngineName, WeightDtype, settings
+
+logger = logging.getLogger(__name__)
+
+FASTEST_FIRST: tuple[EngineName, ...] = ("compiled", "packed", "reference")
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """What was asked for; with fewer bits a weight it can only be the compiled engine."""
+
+    name: EngineName = "auto"
+    dtype: WeightDtype = "float32"
+
+    @classmethod
+    def of_settings(cls) -> "EngineChoice":
+        """What the environment says."""
+        return cls(settings().engine, settings().weights)
+
+    def __post_init__(self) -> None:
+        """Refuse what no engine can do.
+
+        Raises:
+            EngineError: If these two do not go together.
+        """
+        if self.dtype != "float32" and self.name in ("packed", "reference"):
+            raise EngineError(
+                f"The engine {self.name} has float32 weights only, not {self.dtype}. Use the "
+                "engine compiled, or auto."
+            )
+
+
+@functools.cache
+def kernels(dtype: WeightDtype) -> Building:
+    """The compiled kernels of this process for one kind of weights, built at most once."""
+    return Building(dtype)
+
+
+def engine_of(lm: MusicLM, name: EngineName = "auto", dtype: WeightDtype = "float32") -> AnyEngine:
+    """The engine of that name for a model, waiting for kernels that must be compiled first.
+
+    Raises:
+        EngineError: If this machine or this model cannot have it.
+    """
+    engines = Engines(lm)
+    return engines.get(now([engines], EngineChoice(name, dtype)), dtype)
+
+
+class Engines:
+    """The engines of one language model, each made and checked once."""
+
+    def __init__(self, lm: MusicLM):
+        self.lm = lm
+        self._made: dict[tuple[str, str], AnyEngine | str] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str, dtype: WeightDtype) -> AnyEngine:
+        """The engine of that name, whose kernels must be ready.
+
+        Raises:
+            EngineError: If this machine or this model cannot have it.
+        """
+        problem = self.problem(name, dtype)
+        found = self._made.get((name, dtype))
+        if problem or found is None or isinstance(found, str):
+            raise EngineError(
+                f"The engine {name} ({dtype}) cannot be had here: {problem}. "
+                "Use --engine auto and --weights float32."
+            )
+        return found
+
+    def problem(self, name: str, dtype: WeightDtype) -> str:
+        """Why this model cannot have that engine now, in words; empty if it can."""
+        with self._lock:
+            if (name, dtype) not in self._made:
+                if name == "compiled" and (waiting := kernels(dtype).problem()):
+                    return waiting  # which may be over the next time
+                self._made[name, dtype] = self._make(name, dtype)
+            found = self._made[name, dtype]
+        return found if isinstance(found, str) else ""
+
+    def _make(self, name: str, dtype: WeightDtype) -> AnyEngine | str:
+        """The engine, or why it cannot be had."""
+        if name == "reference":
+            return ReferenceEngine(self.lm)
+        if self.lm.head.weight.device.type != "cpu":
+            return f"it runs on the CPU, and the model is on {self.lm.head.weight.device}"
+        engine = self._of_the_cpu(name, dtype)
+        problem = problem_of(engine, self.lm)
+        if problem:
+            logger.warning("The engine %s (%s) is not used: %s.", name, dtype, problem)
+        return problem or engine
+
+    def _of_the_cpu(self, name: str, dtype: WeightDtype) -> AnyEngine:
+        if name == "packed":
+            return PackedEngine(self.lm)
+        # Its kernels import numba, which may be missing.
+        from simba_music.generation.engines.compiled import CompiledEngine
+
+        return CompiledEngine(self.lm, dtype)
+
+
+def now(models: Sequence[Engines], choice: EngineChoice) -> EngineName:
+    """Name of the engine that all of these models decode on from now on.
+
+    One for all: both sides of a comparison are to differ in nothing but the model. `auto` never
+    waits: while kernels are being compiled, and where they cannot be had, it takes the next one.
+
+    Raises:
+        EngineError: If the one that was asked for cannot be had, or is not ready yet.
+    """
+    if choice.name == "auto" and choice.dtype == "float32":
+        for name in FASTEST_FIRST:
+            if not any(engines.problem(name, choice.dtype) for engines in models):
+                return name
+    name = "compiled" if choice.name == "auto" else choice.name
+    if name == "compiled":
+        kernels(choice.dtype).wait()
+    for engines in models:
+        engines.get(name, choice.dtype)
+    return name
+
+
+def prepare(choice: EngineChoice, device: str) -> None:
+    """Begin to build what a choice will need, in the background.
+
+    Kernels that were kept from an earlier run are waited for: they are there within a second.
+    """
+    if torch.device(device).type == "cpu" and choice.name in ("auto", "compiled"):
+        building = kernels(choice.dtype)
+        building.start()
+        if building.kept:
+            building.wait()

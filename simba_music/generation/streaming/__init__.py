@@ -1,0 +1,1 @@
+"""Streaming: events of both sides at once, and sound while a take is being made."""

@@ -1,0 +1,94 @@
+"""Places: where a checkpoint lies, by its folder, its bundled name or its repository."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simba_music.errors import CheckpointError
+from simba_music.files import read_json
+from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
+from simba_music.settings import settings
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+# In a wheel the checkpoints lie inside the package, in a checkout beside it.
+BUNDLED = (_PACKAGE if (_PACKAGE / "checkpoints").is_dir() else _PACKAGE.parent) / "checkpoints"
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A checkpoint on disk: its folder and, if it came from the Hub, its commit and a notice."""
+
+    folder: Path
+    revision: str | None = None
+    notice: str | None = None
+
+
+def short_name(source: str) -> str:
+    """What a checkpoint is called in files and labels: the last part of what names it."""
+    return source.split("@")[0].rstrip("/").split("/")[-1]
+
+
+def is_repository(source: str) -> bool:
+    """Whether a name has the form of a Hub repository, `org/name` or `org/name@revision`."""
+    return bool(_REPO.fullmatch(source)) and not source.startswith((".", "/"))
+
+
+def folder_of(source: str) -> Path | None:
+    """The folder of a checkpoint on this machine, by its path or its bundled name, if it is one."""
+    for folder in (Path(source).expanduser(), BUNDLED / source):
+        if (folder / CONFIG).is_file():
+            return folder.resolve()
+    return None
+
+
+def locate(
+    source: str, on_download: OnDownload = ignore, patterns: Sequence[str] = CHECKPOINT_FILES
+) -> Place:
+    """Find a checkpoint: a directory, a bundled name, or `org/name@revision`, which is fetched.
+
+    Args:
+        source: one of the three.
+        on_download: called while it downloads.
+        patterns: which files of a Hub repository.
+
+    Raises:
+        CheckpointError: If there is no such thing, or it cannot be fetched.
+    """
+    if folder := folder_of(source):
+        return Place(folder)
+    if Path(source).is_dir():
+        raise CheckpointError(
+            f"Checkpoint {source} has no {CONFIG}; it needs {CONFIG} and {WEIGHTS}."
+        )
+    if not is_repository(source):
+        names = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}")))
+        raise CheckpointError(
+            f"Checkpoint {source!r} not found. Give a folder with {CONFIG} and {WEIGHTS}, "
+            f"a bundled name ({names}), or a Hub repository such as org/name@revision."
+        )
+    repository, _, revision = source.partition("@")
+    found = fetch(repository, revision or None, patterns, on_download)
+    return Place(found.folder, found.commit, found.notice)
+
+
+def offered() -> list[str]:
+    """Names of the bundled language models."""
+    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}") if "backbone" in read_json(p))
+
+
+def allowed() -> list[str]:
+    """What a visitor may choose: the bundled models and those of `SIMBA_MUSIC_MODELS`."""
+    listed = settings().models.replace(",", " ").split()
+    return list(dict.fromkeys([*offered(), *listed]))
+
+
+def may_load_any() -> bool:
+    """Whether a visitor may name any checkpoint.
+
+    `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes on one's own machine, no on a Space.
+    """
+    found = settings()
+    return found.space_id is None if found.any_model is None else found.any_model

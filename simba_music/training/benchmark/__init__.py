@@ -1,0 +1,1 @@
+"""Benchmark: how fast both models decode, beside what else there is and beside the memory."""

@@ -1,0 +1,138 @@
+"""Latency: what a listener waits for through the service, alone, among others, and at first."""
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from simba_music.conditioning.request import Request
+from simba_music.generation.clip import AudioChunk, Clip
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.streaming.threads import cores
+from simba_music.training.benchmark.machine import in_a_new_process, pinned, quiet
+from simba_music.training.benchmark.rows import Book, LatencyRow, PartRow, Spread, figure
+from simba_music.training.benchmark.systems import PROMPT
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """What a pipeline is loaded from."""
+
+    simba: str = "simba"
+    transformer: str = "transformer"
+    scorer: str = "clap"
+
+    def load(self) -> Pipeline:
+        """The pipeline, on the CPU with one thread."""
+        return Pipeline.load(self.simba, self.transformer, self.scorer, "cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    """So many listeners at one moment, the length of their clips, and how often that is repeated.
+
+    On one core, or on all; with one core free for each, both models generate at the same time.
+    """
+
+    users: int
+    duration_s: float
+    repeats: int
+    all_cores: bool = True
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Wall seconds until the first sound, and until all is there; and the engine that it took."""
+
+    first_audio_s: float
+    total_s: float
+    engine: str
+
+
+def listen(pipeline: Pipeline, request: Request) -> Waiting:
+    """Have both clips made, their sound as it comes, and their scores."""
+    started, first, engine = time.perf_counter(), None, ""
+    for event in pipeline.generate(request, stream=True):
+        if isinstance(event, Clip):
+            engine = f"{event.recipe.engine}, {event.recipe.dtype}"
+        if first is None and isinstance(event, AudioChunk) and event.waveform.samples.numel():
+            first = time.perf_counter() - started
+    total = time.perf_counter() - started
+    return Waiting(total if first is None else first, total, engine)
+
+
+def listen_together(pipeline: Pipeline, request: Request, users: int) -> list[Waiting]:
+    """As `listen`, of so many who ask at one moment, each with a seed of their own."""
+    together = threading.Barrier(users)
+
+    def one(user: int) -> Waiting:
+        together.wait()
+        return listen(pipeline, replace(request, seed=request.seed + user))
+
+    with ThreadPoolExecutor(users) as pool:
+        return list(pool.map(one, range(users)))
+
+
+def from_nothing(checkpoints: Checkpoints, request: Request) -> tuple[float, Waiting, Waiting]:
+    """Seconds to load, and what the first and the second take, in a process that did nothing."""
+    quiet()
+    started = time.perf_counter()
+    pipeline = checkpoints.load()
+    loaded = time.perf_counter() - started
+    return loaded, listen(pipeline, request), listen(pipeline, request)
+
+
+def measure_latency(
+    pipeline: Pipeline,
+    checkpoints: Checkpoints,
+    cases: Sequence[Case],
+    cold_s: float,
+    book: Book,
+) -> None:
+    """Measure what listeners wait for.
+
+    Args:
+        pipeline: a warm one.
+        checkpoints: what it was loaded from.
+        cases: what warm listeners ask for.
+        cold_s: seconds of the clip that a fresh process makes first.
+        book: where the rows go.
+    """
+    request = Request(PROMPT, cold_s, seed=1)
+    with pinned():
+        loaded, first, second = in_a_new_process(from_nothing, checkpoints, request)
+    book.put(_row("first", 1, 1, cold_s, [first]))
+    book.put(_row("second", 1, 1, cold_s, [second]))
+    part = "load both models, their encoder and codec, and the scorer"
+    book.put(PartRow(part=part, audio_s=0.0, seconds=Spread.of([loaded])))
+    book.done("latency of a fresh process")
+    with pinned():
+        listen(pipeline, request)  # so that it is warm
+    for case in cases:
+        used = len(cores()) if case.all_cores else 1
+        with pinned(used):
+            request, found = Request(PROMPT, case.duration_s, seed=1), list[Waiting]()
+            for _ in range(case.repeats):
+                found += listen_together(pipeline, request, case.users)
+                book.put(_row("warm", case.users, used, case.duration_s, found))
+        book.done(f"latency, {case.users} at once, {used} cores, {case.duration_s:g} s")
+
+
+def _row(
+    start: Literal["first", "second", "warm"],
+    users: int,
+    used: int,
+    duration_s: float,
+    found: Sequence[Waiting],
+) -> LatencyRow:
+    return LatencyRow(
+        start=start,
+        users=users,
+        cores=used,
+        duration_s=figure(duration_s),
+        engine=" or ".join(sorted({one.engine for one in found})),
+        first_audio_s=Spread.of([one.first_audio_s for one in found]),
+        total_s=Spread.of([one.total_s for one in found]),
+    )

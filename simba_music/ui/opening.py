@@ -1,0 +1,172 @@
+"""Opening: what the page says of its models while they load, and how its parts wait for them."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from html import escape
+from typing import TYPE_CHECKING
+
+from simba_music.errors import RequestError
+from simba_music.files import load_secret, read_json, sha256
+from simba_music.generation.request import SIDES
+from simba_music.generation.stops import Stops
+from simba_music.hub.places import CONFIG, WEIGHTS, folder_of, short_name
+from simba_music.settings import data_folder, settings
+
+if TYPE_CHECKING:  # the page is laid out before torch and the database are imported
+    from simba_music.generation.comparison import Comparison
+    from simba_music.generation.pipeline import Pipeline
+    from simba_music.listening.trials import ListeningTest
+    from simba_music.listening.typed_pairs import PairMaker
+
+logger = logging.getLogger(__name__)
+
+BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
+SEED, VERDICT, SOUND = "seed", "verdict", "sound"  # parts of the page that a run changes
+WAIT_S = 0.5  # between two looks at whether whoever waits has stopped, or gone
+
+
+@dataclass(frozen=True)
+class Side:
+    """A checkpoint as its config.json describes it; longest_s in s, sample_rate in Hz."""
+
+    source: str
+    backbone: str
+    longest_s: float
+    sample_rate: int
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """Short name, for labels."""
+        return short_name(self.source)
+
+    @property
+    def title(self) -> str:
+        """Heading: the kind of model and the checkpoint's name, escaped."""
+        return heading(self.backbone, self.name)
+
+
+def heading(backbone: str, name: str) -> str:
+    """The kind of a model and its checkpoint's name, escaped."""
+    return f"<h3>{BACKBONES[backbone]} <small>· {escape(name)}</small></h3>"
+
+
+def waiting_card(heading: str, note: str) -> str:
+    """A side that has nothing to show yet."""
+    return (
+        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
+    )
+
+
+def read_side(source: str) -> Side | None:
+    """What a checkpoint on this machine says of itself, unchecked.
+
+    None if it is not on this machine, or does not say it in the present form.
+    """
+    folder = folder_of(source)
+    if folder is None:
+        return None
+    config = read_json(folder / CONFIG)
+    try:
+        longest_s, rate = float(config["max_trained_s"]), int(config["codec"]["sample_rate"])
+        digest = sha256(folder / WEIGHTS)
+        known = config["backbone"] in BACKBONES
+    except (KeyError, TypeError, ValueError, OSError):
+        return None
+    return Side(source, config["backbone"], longest_s, rate, digest) if known else None
+
+
+def sides_of(pipeline: "Pipeline") -> dict[str, Side]:
+    """What is known of models that are loaded."""
+    found = {}
+    for side, model in pipeline.models.items():
+        config, origin = model.lm.config, model.origin
+        rate = model.codec.sample_rate
+        found[side] = Side(origin.id, config.backbone, config.max_trained_s, rate, origin.sha256)
+    return found
+
+
+def sides_before_loading(left: str, right: str, scorer: str) -> dict[str, Side] | None:
+    """What a page may show before its models are loaded; None where they must be loaded first.
+
+    That is where one must be fetched, or does not look right, so that nobody sees a page that
+    cannot work; and on a Space, whose GPU process sees what was loaded when the page began.
+    """
+    found = {side: read_side(source) for side, source in zip(SIDES, (left, right), strict=True)}
+    sides = {name: side for name, side in found.items() if side is not None}
+    scored = scorer == "none" or folder_of(scorer) is not None
+    ready = len(sides) == len(SIDES) and scored and settings().space_id is None
+    return sides if ready else None
+
+
+def open_test() -> "ListeningTest":
+    """The blind test of this machine: its database, its clips, its key, its mirror."""
+    from simba_music.listening.database import Database, default_url
+    from simba_music.listening.mirror import open_mirror
+    from simba_music.listening.trials import ListeningTest
+
+    data = data_folder()
+    data.mkdir(parents=True, exist_ok=True)
+    database = Database(default_url(data))
+    test = ListeningTest(database, data / "clips", load_secret(data))
+    test.mirror = open_mirror(database, data)
+    return test
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A page's models and what works with them, each there as soon as it can be used."""
+
+    sides: Mapping[str, Side]
+    stops: Stops = field(default_factory=Stops)
+    comparison: "Future[Comparison]" = field(default_factory=Future)
+    maker: "Future[PairMaker]" = field(default_factory=Future)
+    test: "Future[ListeningTest]" = field(default_factory=Future)
+
+    def fill(self, load: "Callable[[], Pipeline]") -> "Pipeline":
+        """Open the blind test and load the models; what fails reaches whoever waits for them too.
+
+        Raises:
+            UserError: As `load`.
+        """
+        try:
+            self.test.set_result(open_test())
+            pipeline = load()
+            from simba_music.generation.comparison import Comparison
+            from simba_music.listening.typed_pairs import PairMaker
+
+            self.comparison.set_result(Comparison(pipeline, self.stops))
+            self.maker.set_result(PairMaker(pipeline, self.test.result()))
+        except BaseException as error:
+            for part in (self.test, self.comparison, self.maker):
+                if not part.done():
+                    part.set_exception(error)
+            raise
+        logger.info("The models are ready")
+        return pipeline
+
+    def begin(self, pipeline: "Pipeline") -> None:
+        """Do ahead what the first clip would wait for, and decode the gallery's pairs."""
+        from simba_music.listening.gallery import open_gallery
+
+        pipeline.warm_up(generate=self.comparison.result().gpu.here)
+        # Nothing needs to wait for the gallery to be decoded, the first time.
+        threading.Thread(
+            target=open_gallery, args=(self.test.result(), pipeline), daemon=True
+        ).start()
+
+    def waiting(self, session: str) -> Iterator[None]:
+        """Steps of waiting for the models.
+
+        Raises:
+            RequestError: If the session stops meanwhile.
+        """
+        self.stops.clear(session)
+        while not self.comparison.done():
+            if self.stops.wanted(session):
+                raise RequestError("Stopped before the models were loaded.")
+            yield
+            wait([self.comparison], timeout=WAIT_S)
