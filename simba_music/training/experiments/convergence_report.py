@@ -14,7 +14,7 @@ Runs = dict[str, list[dict[str, Any]]]  # by architecture, a run a seed: `histor
 OURS, THEIRS = "simba-mlp", "transformer"  # what the paper compares, with either conditioning
 MEASURES = {  # key of a run's figures: (what it is, whether more is better)
     "valid": ("held-out loss (nats a token)", False),
-    "instruments": ("instruments heard", True),
+    "instruments": ("instruments recognised", True),
     "drums": ("drums as asked", True),
     "alignment": ("alignment (cosine)", True),
     "kad": ("KAD (our tagger's space)", False),
