@@ -23,7 +23,7 @@ app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lowest-test: $(LOWEST)/.lowest
 	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)

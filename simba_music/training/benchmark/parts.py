@@ -8,6 +8,7 @@ import torch
 from simba_music import audio
 from simba_music.generation.decoding import BLOCK
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.streaming.sound import SoundStream
 from simba_music.training.benchmark.machine import pinned
 from simba_music.training.benchmark.rows import Book, PartRow, Spread
 from simba_music.training.benchmark.systems import PROMPT
@@ -27,6 +28,12 @@ def parts_of(pipeline: Pipeline, audio_s: float) -> dict[str, Callable[[], objec
             _, state = codec.decode_step(codes[..., start : start + BLOCK], state)
         codec.decode_flush(state)
 
+    def played() -> None:
+        stream = SoundStream(codec, "left", 0, 1)
+        for start in range(0, frames, BLOCK):
+            list(stream.add(codes[..., start : start + BLOCK]))
+        list(stream.end())
+
     @torch.no_grad()
     def theirs() -> None:
         codec.model.decode(codes[None], [None])
@@ -34,6 +41,7 @@ def parts_of(pipeline: Pipeline, audio_s: float) -> dict[str, Callable[[], objec
     found: dict[str, Callable[[], object]] = {
         "codec, whole": lambda: codec.decode(codes),
         f"codec, in chunks of {BLOCK} frames": streamed,
+        "codec, streamed as a clip is": played,
         "codec, transformers' EncodecModel.decode": theirs,
         "loudness and limiter": lambda: audio.normalise(wave),
         "text encoder, prompt and unconditional": lambda: model.encoder.encode([PROMPT, PROMPT]),
