@@ -43,7 +43,7 @@ APP = Path(__file__).parent.parent / "app.py"
 
 
 def pytest_collection_modifyitems(items):
-    """A worker per file, and one for all files on the corpus, whose tokens take most of a minute."""
+    """A worker a file, and one for all files on the corpus, whose tokens take most of a minute."""
     on_corpus = {item.path for item in items if "corpus" in item.fixturenames}
     for item in items:
         name = "corpus" if item.path in on_corpus else str(item.path)
