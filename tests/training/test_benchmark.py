@@ -28,7 +28,7 @@ from simba_music.training.benchmark.memory_floor import (
     read_bandwidth,
     weight_bytes,
 )
-from simba_music.training.benchmark.report import SECTIONS, of_kind, sections, short
+from simba_music.training.benchmark.report import SECTIONS, of_kind, sections
 from simba_music.training.benchmark.rows import (
     MAMBA2,
     MUSICGEN,
@@ -45,6 +45,7 @@ from simba_music.training.benchmark.rows import (
 )
 from simba_music.training.benchmark.run import Plan, run_benchmark
 from simba_music.training.benchmark.systems import Size
+from simba_music.training.benchmark.tables import short
 
 PAGE = Path(__file__).parents[2] / "docs" / "performance.md"
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from simba_music.training.benchmark.report import named, of_kind
+from simba_music.training.benchmark.report import of_kind
 from simba_music.training.benchmark.rows import LengthRow, Results
+from simba_music.training.benchmark.tables import named
 
 _STYLES = {"simba": "o-", "transformer": "s-"}
 
