@@ -56,7 +56,7 @@ def tiny(system):
         "tiny",
         sizes=(Size(steps=12, repeats=2), Size(64, 1, 8, steps=12, repeats=1)),
         positions=(1, 9),
-        cases=(Case(1, 2.0, 2, all_cores=False), Case(2, 2.0, 1)),
+        cases=(Case(1, 2.0, 2, all_cores=False, neighbour=True), Case(2, 2.0, 1)),
         cold_s=2.0,
         lengths=Lengths((0.5, 2.0, 12.0), decode_to_s=2.0, steps=3, repeats=2),
         parts_s=2.0,
@@ -119,7 +119,7 @@ def test_a_run_measures_every_group(measured):
         ("first", 1), ("second", 1), ("warm", 1), ("warm", 2)
     }  # fmt: skip
     parts = {row.part for row in of_kind(results, PartRow)}
-    assert len(parts) == 8 and "scorer" in parts
+    assert len(parts) == 9 and "scorer" in parts
 
 
 def test_figures_of_a_run_are_sane(measured):

@@ -1,9 +1,12 @@
 """Latency: what a listener waits for through the service, alone, among others, and at first."""
 
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -34,12 +37,14 @@ class Case:
     """So many listeners at one moment, the length of their clips, and how often that is repeated.
 
     On one core, or on all; with one core free for each, both models generate at the same time.
+    With a neighbour, another process keeps one of these cores busy meanwhile.
     """
 
     users: int
     duration_s: float
     repeats: int
     all_cores: bool = True
+    neighbour: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,33 @@ def listen_together(pipeline: Pipeline, request: Request, users: int) -> list[Wa
         return list(pool.map(one, range(users)))
 
 
-def from_nothing(checkpoints: Checkpoints, request: Request) -> tuple[float, Waiting, Waiting]:
-    """Seconds to load, and what the first and the second take, in a process that did nothing."""
+def from_nothing(
+    checkpoints: Checkpoints, request: Request
+) -> tuple[float, float, Waiting, Waiting]:
+    """Seconds to load and to warm up, as the page does, and what the first and the second take.
+
+    For a process that did nothing before.
+    """
     quiet()
     started = time.perf_counter()
     pipeline = checkpoints.load()
-    loaded = time.perf_counter() - started
-    return loaded, listen(pipeline, request), listen(pipeline, request)
+    loaded = time.perf_counter()
+    pipeline.warm_up()
+    warm = time.perf_counter()
+    return loaded - started, warm - loaded, listen(pipeline, request), listen(pipeline, request)
+
+
+@contextmanager
+def neighbour(busy: bool) -> Iterator[None]:
+    """Another process that keeps one of the cores of this one busy, or none."""
+    if not busy:
+        yield
+        return
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+            yield
+        finally:
+            other.kill()
 
 
 def measure_latency(
@@ -102,21 +127,24 @@ def measure_latency(
     """
     request = Request(PROMPT, cold_s, seed=1)
     with pinned():
-        loaded, first, second = in_a_new_process(from_nothing, checkpoints, request)
+        loaded, warmed, first, second = in_a_new_process(from_nothing, checkpoints, request)
     book.put(_row("first", 1, 1, cold_s, [first]))
     book.put(_row("second", 1, 1, cold_s, [second]))
     part = "load both models, their encoder and codec, and the scorer"
     book.put(PartRow(part=part, audio_s=0.0, seconds=Spread.of([loaded])))
+    part = "warm up, while the page opens"
+    book.put(PartRow(part=part, audio_s=0.0, seconds=Spread.of([warmed])))
     book.done("latency of a fresh process")
     with pinned():
         listen(pipeline, request)  # so that it is warm
     for case in cases:
         used = len(cores()) if case.all_cores else 1
-        with pinned(used):
+        with pinned(used), neighbour(case.neighbour):
             request, found = Request(PROMPT, case.duration_s, seed=1), list[Waiting]()
             for _ in range(case.repeats):
                 found += listen_together(pipeline, request, case.users)
-                book.put(_row("warm", case.users, used, case.duration_s, found))
+                row = _row("warm", case.users, used, case.duration_s, found, case.neighbour)
+                book.put(row)
         book.done(f"latency, {case.users} at once, {used} cores, {case.duration_s:g} s")
 
 
@@ -126,11 +154,13 @@ def _row(
     used: int,
     duration_s: float,
     found: Sequence[Waiting],
+    neighbour: bool = False,
 ) -> LatencyRow:
     return LatencyRow(
         start=start,
         users=users,
         cores=used,
+        neighbour=neighbour,
         duration_s=figure(duration_s),
         engine=" or ".join(sorted({one.engine for one in found})),
         first_audio_s=Spread.of([one.first_audio_s for one in found]),

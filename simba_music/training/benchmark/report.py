@@ -243,7 +243,7 @@ def latency_text(rows: Sequence[LatencyRow]) -> str:
         (
             words[row.start],
             str(row.users),
-            str(row.cores),
+            f"{row.cores}, one of them busy" if row.neighbour else str(row.cores),
             f"{row.duration_s:g} s",
             spread_text(row.first_audio_s),
             spread_text(row.total_s),

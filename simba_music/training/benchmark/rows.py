@@ -126,11 +126,12 @@ class LatencyRow(Row):
     start: "first" generation of a process, its "second", or "warm".
     """
 
-    identity = ("start", "users", "cores", "duration_s")
+    identity = ("start", "users", "cores", "duration_s", "neighbour")
     group: Literal["latency"] = "latency"
     start: Literal["first", "second", "warm"]
     users: int
     cores: int
+    neighbour: bool = False  # whether another process kept one of the cores busy
     duration_s: float
     engine: str
     first_audio_s: Spread

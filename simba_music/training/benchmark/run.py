@@ -39,7 +39,12 @@ FULL = Plan(
         Size(1024, 24, 128, steps=20, repeats=3),
     ),
     positions=(1, 100, 250, 500, 750),
-    cases=(Case(1, 10.0, 5, all_cores=False), Case(1, 10.0, 5), Case(8, 10.0, 1)),
+    cases=(
+        Case(1, 10.0, 5, all_cores=False),
+        Case(1, 10.0, 5),
+        Case(1, 10.0, 5, neighbour=True),
+        Case(8, 10.0, 1),
+    ),
     cold_s=10.0,
     lengths=Lengths(),
 )
