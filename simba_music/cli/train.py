@@ -23,7 +23,13 @@ Stage = Annotated[
     Literal["codec", "lm", "clap", "tagger"],
     typer.Argument(help="What to train: codec, lm (a language model), clap (the scorer), tagger."),
 ]
-Corpus = Annotated[Path, typer.Option(metavar="DIR", help="Corpus to train on, tokenised for lm.")]
+Corpus = Annotated[
+    Path,
+    typer.Option(
+        metavar="DIR",
+        help="Corpus to train on, tokenised for lm; codec: or compose:SEED, made meanwhile.",
+    ),
+]
 Also = Annotated[
     list[Path] | None,
     typer.Option(
@@ -55,6 +61,10 @@ StopAfter = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(min=0, help="codec: time budget, from 0; default the preset's."),
+]
+Workers = Annotated[
+    int,
+    typer.Option(min=1, help="codec: processes that make the pieces of compose:SEED, from 1."),
 ]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
@@ -94,6 +104,7 @@ def train(
     *,
     corpus: Corpus,
     also: Also = None,
+    workers: Workers = 1,
     start: Start = None,
     out: Out,
     preset: Preset = None,
@@ -123,7 +134,8 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     named = preset or ("bundle" if stage == "lm" else "cpu")
     if stage == "codec":
-        _train_codec([corpus, *(also or [])], out, named, minutes, stop_after, device, start)
+        corpora = [corpus, *(also or [])]
+        _train_codec(corpora, out, named, minutes, stop_after, device, start, workers)
     elif stage == "lm":
         changes = {
             "steps": steps,
@@ -149,13 +161,14 @@ def _train_codec(
     stop_after: int | None,
     device: str,
     start: Path | None,
+    workers: int,
 ) -> None:
     from simba_music.training.codec.preset import PRESETS, preset_with
     from simba_music.training.codec.trainer import train_codec
 
     _known(preset, PRESETS)
     made = preset_with(preset, minutes=minutes)
-    train_codec(corpora, out, made, out / "resume.state", stop_after, device, start)
+    train_codec(corpora, out, made, out / "resume.state", stop_after, device, start, workers)
 
 
 def _train_lm(

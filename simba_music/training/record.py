@@ -77,11 +77,11 @@ def write_training_record(
     steps: int,
     seconds: float,
     device: str,
-    corpora: Sequence[Path],
+    corpora: Sequence[Path | dict[str, Any]],
     preset: dict[str, Any],
     **more: Any,
 ) -> None:
-    """Write `training.json` beside the weights."""
+    """Write `training.json` beside the weights; `corpora` are folders, or described already."""
     record = {
         "stage": stage,
         "steps": steps,
@@ -89,7 +89,7 @@ def write_training_record(
         "hardware": machine(device),
         "torch": torch.__version__,
         "commit": git_commit(),
-        "corpora": [describe_corpus(corpus) for corpus in corpora],
+        "corpora": [c if isinstance(c, dict) else describe_corpus(c) for c in corpora],
         "preset": preset,
         **more,
     }

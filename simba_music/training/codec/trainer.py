@@ -1,5 +1,6 @@
 """Codec training: autoencoder, k-means, EMA quantisation, then the discriminator; resumable."""
 
+import itertools
 import json
 import logging
 import math
@@ -9,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from simba_music.audio import Waveform
 from simba_music.errors import RequestError
 from simba_music.files import read_json
-from simba_music.training.codec.crops import random_crops
+from simba_music.training.codec.crops import RandomCrops
 from simba_music.training.codec.layers import ChannelsLast
 from simba_music.training.codec.losses import Balancer, Discriminator, SpectralLoss, overshoot
 from simba_music.training.codec.model import (
@@ -29,7 +29,6 @@ from simba_music.training.codec.model import (
 )
 from simba_music.training.codec.preset import CodecPreset
 from simba_music.training.codec.quantizer import EMAQuantizer
-from simba_music.training.corpus.store import rendered_hours
 from simba_music.training.devices import fast_bfloat16
 from simba_music.training.evaluation.figures import draw_spectrograms
 from simba_music.training.record import write_training_record
@@ -234,12 +233,14 @@ def train_codec(
     steps: int | None = None,
     device: str = "cpu",
     start: Path | None = None,
+    workers: int = 1,
 ) -> None:
     """Train for the preset's minutes (or `steps`), resume from `state`, export to `out`.
 
     A new training may `start` from the weights of an exported codec of the same shape.
 
-    Several corpora are pooled, each second of audio as likely as any other.
+    Corpora are folders, which are pooled, and at most one `compose:SEED`, whose pieces `workers`
+    processes make.
 
     Beside the weights: `history.jsonl`, losses every 50 steps, and `spectrogram.png`.
     """
@@ -248,11 +249,11 @@ def train_codec(
         trainer.restore(state)
         logger.info("resumed at step %d, %.1f min", trainer.steps, trainer.seconds / 60)
 
-    def crops(seed: int) -> Iterator[Tensor]:
-        rng = np.random.default_rng(seed)
-        return random_crops(corpora, preset.shape, preset.batch, preset.crop_s, rng)
-
-    batches, shown = crops(preset.seed + trainer.steps), next(crops(preset.seed))
+    crops = RandomCrops(
+        corpora, preset.shape, preset.batch, preset.crop_s, preset.seed, trainer.steps, workers
+    )
+    shown = next(crops)
+    batches = itertools.chain([shown], crops)
     saved, running = time.monotonic(), dict[str, float]()
     while trainer.fraction < 1 and (steps is None or trainer.steps < steps):
         if not trainer.quantising and trainer.fraction >= preset.warmup_fraction:
@@ -273,10 +274,12 @@ def train_codec(
         trainer.start_quantising(batches)
     trainer.save(state)
     trainer.draw(shown, out / "spectrogram.png")
-    _finish(trainer, corpora, out, start)
+    crops.close()
+    logger.info("waited %.0f s for audio", crops.waited_s)
+    _finish(trainer, crops, out, start)
 
 
-def _finish(trainer: CodecTrainer, corpora: Sequence[Path], out: Path, start: Path | None) -> None:
+def _finish(trainer: CodecTrainer, crops: RandomCrops, out: Path, start: Path | None) -> None:
     """Write what was trained into `out`: the weights as the published codecs', and the record."""
     preset = trainer.preset
     stock = export(trainer.model.cpu(), trainer.quantizer.embed.cpu(), preset.shape)
@@ -290,8 +293,8 @@ def _finish(trainer: CodecTrainer, corpora: Sequence[Path], out: Path, start: Pa
         steps=trainer.steps,
         seconds=trainer.seconds,
         device=trainer.device,
-        corpora=corpora,
+        corpora=crops.describe(),
         preset=asdict(preset),
         started_from=read_json(start / "training.json") if start else None,
-        rendered_hours={corpus.name: rendered_hours(corpus) for corpus in corpora},
+        rendered_hours=crops.hours(),
     )

@@ -12,12 +12,38 @@ from simba_music.training.corpus.rendering.production import Production
 from simba_music.training.corpus.rendering.synthesis import synthesise
 from simba_music.training.corpus.tables import instruments
 
-# Where Debian installs the two MIT-licensed General MIDI soundfonts. (TimGM6mb is GPL.)
+# The MIT-licensed General MIDI soundfonts to choose from, each where Debian installs it or, where
+# that is missing, its smaller or larger sibling. (TimGM6mb is GPL.)
 SOUNDFONTS = (
-    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
-    "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
+    ("/usr/share/sounds/sf2/FluidR3_GM.sf2", "/usr/share/sounds/sf3/FluidR3Mono_GM.sf3"),
+    (
+        "/usr/share/sounds/sf3/MuseScore_General_Lite.sf3",
+        "/usr/share/sounds/sf3/MuseScore_General_Full.sf3",
+        "/usr/share/sounds/sf2/MuseScore_General_Full.sf2",
+    ),
 )
+HINT = (
+    "Install them: apt-get install fluidsynth fluid-soundfont-gm musescore-general-soundfont-small"
+)
+# FluidSynth renders blocks of 64 frames and dithers from a table of 48,000. A part that begins
+# where both do depends on its notes alone, not on what was rendered before it.
+_PERIOD = 48_000
 _SETTINGS = {"synth.reverb.active": 0, "synth.chorus.active": 0}  # the mix has its own room
+
+
+def find_soundfonts() -> tuple[Path, ...]:
+    """The soundfonts that are installed here, one for each number of `Production.soundfont`.
+
+    Raises:
+        RequestError: If one is missing.
+    """
+    found = []
+    for paths in SOUNDFONTS:
+        installed = [Path(path) for path in paths if Path(path).exists()]
+        if not installed:
+            raise RequestError(f"Soundfont {paths[0]} not found. {HINT}")
+        found.append(installed[0])
+    return tuple(found)
 
 
 class Renderer:
@@ -29,20 +55,15 @@ class Renderer:
         Raises:
             RequestError: If one, or the FluidSynth library, is not installed.
         """
-        hint = (
-            "Install them: apt-get install fluidsynth fluid-soundfont-gm "
-            "musescore-general-soundfont-small"
-        )
         try:
             import fluidsynth
         except ImportError as error:
-            raise RequestError(f"The FluidSynth library is not installed. {hint}") from error
-        for path in SOUNDFONTS:
-            if not Path(path).exists():
-                raise RequestError(f"Soundfont {path} not found. {hint}")
+            raise RequestError(f"The FluidSynth library is not installed. {HINT}") from error
+        fonts = find_soundfonts()
         self.sample_rate = sample_rate
         self._synth: Any = fluidsynth.Synth(gain=0.6, samplerate=float(sample_rate), **_SETTINGS)
-        self._fonts = [self._synth.sfload(path) for path in SOUNDFONTS]
+        self._drawn = 0  # frames, of all parts
+        self._fonts = [self._synth.sfload(str(path)) for path in fonts]
 
     def stems(
         self, score: pretty_midi.PrettyMIDI, production: Production, duration_s: float
@@ -75,6 +96,8 @@ class Renderer:
         synth = self._synth
         # Tails of the last part would else begin this one.
         synth.system_reset()
+        synth.get_samples(-self._drawn % _PERIOD)
+        self._drawn = length
         # General MIDI: drums are on channel 10, counted from 0, and in bank 128 of a soundfont.
         channel = 9 if part.is_drum else 0
         bank = 128 if part.is_drum else 0
