@@ -61,11 +61,12 @@ class EMAQuantizer(nn.Module):
         ids = self.nearest(flat.detach(), self.embed, handicap)
         quantised = self.embed[ids].view(z.shape[0], -1, z.shape[1]).transpose(1, 2)
         if self.training:
-            self._update(flat.detach(), ids)
+            self.update(flat.detach(), ids)
         return z + (quantised - z).detach(), ids, F.mse_loss(z, quantised)
 
     @torch.no_grad()
-    def _update(self, flat: Tensor, ids: Tensor) -> None:
+    def update(self, flat: Tensor, ids: Tensor) -> None:
+        """Move codes towards the vectors `[N, D]` whose ids `[N]` they are; restart dead ones."""
         error = (flat - self.embed[ids]).pow(2).sum(1).mean()
         self.error.lerp_(error, 1 - self.decay)
         self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))
