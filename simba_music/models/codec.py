@@ -13,7 +13,7 @@ from transformers import EncodecModel
 
 from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
-from simba_music.files import check_sha256, read_json
+from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.models.codec_config import (
     check_bounds,

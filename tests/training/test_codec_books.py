@@ -1,19 +1,24 @@
-"""Residual books and a deeper decoder on a tiny codec: what stays, what is learned, what is written."""
+"""Residual books and a deeper decoder on a tiny codec: what stays, what learns, what is written."""
 
 import json
 import math
+import shutil
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
+from conftest import lm_config, random_lm
 from safetensors.torch import load_file, save_file
 from transformers import EncodecModel
 
 from simba_music.audio import Waveform
 from simba_music.errors import CheckpointError, RequestError
-from simba_music.files import read_json
+from simba_music.files import read_json, sha256, write_json
+from simba_music.generation.pipeline import Pipeline
+from simba_music.models.checkpoint import save_language_model
 from simba_music.models.codec import Codec
+from simba_music.training.codec.adopt import adopt_codec, check_same_tokens
 from simba_music.training.codec.books import draw_counts
 from simba_music.training.codec.books_step import BooksTrainer
 from simba_music.training.codec.deepening import moved
@@ -132,6 +137,8 @@ def test_the_stock_class_loads_encodes_and_decodes_what_ours_does(made):
             theirs = stock.decode(codes, [None]).audio_values[0]
         torch.testing.assert_close(codec.decode(codes[0])[0].samples, theirs, atol=1e-5, rtol=1e-4)
     assert codec.decoder == "fast"
+    vectors = tokens.codebooks_of(folder, 4)
+    assert vectors.shape == (4, 64, 128) and float(vectors.abs().max()) < 100
     assert stock.encode(samples[None]).audio_codes.shape[2] == 1  # unless more are asked for
 
 
@@ -227,7 +234,9 @@ def test_gradients_that_are_not_finite_change_nothing(made, first):
     assert trainer.skipped == 1
     assert all(math.isfinite(value) for value in trainer.balancer.averages.values())
     assert all(torch.equal(value, before[k]) for k, value in trainer.model.state_dict().items())
-    assert all(torch.equal(value, judge[k]) for k, value in trainer.discriminator.state_dict().items())
+    assert all(
+        torch.equal(value, judge[k]) for k, value in trainer.discriminator.state_dict().items()
+    )
     trainer.decode = broken
     trainer.step(next(noise()))
     assert trainer.skipped == 0
@@ -251,3 +260,53 @@ def test_the_command_trains_exports_and_keeps_every_token(corpus, first, tmp_pat
         BooksTrainer(other, "cpu", tmp_path)
     with pytest.raises(RequestError, match="3 residual blocks in a row, the preset 2"):
         BooksTrainer(replace(PRESET, shape=replace(PRESET.shape, residuals=2)), "cpu", tmp_path)
+
+
+def test_a_codec_with_the_same_tokens_takes_the_place_of_one(first, made, tmp_path):
+    _, _, folder = made
+    old = tmp_path / "codec"
+    shutil.copytree(first, old)
+    before, after = (sha256(f / "model.safetensors") for f in (old, folder))
+    names = [tmp_path / "config.json", tmp_path / "other.json"]
+    for name, digest in zip(names, (before, "0" * 64), strict=True):
+        write_json(name, {"codec": {"sha256": digest}})
+    assert adopt_codec(folder, old, names) == names[:1]
+    assert read_json(names[0])["codec"]["sha256"] == after == sha256(old / "model.safetensors")
+    assert read_json(names[1])["codec"]["sha256"] == "0" * 64
+    with pytest.raises(RequestError, match="smaller num_residual_layers"):
+        check_same_tokens(old, first)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "encoder.layers.0.conv.bias",
+        "encoder.layers.2.block.3.conv.parametrizations.weight.original0",
+        "quantizer.layers.0.codebook.embed",
+    ],
+)
+def test_a_codec_with_other_tokens_does_not(first, made, tmp_path, name):
+    _, _, folder = made
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name].flatten()[0] += 0.25
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    shutil.copyfile(folder / "config.json", tmp_path / "config.json")
+    with pytest.raises(RequestError, match="than"):
+        adopt_codec(tmp_path, first, [])
+
+
+def test_a_model_of_one_book_plays_the_first_of_four(made, tmp_path):
+    _, codec, folder = made
+    shutil.copytree(folder, tmp_path / "codec")
+    ref = tokens.codec_ref(tmp_path / "codec")
+    config = lm_config("simba", codec=ref.model_dump() | {"id": "../codec"})
+    save_language_model(tmp_path / "simba", random_lm(config))
+    pipeline = Pipeline.load(str(tmp_path / "simba"), str(tmp_path / "simba"), None, "cpu")
+    request = pipeline.validate(("left",), prompt="calm piano", duration_s=2.0, seed=7)
+    clip = list(pipeline.generate(request, ("left",)))[-1]
+    assert clip.codes.shape == (1, 150) and clip.waveform.duration_s == 2.0
+    with torch.no_grad():
+        z = codec.model.quantizer.layers[0].decode(clip.codes)
+        wanted = codec.model.decoder(z)[0]
+    found = codec.decode(clip.codes[None])[0].samples
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)

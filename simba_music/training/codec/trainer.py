@@ -63,7 +63,9 @@ def train_codec(
         trainer.seconds += trainer.clock() - began
         losses = trainer.step(batch)
         if trainer.skipped >= GIVE_UP_AFTER:
-            logger.error("step %d: gradients are not finite; the weights before stay", trainer.steps)
+            logger.error(
+                "step %d: gradients are not finite; the weights before stay", trainer.steps
+            )
             break
         if not trainer.skipped:
             running = {k: 0.95 * running.get(k, v) + 0.05 * v for k, v in losses.items()}
