@@ -153,11 +153,19 @@ Codecs = Annotated[
         help="codec: checkpoint's folder, several are compared; default the bundled one.",
     ),
 ]
-Pieces = Annotated[int, typer.Option(min=1, help="codec: pieces of the benchmark, 1 to 200.")]
+Pieces = Annotated[int, typer.Option(min=1, help="codec: pieces to measure on, 1 to 200.")]
 Real = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR", help="codec: imported recordings; their test split is used; default none."
+    ),
+]
+Paired = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="codec: print two codecs and their difference on pieces of this rendered corpus, "
+        "report nothing; default no.",
     ),
 ]
 Work = Annotated[Path, typer.Option(metavar="DIR", help="clips: folder of the clips.")]
@@ -178,6 +186,7 @@ def evaluate(
     bench: Bench = BENCH,
     pieces: Pieces = 200,
     real: Real = None,
+    paired: Paired = None,
     report: Report = REPORT,
     work: Work = Path("runs/evaluate"),
     left: Left,
@@ -196,6 +205,9 @@ def evaluate(
         folder = out or Path("runs/prompts") / prompts.stem
         evaluate_prompt_list(load(), prompts, folder, bench, reference, duration, limit)
         return
+    if what == "codec" and paired is not None:
+        _compare_codecs(codec or [], paired, pieces)
+        return
     if what in ("codec", "all"):
         from simba_music.training.evaluation.codec import evaluate_codec
 
@@ -211,6 +223,18 @@ def evaluate(
         from simba_music.training.evaluation.clips import evaluate_clips
 
         evaluate_clips(load(), bench, report, work)
+
+
+def _compare_codecs(codecs: list[Path], corpus: Path, pieces: int) -> None:
+    from simba_music.scoring.loading import load_scorer
+    from simba_music.training.evaluation.codec import SCORER, compare_codecs, corpus_sounds
+
+    if len(codecs) != 2:
+        raise RequestError(f"--paired compares two codecs, got {len(codecs)}: give --codec twice.")
+    sounds = corpus_sounds(corpus, pieces)
+    for row in compare_codecs(codecs[0], codecs[1], sounds, load_scorer(SCORER)):
+        interval = f"{row['value']:.4f} ({row['lo']:.4f} to {row['hi']:.4f})"
+        print(f"{row['metric']:52} {row['model']:44} {interval:32} n {row['n']}")
 
 
 def _evaluate_scorer(load: "Callable[[], Pipeline]", bench: Path, report: Path) -> None:

@@ -48,8 +48,8 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint's folder, mad
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="lm: tiny, small, cpu, bundle, gpu or paper, default bundle; codec: cpu, decoder or "
-        "gpu; clap, tagger: cpu or gpu; default cpu."
+        help="lm: tiny, small, cpu, bundle, gpu or paper, default bundle; codec: cpu, decoder, "
+        "books or gpu; clap, tagger: cpu or gpu; default cpu."
     ),
 ]
 StopAfter = Annotated[
@@ -65,6 +65,9 @@ Minutes = Annotated[
 Workers = Annotated[
     int,
     typer.Option(min=1, help="codec: processes that make the pieces of compose:SEED, from 1."),
+]
+Crops = Annotated[
+    int | None, typer.Option(min=1, help="codec: crops a step, from 1; default the preset's.")
 ]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
@@ -110,6 +113,7 @@ def train(
     preset: Preset = None,
     stop_after: StopAfter = None,
     minutes: Minutes = None,
+    crops: Crops = None,
     backbone: Backbone = "simba",
     mixer: Mixer = "mlp",
     conditioning: Conditioning = "prefix",
@@ -134,8 +138,9 @@ def train(
     out.mkdir(parents=True, exist_ok=True)
     named = preset or ("bundle" if stage == "lm" else "cpu")
     if stage == "codec":
+        own = {"minutes": minutes, "batch": crops}
         corpora = [corpus, *(also or [])]
-        _train_codec(corpora, out, named, minutes, stop_after, device, start, workers)
+        _train_codec(corpora, out, named, own, stop_after, device, start, workers)
     elif stage == "lm":
         changes = {
             "steps": steps,
@@ -146,8 +151,8 @@ def train(
             "n_codebooks": codebooks,
             "codebook_pattern": pattern or ("delay" if codebooks and codebooks > 1 else None),
         }
-        own = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
-        architecture = (backbone, own, conditioning)
+        inside = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
+        architecture = (backbone, inside, conditioning)
         _train_lm(corpus, out, architecture, named, changes, codec, device, stop_after, start)
     else:
         _train_judge(stage, corpus, out, named, codec, device)
@@ -157,7 +162,7 @@ def _train_codec(
     corpora: list[Path],
     out: Path,
     preset: str,
-    minutes: float | None,
+    changes: dict[str, Any],
     stop_after: int | None,
     device: str,
     start: Path | None,
@@ -167,7 +172,7 @@ def _train_codec(
     from simba_music.training.codec.trainer import train_codec
 
     _known(preset, PRESETS)
-    made = preset_with(preset, minutes=minutes)
+    made = preset_with(preset, **changes)
     train_codec(corpora, out, made, out / "resume.state", stop_after, device, start, workers)
 
 

@@ -13,8 +13,14 @@ from transformers import EncodecModel
 
 from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
-from simba_music.files import check_sha256, read_json
+from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
+from simba_music.models.codec_config import (
+    check_bounds,
+    codes_per_book,
+    may_be_missing,
+    no_load_report,
+)
 from simba_music.models.config import CodecRef
 from simba_music.models.fast_decoder.decoder import (
     DecoderState,
@@ -27,44 +33,6 @@ from simba_music.models.fast_decoder.layers import UnsupportedCodecError
 logger = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"
-
-
-# Largest values of a codec's config.json; Meta's have 32 filters and 2048 codes.
-_BOUNDS = {
-    "num_filters": 128,
-    "hidden_size": 2048,
-    "codebook_dim": 2048,
-    "codebook_size": 65_536,
-    "kernel_size": 127,
-    "last_kernel_size": 127,
-    "residual_kernel_size": 31,
-    "num_residual_layers": 8,
-    "num_lstm_layers": 8,
-    "audio_channels": 2,
-}
-
-
-def _check_bounds(folder: Path) -> None:
-    """Refuse a config.json whose network would not fit in memory.
-
-    Raises:
-        CheckpointError: If a size is not a whole number up to its bound.
-    """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{folder / 'config.json'} is not a codec's.")
-    for name, most in _BOUNDS.items():
-        value = config.get(name, 1)
-        if type(value) is not int or not 0 < value <= most:
-            raise CheckpointError(
-                f"{folder / 'config.json'}: {name} is {value!r}; a codec may have 1 to {most}."
-            )
-    ratios = config.get("upsampling_ratios", [1])
-    fits = isinstance(ratios, list) and 0 < len(ratios) <= 8
-    if not fits or any(type(ratio) is not int or not 0 < ratio <= 16 for ratio in ratios):
-        raise CheckpointError(
-            f"{folder / 'config.json'}: upsampling_ratios must be up to 8 numbers from 1 to 16."
-        )
 
 
 @dataclass(frozen=True)
@@ -84,7 +52,8 @@ class DecodeState:
 class Codec:
     """A `transformers.EncodecModel` with `n_codebooks` residual books; mono, float32.
 
-    The first K books are used alone by giving, or asking for, codes of K books.
+    The first K books are used alone by giving, or asking for, codes of K books. Book k has
+    `codes_per_book[k]` codes, of at most `ref.codebook_size`.
     """
 
     def __init__(self, model: EncodecModel, ref: CodecRef):
@@ -104,6 +73,7 @@ class Codec:
         self.model, self.ref = model.eval().requires_grad_(False), ref
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
         self.n_codebooks = len(model.quantizer.layers)
+        self.codes_per_book = codes_per_book(config)
         self.fast: FastDecoder | None = None  # on the CPU, wherever the model is
         try:
             self.fast = fast_decoder(model)
@@ -149,20 +119,22 @@ class Codec:
             folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, on_download).folder
         if ref.sha256 is not None:
             check_sha256(folder / WEIGHTS, ref.sha256)
-        _check_bounds(folder)
+        check_bounds(folder)
         try:
-            loaded: Any = EncodecModel.from_pretrained(
-                folder,
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+            with no_load_report():
+                loaded: Any = EncodecModel.from_pretrained(
+                    folder,
+                    dtype=torch.float32,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"Codec {ref.id} could not be loaded: {error} Check the path or name."
             ) from error
         model, info = loaded
-        wrong = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
+        missing = [name for name in info["missing_keys"] if not may_be_missing(name)]
+        wrong = [*missing, *info["unexpected_keys"], *info["mismatched_keys"]]
         if wrong:
             raise CheckpointError(
                 f"Codec {ref.id}: {len(wrong)} weights do not fit its config, {wrong[0]} for one."
@@ -250,11 +222,12 @@ class Codec:
             )
         if codes.numel() == 0:
             return
-        low, high = int(codes.min()), int(codes.max())
-        if low < 0 or high >= self.ref.codebook_size:
-            raise ValueError(
-                f"Codes must be 0 to {self.ref.codebook_size - 1}, got {low} to {high}."
-            )
+        low, highest = int(codes.min()), codes.amax((0, 2)).tolist()
+        for book, (high, size) in enumerate(zip(highest, self.codes_per_book, strict=False)):
+            if low < 0 or high >= size:
+                raise ValueError(
+                    f"Codes must be 0 to {size - 1} in book {book + 1}, got {low} to {high}."
+                )
 
     @torch.no_grad()
     def encode(self, wave: Waveform, n_codebooks: int = 1) -> Tensor:

@@ -82,6 +82,13 @@ def test_metas_codecs_load_and_play_their_first_codebook(
         {"use_causal_conv": False, "pad_mode": "constant", "upsampling_ratios": [8, 5, 4, 3]},
         {"use_causal_conv": False, "num_residual_layers": 2, "dilation_growth_rate": 2},
         {"use_causal_conv": True},
+        {
+            "use_causal_conv": False,
+            "pad_mode": "constant",
+            "num_residual_layers": 3,
+            "dilation_growth_rate": 3,
+            "use_conv_shortcut": False,
+        },
     ],
 )
 @pytest.mark.parametrize("chunks", [[40, 40, 33], [1] * 20 + [60], [7, 10, 10, 10, 50], [113]])

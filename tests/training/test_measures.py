@@ -6,15 +6,24 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
+from conftest import write_codec
 
 from simba_music.files import read_json, sha256, write_json
 from simba_music.models.codec import Codec
 from simba_music.models.config import CodecRef
+from simba_music.scoring.loading import load_scorer
 from simba_music.training.codec import baselines as codec_baselines
 from simba_music.training.corpus import store
+from simba_music.training.corpus.tokens import codec_ref
 from simba_music.training.evaluation import codec as codec_evaluation
 from simba_music.training.evaluation import measures
-from simba_music.training.evaluation.codec import RoundTrip, Sound, codec_rows, measure
+from simba_music.training.evaluation.codec import (
+    RoundTrip,
+    book_rows,
+    compare_codecs,
+    listen,
+    measure,
+)
 from simba_music.training.evaluation.distances import (
     frechet_distance,
     frechet_infinity,
@@ -31,6 +40,7 @@ from simba_music.training.evaluation.measures import (
     si_sdr,
 )
 from simba_music.training.evaluation.report import update_report
+from simba_music.training.evaluation.round_trips import SIMILAR, Judges, Sound, difference_rows
 from simba_music.training.judges.tagger import (
     PRESETS,
     Tagger,
@@ -174,12 +184,15 @@ def test_measures_of_the_original_are_perfect(small_tagger):
     sounds = [
         Sound(Heard(tone(300 + 50 * i) + noise(seed=i, level=0.01)), solo=True) for i in range(3)
     ]
-    rows = {r["metric"]: r["value"] for r in measure("x", sounds, lambda x: x, small_tagger, 50)}
+    judges = Judges(small_tagger)
+    rows = {r["metric"]: r["value"] for r in measure("x", sounds, lambda x: x, judges, 50)}
     assert rows["log-mel distance (nepers)"] == 0 and rows["SI-SDR (dB)"] > 60
     assert rows["chroma cosine"] == pytest.approx(1, abs=1e-4) and rows["onset F1 (50 ms)"] == 1
     assert rows["pitch right (share of voiced frames, solos)"] == 1
     assert rows["comb at the frame rate, beside the original (dB)"] == 0
     assert rows["FAD (our tagger's space)"] == pytest.approx(0, abs=1e-3)
+    assert rows[SIMILAR.format("tagger")] == pytest.approx(1, abs=1e-5)
+    assert SIMILAR.format("scorer") not in rows  # as there was none
 
 
 def codec_of(system):
@@ -214,6 +227,7 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
     sounds = [Sound(Heard(tone(220 * (i + 1)) + noise(seed=i)), score) for i in range(6)]
     monkeypatch.setattr(codec_evaluation, "bench_sounds", lambda folder, count: sounds)
     monkeypatch.setattr(codec_evaluation, "load_tagger", lambda: small_tagger)
+    monkeypatch.setattr(codec_evaluation, "load_scorer", lambda name: load_scorer(system / "clap"))
     real = tmp_path / "real"
     store.claim_sample_rate(real, RATE)
     rows = [
@@ -242,11 +256,46 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
         assert found[mel, codec_baselines.ORIGINAL] == 0 < found[mel, "codec"]
 
 
-def test_codec_rows_name_the_codec(system, small_tagger):
-    rows = codec_rows(
-        "mine", codec_of(system), [Sound(Heard(tone(440))), Sound(Heard(tone(550)))], small_tagger
-    )
-    assert {row["model"] for row in rows} == {"mine"}
+@pytest.fixture
+def pair(tmp_path):
+    """Two codecs of three books, and what they are to be measured on."""
+    for name in ("one", "other"):
+        write_codec(tmp_path / name, books=3)
+    # Noise of its own for every sound, or there is nothing that a resample could change.
+    sounds = [Sound(Heard(tone(300 * (i + 1)) + noise(seed=i)), genre="pop") for i in range(4)]
+    return tmp_path / "one", tmp_path / "other", sounds
+
+
+def test_a_codec_is_measured_by_its_number_of_books(pair, small_tagger, system):
+    folder, _, sounds = pair
+    codec = Codec.load(folder, codec_ref(folder))
+    judges = Judges(small_tagger, load_scorer(system / "clap"))
+    rows = list(book_rows("mine", codec, sounds, judges))
+    assert {row["model"] for row in rows} == {"mine", "mine, 2 books", "mine, 3 books"}
+    found = {(row["metric"], row["model"]): row for row in rows}
+    for space in ("scorer", "tagger"):
+        row = found[SIMILAR.format(space), "mine"]
+        assert -1 <= row["lo"] <= row["value"] <= row["hi"] <= 1 and row["n"] == 4
+    trips = [RoundTrip(codec, books)(sounds[0].samples) for books in (1, 3)]
+    assert not np.array_equal(*trips)
+    assert ("codes in use (share)", "mine, 3 books") in found
+    interval = found["FAD (our tagger's space)", "mine"]
+    assert interval["lo"] < interval["value"] < interval["hi"]
+
+
+def test_two_codecs_are_compared_piece_by_piece(pair, small_tagger, monkeypatch):
+    one, other, sounds = pair
+    monkeypatch.setattr(codec_evaluation, "load_tagger", lambda: small_tagger)
+    rows = compare_codecs(one, other, sounds)
+    same = [row for row in rows if row["model"] == f"{one} - {other}, books 1"]
+    assert len(same) > 5 and all(row["value"] == row["lo"] == row["hi"] == 0 for row in same)
+    judges = Judges(small_tagger)
+    loud, quiet = (listen(sounds, lambda x, s=scale: s * x, judges, 50) for scale in (0.9, 0.5))
+    rows = {row["metric"]: row for row in difference_rows("loud - quiet", loud, quiet)}
+    gained = rows["log-mel distance (nepers)"]
+    assert gained["hi"] < 0 and gained["n"] == 4
+    with pytest.raises(ValueError, match="cannot be compared"):
+        difference_rows("x", loud, listen(sounds[:3], lambda x: x, judges, 50))
 
 
 def test_a_report_keeps_the_tables_that_are_not_made_again(tmp_path):

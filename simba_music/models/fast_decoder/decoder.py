@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import EncodecModel
 
+from simba_music.models.codec_config import codes_per_book
 from simba_music.models.fast_decoder.frames import FirstConv, HeldCodes, Memory, Recurrence
 from simba_music.models.fast_decoder.layers import UnsupportedCodecError, layer_of
 from simba_music.models.fast_decoder.scratch import FOUND, WIDE, Held, Rows, Scratch, Step
@@ -159,9 +160,10 @@ def fast_decoder(model: EncodecModel) -> FastDecoder:
     """
     decoder = FastDecoder(model)
     generator = torch.Generator().manual_seed(0)
+    sizes = torch.tensor(codes_per_book(model.config))[:, None]
     for k in sorted({1, decoder.first.n_books}):
-        shape = (2, k, sum(_CHECKED))
-        codes = torch.randint(0, decoder.first.silent, shape, generator=generator)
+        chosen = torch.rand((2, k, sum(_CHECKED)), generator=generator)
+        codes = (chosen * sizes[:k]).long()
         state, parts = decoder.start(2, k), []
         for i, chunk in enumerate(codes.split(_CHECKED, dim=2)):
             sound, state = decoder.decode(chunk, state, last=i == len(_CHECKED) - 1)

@@ -37,6 +37,7 @@ class Taps(nn.Module):
             used = weight.any(1).nonzero()
             if len(used) or not shift:
                 rows = int(used.max()) + 1 if len(used) else 1
+                rows = rows if self.span else len(weight)  # `only` is a whole matrix
                 self.register_buffer(f"weight_{shift}", weight[:rows].contiguous(), False)
                 self._shifts.append(shift)
 

@@ -1,5 +1,6 @@
 """Codec losses: spectra, the multi-scale STFT discriminator, and the gradient balancer."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -171,7 +172,10 @@ class Balancer:
         self.averages: dict[str, float] = {}
 
     def gradient(self, losses: dict[str, Tensor], weights: dict[str, float], y: Tensor) -> Tensor:
-        """Gradient for `y` `[B, T]`, in which each loss has the share that its weight says."""
+        """Gradient for `y` `[B, T]`, in which each loss has the share that its weight says.
+
+        One that is not finite makes it so, and is not remembered.
+        """
         total = sum(weights[name] for name in losses)
         gradient = torch.zeros_like(y)
         for name, loss in losses.items():
@@ -180,6 +184,8 @@ class Balancer:
             # else be blown up to its full share, with a direction that is noise.
             size = float(own.norm())
             average = self.averages.get(name, size)
-            self.averages[name] = self.decay * average + (1 - self.decay) * size
-            gradient += own * (self.norm * weights[name] / total / (self.averages[name] + 1e-12))
+            average = self.decay * average + (1 - self.decay) * size
+            if math.isfinite(average):
+                self.averages[name] = average
+            gradient += own * (self.norm * weights[name] / total / (average + 1e-12))
         return gradient

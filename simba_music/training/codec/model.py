@@ -1,6 +1,7 @@
 """Codec to train: its shape, its initialisation, and its export as a stock EncodecModel."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,14 @@ from transformers import EncodecConfig, EncodecModel
 
 from simba_music.errors import RequestError
 from simba_music.hub.places import WEIGHTS
+from simba_music.models.codec_config import may_be_missing
+from simba_music.training.codec.deepening import deepened, moved
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
+DILATION_GROWTH = 3  # of residual blocks in a row, as their kernels have three taps
+# Where the codes would stand that a book lacks: too far from anything to be the nearest, squared
+# still a float32 of full precision, and times a latent still a float16.
+_FAR = 1000.0
 
 # Strides of the decoder by (sample rate in Hz, frame rate in Hz).
 RATIOS = {
@@ -30,7 +37,9 @@ class CodecShape:
     """What defines the network: rates in Hz, number of codes, filters of the outermost layer.
 
     `context` is the kernel of the decoder's first convolution, in frames, and of the encoder's
-    first, in samples (EncodecConfig has one field for both).
+    first, in samples (EncodecConfig has one field for both). `residuals` is the number of residual
+    blocks after each change of rate; in the encoder all but the first are the identity. Of several
+    `books`, the first has `codes` codes and each other one `book_codes`.
     """
 
     sample_rate: int = 24_000
@@ -39,14 +48,23 @@ class CodecShape:
     filters: int = 16
     context: int = 7
     lstm: bool = False  # False exports a zero LSTM, which is the identity as it is residual
+    residuals: int = 1
+    books: int = 1
+    book_codes: int = 1024
 
     @property
     def hop(self) -> int:
         """Samples a frame."""
         return self.sample_rate // self.frame_rate
 
+    @property
+    def codes_per_book(self) -> list[int]:
+        """Codes in use of every book."""
+        return [self.codes, *[self.book_codes] * (self.books - 1)]
+
     def config(self) -> EncodecConfig:
-        """The stock configuration: one codebook, mono, not causal."""
+        """The stock configuration: mono, not causal, a bandwidth for every number of books."""
+        a_book = self.frame_rate * math.log2(self.codes) / 1000  # kbit/s
         config = EncodecConfig(
             sampling_rate=self.sample_rate,
             upsampling_ratios=list(RATIOS[self.sample_rate, self.frame_rate]),
@@ -56,7 +74,9 @@ class CodecShape:
             hidden_size=128,
             num_filters=self.filters,
             kernel_size=self.context,
-            target_bandwidths=[self.frame_rate * math.log2(self.codes) / 1000],
+            num_residual_layers=self.residuals,
+            dilation_growth_rate=DILATION_GROWTH if self.residuals > 1 else 2,
+            target_bandwidths=[round(k * a_book, 6) for k in range(1, self.books + 1)],
             # A frame may use what comes next; a stream waits for that look-ahead.
             use_causal_conv=False,
             use_conv_shortcut=False,
@@ -64,8 +84,10 @@ class CodecShape:
             pad_mode="constant",
             num_lstm_layers=1,
         )
+        if self.books > 1:
+            config.codes_per_book = self.codes_per_book
         # The class derives the number of books from the bandwidth, by rounding.
-        assert config.num_quantizers == 1
+        assert config.num_quantizers == self.books
         return config
 
 
@@ -105,8 +127,19 @@ def _without_lstm(model: Any) -> None:
                 half.layers[index] = nn.Identity()
 
 
+def book_codes(folder: Path) -> list[torch.Tensor]:
+    """Code vectors `[V, D]` of every book of an exported codec, without those that it lacks."""
+    tensors, config = load_file(folder / WEIGHTS), EncodecConfig.from_pretrained(folder)
+    name = "quantizer.layers.{}.codebook.embed"
+    books = [tensors[name.format(i)].float() for i in range(config.num_quantizers)]
+    sizes = getattr(config, "codes_per_book", None) or [len(book) for book in books]
+    return [book[:size] for book, size in zip(books, sizes, strict=True)]
+
+
 def reopen(folder: Path, shape: CodecShape) -> tuple[EncodecModel, torch.Tensor]:
-    """The network and code vectors `[V, D]` that `export` wrote, to be trained on.
+    """The network and code vectors `[V, D]` of the first book that `export` wrote, to be trained.
+
+    The codec may have fewer residual blocks than `shape`.
 
     Raises:
         RequestError: If the folder holds a codec of another shape.
@@ -120,27 +153,43 @@ def reopen(folder: Path, shape: CodecShape) -> tuple[EncodecModel, torch.Tensor]
                 f"{folder} has {name} {getattr(stock.config, name)}, the preset "
                 f"{getattr(wanted, name)}. Start from a codec of the same shape."
             )
-    model = _plain(stock)
+    if stock.config.num_residual_layers > shape.residuals:
+        raise RequestError(
+            f"{folder} has {stock.config.num_residual_layers} residual blocks in a row, the preset "
+            f"{shape.residuals}. Start from a codec that has no more."
+        )
+    model = deepened(_plain(stock), _plain(EncodecModel(wanted)))
     with torch.no_grad():
         # The trainer scales its audio itself; what `export` folded in would count twice.
         model.encoder.layers[0].conv.weight.div_(INPUT_GAIN)
         model.decoder.layers[-1].conv.weight.mul_(INPUT_GAIN)
         model.decoder.layers[-1].conv.bias.mul_(INPUT_GAIN)
-    codes = model.quantizer.layers[0].codebook.embed.clone()
+    codes = stock.quantizer.layers[0].codebook.embed.clone()
     if not shape.lstm:
         _without_lstm(model)
     return model, codes
 
 
-def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> EncodecModel:
-    """The same network, with code vectors `[V, D]`, as a stock EncodecModel; gain folded in."""
+def export(
+    trained: EncodecModel,
+    codes: torch.Tensor,
+    shape: CodecShape,
+    residual: Sequence[torch.Tensor] = (),
+) -> EncodecModel:
+    """The same network as a stock EncodecModel; gain folded in.
+
+    Args:
+        trained: the network, without weight norm.
+        codes: code vectors `[V, D]` of the first book.
+        shape: its shape.
+        residual: code vectors `[V', D]` of the other books.
+    """
     stock = _plain(EncodecModel(shape.config()))
-    for name, parameter in stock.named_parameters():
-        # The stock class has one in any case; zero and residual it changes nothing.
-        if "lstm" in name:
-            nn.init.zeros_(parameter)
     result = stock.load_state_dict(trained.state_dict(), strict=False)
-    assert not result.unexpected_keys and all("lstm" in key for key in result.missing_keys)
+    assert not result.unexpected_keys
+    for name in result.missing_keys:  # the LSTM that is none, and blocks that add nothing
+        assert "lstm" in name or name.startswith("encoder.")
+        nn.init.zeros_(stock.get_parameter(name))
     encoder: Any = stock.encoder.layers
     decoder: Any = stock.decoder.layers
     with torch.no_grad():
@@ -151,22 +200,41 @@ def export(trained: EncodecModel, codes: torch.Tensor, shape: CodecShape) -> Enc
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
             # The stock class stores g and v; |w| and w are those.
             weight_norm(module)
-    quantizers: Any = stock.quantizer.layers
-    book = quantizers[0].codebook
-    book.embed.copy_(codes)
-    # Averages of the class' own training: unused here, but part of a stock file, which is read
-    # strictly.
-    book.embed_avg.copy_(codes)
-    book.cluster_size.fill_(1)
-    book.inited.fill_(1)
+    for layer, vectors in zip(stock.quantizer.layers, (codes, *residual), strict=True):
+        book: Any = layer
+        book.codebook.embed.zero_()[len(vectors) :, 0] = _FAR
+        book.codebook.embed[: len(vectors)] = vectors
+        book.codebook.embed_avg.copy_(book.codebook.embed)
+        book.codebook.cluster_size.fill_(1)
+        book.codebook.inited.fill_(1)
     found: EncodecModel = stock.eval()
-    return found
+    return _without_zero_norms(found)
 
 
-def keep_tokens(stock: EncodecModel, folder: Path) -> None:
-    """Give back to a float16 codec the encoder and codes of `folder`, bit for bit."""
-    # Not from the network in float32: weight norm, taken apart and put together, may round
-    # otherwise and turn a token.
-    found = load_file(folder / WEIGHTS)
-    kept = {name: value for name, value in found.items() if not name.startswith("decoder.")}
-    assert not stock.load_state_dict(kept, strict=False).unexpected_keys
+@torch.no_grad()
+def _without_zero_norms(stock: EncodecModel) -> EncodecModel:
+    """The model, in which a filter of zeros is 0 times ones: its weight norm would be 0 / 0."""
+    for module in stock.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            parts: Any = module.parametrizations["weight"]
+            size, direction = parts.original0, parts.original1
+            silent = direction.flatten(1).count_nonzero(1) == 0
+            size[silent], direction[silent] = 0, 1
+    return stock
+
+
+def write_codec(stock: EncodecModel, folder: Path, start: Path | None = None) -> None:
+    """Write a codec as float16, its encoder and first book bit for bit those of `start`, if any.
+
+    Of several books the averages that only training needs are left out: 500 kB each.
+    """
+    stock.half()
+    if start:
+        before: Any = EncodecModel(EncodecConfig.from_pretrained(start))
+        for name, value in load_file(start / WEIGHTS).items():
+            if name.startswith("encoder.") or name == "quantizer.layers.0.codebook.embed":
+                stock.state_dict()[moved(name, before, stock)].copy_(value)
+    tensors = _without_zero_norms(stock).state_dict()
+    if len(stock.quantizer.layers) > 1:
+        tensors = {name: value for name, value in tensors.items() if not may_be_missing(name)}
+    stock.save_pretrained(folder, state_dict=tensors)

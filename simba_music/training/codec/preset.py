@@ -33,6 +33,12 @@ class CodecPreset:
     balance: float = 0.0  # see EMAQuantizer
     settle_fraction: float = 0.85  # from here on codes are chosen as the codec will choose them
     decoder_only: bool = False  # encoder and codes stay, and with them every token
+    # Of several books: the share of the crops that are decoded from 1, 2 ... of them (quantiser
+    # dropout), until when those after the first learn, and latents for their k-means.
+    book_shares: tuple[float, ...] = ()
+    books_fraction: float = 0.6
+    book_vectors: int = 200_000
+    average_decay: float = 0.999  # of the decoder's weights, which is what is exported
     seed: int = 0
 
 
@@ -61,6 +67,23 @@ PRESETS = {
         adversarial_batch=32,
         channels=32,
         decoder_only=True,
+    ),
+    # Three residual books beside the first, and a deeper decoder that plays 1 to 4 of them.
+    "books": replace(
+        _FOUND,
+        shape=CodecShape(context=31, lstm=True, residuals=2, books=4),
+        minutes=6.0,
+        batch=64,
+        learning_rate=5e-4,
+        peak_weight=0.2,
+        warmup_fraction=0.0,
+        judge_fraction=0.0,
+        adversarial_fraction=0.06,
+        adversarial_batch=32,
+        channels=32,
+        balance=0.0,
+        decoder_only=True,
+        book_shares=(0.5, 0.15, 0.1, 0.25),
     ),
     "gpu": replace(
         _FOUND,

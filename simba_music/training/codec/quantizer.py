@@ -70,13 +70,14 @@ class EMAQuantizer(nn.Module):
         # By the codes as they were: the update below must not move what this step is trained on.
         quantised = self.embed[ids].view(z.shape[0], -1, z.shape[1]).transpose(1, 2)
         if self.training:
-            self._update(flat.detach(), ids)
+            self.update(flat.detach(), ids)
         # Straight through (Bengio et al. 2013, arXiv 1308.3432). No codebook loss beside the
         # commitment, as averages do its work.
         return z + (quantised - z).detach(), ids, F.mse_loss(z, quantised)
 
     @torch.no_grad()
-    def _update(self, flat: Tensor, ids: Tensor) -> None:
+    def update(self, flat: Tensor, ids: Tensor) -> None:
+        """Move codes towards the vectors `[N, D]` whose ids `[N]` they are; restart dead ones."""
         error = (flat - self.embed[ids]).pow(2).sum(1).mean()
         self.error.lerp_(error, 1 - self.decay)
         self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))

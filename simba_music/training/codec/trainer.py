@@ -3,226 +3,27 @@
 import itertools
 import json
 import logging
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from simba_music.audio import Waveform
-from simba_music.errors import RequestError
 from simba_music.files import read_json
+from simba_music.training.codec.books_step import BooksTrainer
 from simba_music.training.codec.crops import RandomCrops
-from simba_music.training.codec.layers import ChannelsLast
-from simba_music.training.codec.losses import Balancer, Discriminator, SpectralLoss, overshoot
-from simba_music.training.codec.model import (
-    INPUT_GAIN,
-    build_autoencoder,
-    export,
-    keep_tokens,
-    reopen,
-)
+from simba_music.training.codec.model import write_codec
 from simba_music.training.codec.preset import CodecPreset
-from simba_music.training.codec.quantizer import EMAQuantizer
-from simba_music.training.devices import fast_bfloat16
-from simba_music.training.evaluation.figures import draw_spectrograms
+from simba_music.training.codec.step import CodecTrainer
+from simba_music.training.evaluation.figures import draw_round_trips
 from simba_music.training.record import write_training_record
-from simba_music.training.resume import read_state, write_state
 
 logger = logging.getLogger(__name__)
 
 HISTORY_EVERY = 50  # steps
 SAVE_EVERY_S = 180.0
-PEAK_S = 0.005  # how near to each other a peak of the original and of the round trip may be
-
-
-class CodecTrainer:
-    """Holds the networks and their optimisers; `step` is one batch, `save`/`restore` resume."""
-
-    def __init__(self, preset: CodecPreset, device: str, start: Path | None = None):
-        """Start anew, or from the weights of an exported codec: then with its codes at once.
-
-        Raises:
-            RequestError: If the preset trains the decoder only, and there is nothing to start from.
-        """
-        if preset.decoder_only and start is None:
-            raise RequestError("A decoder alone is trained from a codec that exists: add --start.")
-        torch.manual_seed(preset.seed)
-        self.preset, self.device, shape = preset, device, preset.shape
-        model: Any
-        model, codes = reopen(start, shape) if start else (build_autoencoder(shape), None)
-        self.model: Any = model.to(device).train()
-        self.encode, self.decode = ChannelsLast(model.encoder), ChannelsLast(model.decoder)
-        self.autocast = torch.autocast(
-            device.split(":")[0], torch.bfloat16, enabled=fast_bfloat16(device)
-        )
-        self.quantizer = EMAQuantizer(
-            shape.codes, 128, preset.ema_decay, preset.dead_below, preset.balance
-        )
-        self.quantizer.to(device)
-        self.spectral = SpectralLoss(shape.sample_rate).to(device)
-        self.discriminator = Discriminator(preset.channels).to(device)
-        self.discriminator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if preset.decoder_only:
-            self.model.encoder.requires_grad_(False)
-            self.quantizer.eval()
-        halves = (self.model.encoder, self.model.decoder)
-        self.parameters = [p for half in halves for p in half.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(self.parameters, preset.learning_rate, (0.8, 0.99))
-        self.judge = torch.optim.Adam(
-            self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
-        )
-        # Adam takes no notice of a gradient's scale; what each loss has of it is the balancer's.
-        self.balancer = Balancer(preset.gradient_norm)
-        self.steps, self.seconds, self.quantising = 0, 0.0, codes is not None
-        if codes is not None:
-            per_batch = preset.batch * round(preset.crop_s * shape.frame_rate)
-            self.quantizer.initialise(codes.to(device), per_batch, rounds=0)
-
-    @property
-    def fraction(self) -> float:
-        """Share of the time budget that is spent."""
-        return min(1.0, self.seconds / (self.preset.minutes * 60))
-
-    def clock(self) -> float:
-        """Seconds of compute: on a CPU its own time per thread, which other work cannot take."""
-        if self.device.startswith("cuda"):
-            return time.monotonic()
-        return time.process_time() / torch.get_num_threads()
-
-    def step(self, x: Tensor) -> dict[str, float]:
-        """One optimiser step on audio `[B, T]`; returns the losses."""
-        started, preset = self.clock(), self.preset
-        x = x.to(self.device)
-        adversarial = self.quantising and self.fraction >= preset.adversarial_fraction
-        listening = self.quantising and self.fraction >= preset.judge_fraction
-        commitment, perplexity = torch.zeros((), device=x.device), 0.0
-        with self.autocast:
-            z = self.encode(x[:, None] * INPUT_GAIN)
-        z = z.float()
-        if self.quantising:
-            if self.fraction >= preset.settle_fraction:
-                self.quantizer.balance = 0.0
-            z, ids, commitment = self.quantizer(z)
-            shares = torch.bincount(ids).float() / len(ids)
-            perplexity = float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))
-        with self.autocast:
-            y = self.decode(z)[:, 0]
-        y = y.float() / INPUT_GAIN
-        mel, linear, octave = self.spectral(y, x)
-        losses = {
-            "waveform": F.l1_loss(y, x),
-            "spectral": (mel + (octave if preset.octave_bins else linear)) / 2,
-        }
-        if preset.peak_weight:
-            losses["peak"] = overshoot(x, y, round(PEAK_S * preset.shape.sample_rate))
-        logged = {"mel": float(mel.detach()), "linear": float(linear.detach())}
-        if listening:
-            heard = slice(preset.adversarial_batch)
-            with self.autocast:
-                logged["discriminator"], features = self._judge(x[heard], y[heard])
-                if adversarial:
-                    losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
-                        y[heard], features
-                    )
-        # A decoder that is good already waits until the discriminator knows it: what a new one
-        # has to say is noise, which the balancer would make as loud as any other loss.
-        if adversarial or not (listening and preset.decoder_only):
-            self._learn(losses, y, commitment)
-        self.steps += 1
-        self.seconds += self.clock() - started
-        logged |= {name: float(loss.detach()) for name, loss in losses.items()}
-        error = (y.detach() - x).pow(2).sum() / x.pow(2).sum()
-        return logged | {
-            "nmse": float(error),
-            "commitment": float(commitment.detach()),
-            "perplexity": perplexity,
-        }
-
-    def _learn(self, losses: dict[str, Tensor], y: Tensor, commitment: Tensor) -> None:
-        """One step of the codec down its losses on round trips `y` `[B, T]`."""
-        preset = self.preset
-        gradient = self.balancer.gradient(losses, self._weights(), y)
-        cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
-        for group in self.optimiser.param_groups:
-            group["lr"] = preset.learning_rate * cosine
-        self.optimiser.zero_grad()
-        committing = self.quantising and not preset.decoder_only
-        torch.autograd.backward(
-            [y, preset.commitment * commitment] if committing else [y],
-            [gradient, None] if committing else [gradient],
-        )
-        torch.nn.utils.clip_grad_norm_(self.parameters, 5.0)
-        self.optimiser.step()
-
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[float, list[list[Tensor]]]:
-        """One step of the discriminator on audio `[B, T]`; its loss and features of the real."""
-        loss, features = self.discriminator.own_loss(real, fake)
-        self.judge.zero_grad()
-        loss.backward()
-        self.judge.step()
-        return float(loss.detach()), features
-
-    def _weights(self) -> dict[str, float]:
-        return {
-            "waveform": self.preset.waveform_weight if self.quantising else 1.0,
-            "spectral": self.preset.spectral_weight,
-            "peak": self.preset.peak_weight,
-            "adversarial": self.preset.adversarial_weight,
-            "matching": self.preset.matching_weight,
-        }
-
-    @torch.no_grad()
-    def start_quantising(self, batches: Iterator[Tensor], vectors: int = 40_000) -> None:
-        """k-means the codebook on what the warmed-up encoder puts out."""
-        found: list[Tensor] = []
-        while sum(len(f) for f in found) < vectors:
-            z = self.encode(next(batches).to(self.device)[:, None] * INPUT_GAIN)
-            found.append(z.transpose(1, 2).reshape(-1, z.shape[1]))
-        self.quantizer.initialise(torch.cat(found), len(found[0]))
-        self.quantising = True
-
-    def save(self, path: Path) -> None:
-        """Write the state to resume from."""
-        parts = ("model", "quantizer", "optimiser", "discriminator", "judge")
-        state = {name: getattr(self, name).state_dict() for name in parts} | {
-            "averages": self.balancer.averages,
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "quantising": self.quantising,
-        }
-        write_state(path, state)
-
-    def restore(self, path: Path) -> None:
-        """Load what `save` wrote."""
-        state = read_state(path, self.device)
-        for name in ("model", "quantizer", "optimiser", "discriminator", "judge"):
-            getattr(self, name).load_state_dict(state[name])
-        self.balancer.averages = state["averages"]
-        self.steps, self.seconds = state["steps"], state["seconds"]
-        self.quantising = state["quantising"]
-
-    @torch.no_grad()
-    def draw(self, x: Tensor, path: Path) -> None:
-        """Spectrograms of crops `[B, T]` beside what the codec makes of them."""
-        z = self.model.encoder(x[:, None].to(self.device) * INPUT_GAIN)
-        if self.quantising:
-            codes = self.quantizer.embed[
-                self.quantizer.nearest(z.transpose(1, 2).flatten(0, 1), self.quantizer.embed)
-            ]
-            z = codes.view(len(x), -1, z.shape[1]).transpose(1, 2)
-        y = (self.model.decoder(z)[:, 0] / INPUT_GAIN).cpu()
-        rate = self.preset.shape.sample_rate
-        waves = {
-            name: [Waveform(row[None], rate) for row in rows]
-            for name, rows in (("original", x), (f"step {self.steps}", y))
-        }
-        draw_spectrograms(waves, [""] * len(x), path, rows=min(4, len(x)))
+GIVE_UP_AFTER = 20  # steps in a row whose gradients are not finite
 
 
 def train_codec(
@@ -244,7 +45,7 @@ def train_codec(
 
     Beside the weights: `history.jsonl`, losses every 50 steps, and `spectrogram.png`.
     """
-    trainer = CodecTrainer(preset, device, start)
+    trainer = (BooksTrainer if preset.shape.books > 1 else CodecTrainer)(preset, device, start)
     if state.exists():
         trainer.restore(state)
         logger.info("resumed at step %d, %.1f min", trainer.steps, trainer.seconds / 60)
@@ -256,10 +57,19 @@ def train_codec(
     batches = itertools.chain([shown], crops)
     saved, running = time.monotonic(), dict[str, float]()
     while trainer.fraction < 1 and (steps is None or trainer.steps < steps):
+        began = trainer.clock()
         if not trainer.quantising and trainer.fraction >= preset.warmup_fraction:
             trainer.start_quantising(batches)
-        losses = trainer.step(next(batches))
-        running = {k: 0.95 * running.get(k, v) + 0.05 * v for k, v in losses.items()}
+        batch = next(batches)
+        trainer.seconds += trainer.clock() - began
+        losses = trainer.step(batch)
+        if trainer.skipped >= GIVE_UP_AFTER:
+            logger.error(
+                "step %d: gradients are not finite; the weights before stay", trainer.steps
+            )
+            break
+        if not trainer.skipped:
+            running = {k: 0.95 * running.get(k, v) + 0.05 * v for k, v in losses.items()}
         if trainer.steps % HISTORY_EVERY == 0:
             row = {"step": trainer.steps, "minutes": round(trainer.seconds / 60, 2)}
             row |= {k: round(v, 4) for k, v in running.items()}
@@ -267,26 +77,32 @@ def train_codec(
                 history.write(json.dumps(row) + "\n")
             logger.info("%s", row)
         if time.monotonic() - saved > SAVE_EVERY_S:
-            trainer.save(state)
-            trainer.draw(shown, out / "spectrogram.png")
+            _keep(trainer, crops, out, state, start, shown)
             saved = time.monotonic()
     if not trainer.quantising:
         trainer.start_quantising(batches)
-    trainer.save(state)
-    trainer.draw(shown, out / "spectrogram.png")
+    _keep(trainer, crops, out, state, start, shown)
     crops.close()
     logger.info("waited %.0f s for audio", crops.waited_s)
-    _finish(trainer, crops, out, start)
 
 
-def _finish(trainer: CodecTrainer, crops: RandomCrops, out: Path, start: Path | None) -> None:
-    """Write what was trained into `out`: the weights as the published codecs', and the record."""
+def _keep(
+    trainer: CodecTrainer,
+    crops: RandomCrops,
+    out: Path,
+    state: Path,
+    start: Path | None,
+    shown: Tensor,
+) -> None:
+    """Write the state to resume from and, into `out`, the codec so far, its record and a sheet.
+
+    Before there are codes there is no codec yet.
+    """
     preset = trainer.preset
-    stock = export(trainer.model.cpu(), trainer.quantizer.embed.cpu(), preset.shape)
-    stock.half()
-    if preset.decoder_only and start:
-        keep_tokens(stock, start)
-    stock.save_pretrained(out)
+    trainer.save(state)
+    if not trainer.quantising:
+        return
+    write_codec(trainer.exported(), out, start if preset.decoder_only else None)
     write_training_record(
         out,
         stage="codec",
@@ -298,3 +114,5 @@ def _finish(trainer: CodecTrainer, crops: RandomCrops, out: Path, start: Path | 
         started_from=read_json(start / "training.json") if start else None,
         rendered_hours=crops.hours(),
     )
+    rate, path = preset.shape.sample_rate, out / "spectrogram.png"
+    draw_round_trips(shown, trainer.round_trip(shown), trainer.steps, rate, path)

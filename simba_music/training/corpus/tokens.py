@@ -51,9 +51,13 @@ def codec_ref(folder: Path) -> CodecRef:
 
 
 def codebooks_of(folder: Path, n_codebooks: int = 1) -> torch.Tensor:
-    """Code vectors `[K, V, C]` of a codec's first books."""
+    """Code vectors `[K, V, C]` of a codec's first books; a code that a book lacks is its mean."""
     found, name = load_file(folder / WEIGHTS), "quantizer.layers.{}.codebook.embed"
-    return torch.stack([found[name.format(book)].float() for book in range(n_codebooks)])
+    books = [found[name.format(book)].float() for book in range(n_codebooks)]
+    sizes = read_json(folder / "config.json").get("codes_per_book") or map(len, books)
+    for book, size in zip(books, sizes, strict=False):
+        book[size:] = book[:size].mean(0)
+    return torch.stack(books)
 
 
 def read_codes(path: Path) -> np.ndarray:

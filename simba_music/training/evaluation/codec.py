@@ -2,65 +2,33 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pretty_midi
 import torch
 
 from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform
+from simba_music.hub.places import BUNDLED
 from simba_music.models.codec import Codec
+from simba_music.scoring.loading import load_scorer
+from simba_music.scoring.score import Scorer
 from simba_music.training.codec.baselines import System, baselines, hub_codecs, training_sounds
-from simba_music.training.codec.losses import MelDistance, SpectralLoss
 from simba_music.training.corpus.bench import read_bench
-from simba_music.training.corpus.store import crop_audio, piece_audio
+from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.store import crop_audio, piece_audio, to_float
 from simba_music.training.corpus.tokens import codec_ref
-from simba_music.training.evaluation.distances import frechet_distance
 from simba_music.training.evaluation.figures import draw_pairs
-from simba_music.training.evaluation.measures import (
-    Heard,
-    Row,
-    chroma_cosine,
-    comb_db,
-    mean_row,
-    onset_f1,
-    peakiness_db,
-    pitch_agreement,
-    row_of,
-    si_sdr,
-)
+from simba_music.training.evaluation.measures import Heard, Row, in_order, row_of
 from simba_music.training.evaluation.report import update_report
-from simba_music.training.judges.tagger import (
-    Tagger,
-    load_tagger,
-    macro_auc,
-    tagger_weights,
-    window_labels,
-)
+from simba_music.training.evaluation.round_trips import Judges, Measured, Sound, difference_rows
+from simba_music.training.judges.tagger import load_tagger, tagger_weights
 
 logger = logging.getLogger(__name__)
 
+SCORER = "clap"
 SHOWN_S = 8  # of a sound in the sheet of spectrograms
-
-
-@dataclass(frozen=True)
-class Sound:
-    """A held-out sound at 24 kHz; its score and genre, where it has them; whether it is one voice.
-
-    `heard` keeps what was found in it, as every system is compared with the same sounds.
-    """
-
-    heard: Heard
-    score: pretty_midi.PrettyMIDI | None = None
-    solo: bool = False
-    genre: str = ""
-
-    @property
-    def samples(self) -> np.ndarray:
-        """float32 `[T]`."""
-        return self.heard.samples
 
 
 def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
@@ -88,18 +56,30 @@ def real_sounds(corpus: Path) -> list[Sound]:
     ]
 
 
-class RoundTrip:
-    """A codec as a system; it remembers its tokens and how long decoding took."""
+def corpus_sounds(corpus: Path, count: int) -> list[Sound]:
+    """The first pieces of a rendered, composed corpus, with their scores."""
+    found = []
+    for row, samples in piece_audio(corpus):
+        if len(found) < count:
+            solo = set(row["lineup"]) == {"melody"}
+            sound = Heard(to_float(samples))
+            found.append(Sound(sound, compose(row["seed"])[0], solo, row["genre"]))
+    return found
 
-    def __init__(self, codec: Codec):
-        self.codec = codec
+
+class RoundTrip:
+    """A codec's first books as a system; it remembers the last one's codes, and its own time."""
+
+    def __init__(self, codec: Codec, books: int = 1):
+        self.codec, self.books = codec, books
         self.tokens: list[np.ndarray] = []
         self.decode_s, self.audio_s = 0.0, 0.0
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """What the codec makes of samples `[T]` at 24 kHz."""
-        tokens = self.codec.encode(Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE))
-        self.tokens.append(tokens.flatten().numpy())
+        wave = Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE)
+        tokens = self.codec.encode(wave, self.books)
+        self.tokens.append(tokens[0, -1].numpy())
         started = time.monotonic()
         (wave,) = self.codec.decode(tokens)
         self.decode_s += time.monotonic() - started
@@ -107,8 +87,8 @@ class RoundTrip:
         return audio.resample(wave, SAMPLE_RATE).samples[0].numpy()
 
     def rows(self, name: str) -> list[Row]:
-        """How many codes are in use, how evenly, and the time to decode ten seconds."""
-        tokens, size = np.concatenate(self.tokens), self.codec.ref.codebook_size
+        """How many codes of the last book are in use, how evenly; seconds to decode ten seconds."""
+        tokens, size = np.concatenate(self.tokens), self.codec.codes_per_book[self.books - 1]
         shares = np.bincount(tokens, minlength=size) / len(tokens)
         used = shares[shares > 0]
         perplexity = float(np.exp(-(used * np.log(used)).sum()))
@@ -130,60 +110,53 @@ def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples, (0, max(0, length - len(samples))))[:length]
 
 
-def measure(name: str, sounds: list[Sound], system: System, tagger: Tagger, rate: int) -> list[Row]:
-    """Every measure of one system over held-out sounds; `rate` is the codec's frame rate in Hz."""
-    mel, spectral = MelDistance(SAMPLE_RATE), SpectralLoss(SAMPLE_RATE)
-    values: dict[str, list[float]] = {
-        "log-mel distance (nepers)": [],
-        "multi-resolution STFT distance (nepers)": [],
-        "SI-SDR (dB)": [],
-        "chroma cosine": [],
-        "onset F1 (50 ms)": [],
-        "pitch right (share of voiced frames, solos)": [],
-        "comb at the frame rate, beside the original (dB)": [],
-        "peak over loudness, beside the original (dB)": [],
-    }
-    embedded, wanted, probabilities, labels = [], [], [], []
+def listen(sounds: list[Sound], system: System, judges: Judges, rate: int) -> Measured:
+    """What a system makes of held-out sounds; `rate` is the codec's frame rate in Hz."""
+    found = Measured()
     for sound in sounds:
-        original = sound.samples
-        other = _fitted(system(original), len(original))
-        heard = sound.heard if other is original else Heard(other)
-        pair = (torch.from_numpy(original)[None], torch.from_numpy(other)[None])
-        found = [float(mel(*pair)), float(spectral(*pair)[1]), si_sdr(original, other)]
-        found += [chroma_cosine(sound.heard, heard), onset_f1(sound.heard, heard)]
-        found.append(pitch_agreement(sound.heard, heard) if sound.solo else float("nan"))
-        found.append(comb_db(other, rate) - comb_db(original, rate))
-        found.append(peakiness_db(other) - peakiness_db(original))
-        for series, value in zip(values.values(), found, strict=True):
-            if not np.isnan(value):
-                series.append(value)
-        wanted.append(tagger.listen(original)[0])
-        vectors, chances = tagger.listen(other)
-        embedded.append(vectors)
-        if sound.score is not None:
-            seconds = len(original) / SAMPLE_RATE
-            truth = window_labels(sound.score, tagger.config.labels, seconds).numpy()
-            labels.append(truth[: len(chances)])
-            probabilities.append(chances[: len(truth)])
-    rows = [mean_row(metric, name, found) for metric, found in values.items() if len(found) > 1]
-    a, b = np.concatenate(wanted), np.concatenate(embedded)
-    rows.append(_exact("FAD (our tagger's space)", name, frechet_distance(a, b), len(b)))
-    if labels:
-        auc = macro_auc(np.concatenate(labels), np.concatenate(probabilities))
-        if not np.isnan(auc):
-            windows = sum(len(x) for x in labels)
-            rows.append(_exact("instrument AUC (macro)", name, auc, windows))
+        found.add(judges, sound, _fitted(system(sound.samples), len(sound.samples)), rate)
+    return found
+
+
+def measure(name: str, sounds: list[Sound], system: System, judges: Judges, rate: int) -> list[Row]:
+    """Every measure of one system over held-out sounds; `rate` is the codec's frame rate in Hz."""
+    rows = listen(sounds, system, judges, rate).rows(name)
     logger.info("%s: %s", name, {row["metric"]: row["value"] for row in rows})
     return rows
 
 
-def codec_rows(
-    name: str, codec: Codec, sounds: list[Sound], tagger: Tagger | None = None
-) -> list[Row]:
-    """Every measure of a codec, its use of codes and its speed included."""
+def codec_rows(name: str, codec: Codec, sounds: list[Sound], judges: Judges) -> list[Row]:
+    """Every measure of a codec's first book, its use of codes and its speed included."""
     system = RoundTrip(codec)
-    rows = measure(name, sounds, system, tagger or load_tagger(), codec.frame_rate)
-    return rows + system.rows(name)
+    return measure(name, sounds, system, judges, codec.frame_rate) + system.rows(name)
+
+
+def book_rows(name: str, codec: Codec, sounds: list[Sound], judges: Judges) -> Iterator[Row]:
+    """Rows of one book of a codec, of two, and so on to all that it has."""
+    yield from codec_rows(name, codec, sounds, judges)
+    for books in range(2, codec.n_codebooks + 1):
+        system, column = RoundTrip(codec, books), f"{name}, {books} books"
+        yield from measure(column, sounds, system, judges, codec.frame_rate)
+        yield from system.rows(column)
+
+
+def compare_codecs(
+    one: Path, other: Path, sounds: list[Sound], scorer: Scorer | None = None
+) -> list[Row]:
+    """Rows of a codec, of another, and of the first minus the second, piece by piece.
+
+    For one book, and for as many as both have.
+    """
+    judges, rows = Judges(load_tagger(), scorer), list[Row]()
+    codecs = [Codec.load(folder, codec_ref(folder)) for folder in (one, other)]
+    for books in range(1, min(codec.n_codebooks for codec in codecs) + 1):
+        found = []
+        for folder, codec in zip((one, other), codecs, strict=True):
+            trips = listen(sounds, RoundTrip(codec, books), judges, codec.frame_rate)
+            rows += trips.rows(f"{folder}, books {books}")
+            found.append(trips)
+        rows += difference_rows(f"{one} - {other}, books {books}", *found)
+    return in_order(rows)
 
 
 def draw_round_trips(codec: Codec, sounds: list[Sound], path: Path, genres: int = 8) -> None:
@@ -217,7 +190,7 @@ def evaluate_codec(
         report: REPORT.json.
         count: pieces of the benchmark.
     """
-    tagger, tables = load_tagger(), dict[str, list[Row]]()
+    judges, tables = Judges(load_tagger(), load_scorer(SCORER)), dict[str, list[Row]]()
     training = training_sounds(corpus) if corpus else []
     sets = {"codec": bench_sounds(bench, count)} | (
         {"codec-real": real_sounds(real)} if real else {}
@@ -229,22 +202,14 @@ def evaluate_codec(
     others, published = list(baselines(training)), list(hub_codecs())
     missing = {name: "not reachable here" for name, other in published if other is None}
     for table, sounds in sets.items():
-        rows = [
-            row for name, own in codecs.items() for row in codec_rows(name, own, sounds, tagger)
-        ]
+        rows = [row for name, own in codecs.items() for row in book_rows(name, own, sounds, judges)]
         for name, system in others:
-            rows += measure(name, sounds, system, tagger, rate)
+            rows += measure(name, sounds, system, judges, rate)
         for name, other in published:
             if other is not None:
-                rows += codec_rows(name, other, sounds, tagger)
-        tables[table] = _by_metric(rows)
-    weights = tagger_weights()
+                rows += codec_rows(name, other, sounds, judges)
+        tables[table] = in_order(rows)
+    weights = tagger_weights() | tagger_weights(BUNDLED / SCORER)
     for own in codecs.values():
         weights |= own.ref.weights
     update_report(report, tables, weights, missing)
-
-
-def _by_metric(rows: list[Row]) -> list[Row]:
-    """Rows with those of one metric side by side."""
-    order = list(dict.fromkeys(row["metric"] for row in rows))
-    return sorted(rows, key=lambda row: order.index(row["metric"]))

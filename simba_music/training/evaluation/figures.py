@@ -6,18 +6,19 @@ from textwrap import wrap
 from typing import Any
 
 import numpy as np
+import torch
 
 from simba_music.audio import Waveform
 
 
 def _draw_spectrogram(axes: Any, wave: Waveform) -> None:
     """A spectrogram of one channel on matplotlib axes, 0 to 8 kHz, 70 dB."""
-    import librosa
-
-    samples, rate = wave.samples[0].numpy(), wave.sample_rate
-    level = np.abs(librosa.stft(samples, n_fft=1024)) / np.sqrt(np.mean(samples**2) + 1e-9)
+    samples, rate = wave.samples[0], wave.sample_rate
+    hann = torch.hann_window(1024)
+    spectrum = torch.stft(samples, 1024, window=hann, return_complex=True, pad_mode="constant")
+    level = spectrum.abs() / spectrum.abs().max().clamp(min=1e-5)
     axes.imshow(
-        librosa.amplitude_to_db(level, ref=np.max, top_db=70)[: 8000 * 1024 // rate],
+        20 * level.clamp(min=10 ** (-70 / 20)).log10()[: 8000 * 1024 // rate].numpy(),
         origin="lower",
         aspect="auto",
         extent=(0, len(samples) / rate, 0, 8),
@@ -70,6 +71,15 @@ def draw_spectrograms(
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def draw_round_trips(x: torch.Tensor, y: torch.Tensor, step: int, rate: int, path: Path) -> None:
+    """Spectrograms of the first of crops `[B, T]`, beside what a codec made of them at a step."""
+    waves = {
+        name: [Waveform(row[None].cpu(), rate) for row in rows]
+        for name, rows in (("original", x), (f"step {step}", y))
+    }
+    draw_spectrograms(waves, [""] * len(x), path, rows=min(4, len(x)))
 
 
 def draw_convergence(checkpoints: Path, path: Path) -> None:
