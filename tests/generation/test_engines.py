@@ -23,7 +23,9 @@ BACKBONES = {
     "mamba": {"backbone": "mamba", "mixer": "none"},
 }
 MODELS = list(itertools.product(BACKBONES, ("prefix", "cross"), (1, 4)))
-ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine}
+from simba_music.generation.engines.graph.engine import GraphEngine
+
+ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine, "graph": GraphEngine}
 
 
 def model(name, conditioning="prefix", books=1, **changes):
