@@ -54,7 +54,9 @@ class Buffers:
             return torch.zeros(shape, dtype=kind, device=device)
 
         # The chunk: the step's number in it, inputs of its steps, codes and damage out.
-        self.at = zeros(1, kind=torch.long)
+        # It and the rows' lengths are one tensor, since one addition moves all of them on.
+        self.counters = zeros(1 + rows, kind=torch.long)
+        self.at, self.length = self.counters[:1], self.counters[1:]
         self.plane = zeros(CHUNK, rows, config.d_model)
         self.noise = torch.ones(CHUNK, batch, books, config.vocab, device=device)
         self.active = zeros(CHUNK, batch, books, kind=torch.bool)
@@ -69,7 +71,6 @@ class Buffers:
         # The state: tokens before the next step, and what layers remember.
         self.bos = config.special_ids.bos
         self.previous = torch.full((rows, books), self.bos, device=device)
-        self.length = zeros(rows, kind=torch.long)
         self.conv, self.ssm, self.keys, self.values = (list[Tensor]() for _ in range(4))
         head = config.d_model // config.n_heads
         for _ in range(layers):
@@ -128,7 +129,7 @@ class Buffers:
             assert isinstance(state.backbone, tuple)
             for layer, one in enumerate(state.backbone):
                 assert isinstance(one, MixerState)
-                self.conv[layer][rows, :, 1:] = one.conv.float()
+                self.conv[layer][rows, :, 1:] = one.conv.float()  # places -3 to -1 modulo 4
                 self.ssm[layer][rows] = one.ssm.float()
         if state.context is not None:
             places = state.context.mask.shape[1]
@@ -138,9 +139,7 @@ class Buffers:
                 zip(state.context.keys, state.context.values, strict=True)
             ):
                 self.text_keys[layer][rows, :, :places] = keys.to(self.text_keys[layer].dtype)
-                self.text_values[layer][rows, :, :places] = values.to(
-                    self.text_values[layer].dtype
-                )
+                self.text_values[layer][rows, :, :places] = values.to(self.text_values[layer].dtype)
 
     def _branch(self, requests: range | list[int], branch: int) -> list[int]:
         return [request + branch * self.size.batch for request in requests]
@@ -180,4 +179,4 @@ class Buffers:
 
     def _changing(self) -> list[Tensor]:
         state = [*self.conv, *self.ssm, *self.keys, *self.values]
-        return [self.at, self.previous, self.length, self.damaged, self.codes, *state]
+        return [self.counters, self.previous, self.damaged, self.codes, *state]

@@ -3,10 +3,9 @@
 import contextlib
 import logging
 import threading
-import time
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -75,7 +74,7 @@ class GraphEngine:
         self.capture_s = FIRST_CAPTURE_S
         self._free: dict[Size, list[Runner]] = defaultdict(list)
         self._lock = threading.Lock()
-        self._cannot = ""  # why nothing is captured any more
+        self.cannot = ""  # why nothing is captured any more
 
     @property
     def kernels(self) -> str:
@@ -98,7 +97,7 @@ class GraphEngine:
             text = bucket(state.context.mask.shape[1], TEXT_STEP)
         cache = 0
         if self.lm.config.backbone == "transformer":
-            prefix = getattr(state.backbone, "mask").shape[1]
+            prefix = state.backbone.mask.shape[1]
             cache = bucket(prefix + steps, CACHE_STEP)
         return Size(batch, sampling.guided, cache, text, sampling.top_p < 1)
 
@@ -117,7 +116,7 @@ class GraphEngine:
             with torch.inference_mode():
                 found = Runner(self.step, Buffers(self.lm.config, size, self.device, self._kind))
         pays = steps * SAVED_S > self.capture_s if capture is None else capture
-        if pays and not found.captured and self.device.type == "cuda" and not self._cannot:
+        if pays and not found.captured and self.device.type == "cuda" and not self.cannot:
             self._capture(found)
         return found
 
@@ -127,8 +126,8 @@ class GraphEngine:
                 runner.capture()
             self.capture_s = runner.capture_s
         except RuntimeError as error:  # of CUDA: no memory, or what cannot be captured
-            self._cannot = str(error).splitlines()[0]
-            logger.warning("No CUDA graph, so each step is launched: %s", self._cannot)
+            self.cannot = str(error).splitlines()[0]
+            logger.warning("No CUDA graph, so each step is launched: %s", self.cannot)
 
     def give_back(self, runner: Runner) -> None:
         """Keep buffers for the next who needs that size."""
@@ -202,6 +201,7 @@ class GraphEngine:
                 found.append(self.step.logits(buffers, plane[:, i].float()))
                 own = tokens[..., i].to(self.device)
                 buffers.previous.view(-1, *own.shape).copy_(own)
+                buffers.length.add_(1)
         return torch.stack(found, dim=2)
 
     @contextlib.contextmanager

@@ -13,6 +13,7 @@ from simba_music.generation.engines.graph.weights import (
     Weights,
 )
 from simba_music.models.config import LMConfig
+from simba_music.models.mamba2 import CONV_WIDTH
 from simba_music.models.transformer import rope_frequencies
 
 EPS = 1e-5  # of every RMS norm of the models
@@ -39,16 +40,17 @@ class TorchStep:
         embedded = F.embedding(buffers.previous + self.books, self.weights.embedding)
         x = plane + embedded.float().sum(1)
         attention = self._places(buffers) if buffers.keys else None
+        taps = self._tap_order(buffers.length) if buffers.conv else None
         for layer, block in enumerate(self.weights.blocks):
-            if block.mixer is not None:
-                x = x + self._mix(x, block, block.mixer, buffers.conv[layer], buffers.ssm[layer])
+            if block.mixer is not None and taps is not None:
+                memory = buffers.conv[layer], buffers.ssm[layer]
+                x = x + self._mix(x, block, block.mixer, *memory, *taps)
             elif attention is not None:
                 x = x + self._attend(x, block, buffers, layer, *attention)
             if block.cross is not None:
                 x = x + self._cross(x, block.cross, buffers, layer)
             if block.channel_norm is not None:
                 x = x + self._channels(x, block)
-        buffers.length.add_(1)
         head = F.linear(self._normed(x, self.weights.norm), self.weights.head)
         return head.float().view(buffers.logits.shape)
 
@@ -64,22 +66,38 @@ class TorchStep:
         tokens = torch.where(buffers.active.index_select(0, at)[0], tokens, buffers.bos)
         buffers.codes.index_copy_(0, at, tokens[None])
         buffers.previous.view(-1, batch, tokens.shape[1]).copy_(tokens)
-        buffers.at.add_(1)
+        buffers.counters.add_(1)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMS norm of `[G, D]` in float32, in the dtype of the matrix that follows."""
         return F.rms_norm(x, x.shape[-1:], weight, EPS).to(self.weights.head.dtype)
 
+    def _tap_order(self, length: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the new input goes in a ring of four `[G, 1, 1]`, and the tap of each place.
+
+        Input number t lies at place t modulo 4, so that the newest, number `length`, meets tap 3.
+        """
+        places = torch.arange(CONV_WIDTH, device=length.device)
+        return (length % CONV_WIDTH)[:, None, None], (places - length[:, None] - 1) % CONV_WIDTH
+
     def _mix(
-        self, x: Tensor, block: Block, mixer: MixerWeights, window: Tensor, ssm: Tensor
+        self,
+        x: Tensor,
+        block: Block,
+        mixer: MixerWeights,
+        ring: Tensor,
+        ssm: Tensor,
+        place: Tensor,
+        order: Tensor,
     ) -> Tensor:
-        """Mamba-2 `[G, D]`; moves its window `[G, C, 4]` and state `[G, H, P, N]` on."""
+        """Mamba-2 `[G, D]`; moves its last inputs `[G, C, 4]` and state `[G, H, P, N]` on."""
         rows, heads, size, states = ssm.shape
         inner = heads * size
         projected = F.linear(self._normed(x, block.norm), mixer.inward).float()
         z, xbc, dt = projected.split([inner, inner + 2 * states, heads], -1)
-        window.copy_(torch.cat([window[..., 1:], xbc[..., None]], -1))
-        mixed = F.silu((window * mixer.taps).sum(-1) + mixer.tap_bias)
+        ring.scatter_(2, place.expand(-1, ring.shape[1], 1), xbc[..., None])
+        taps = mixer.taps[:, order].transpose(0, 1)
+        mixed = F.silu((ring * taps).sum(-1) + mixer.tap_bias)
         u, b, c = mixed.split([inner, states, states], -1)
         u = u.view(rows, heads, size)
         dt = F.softplus(dt + mixer.dt_bias)
