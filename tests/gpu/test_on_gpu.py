@@ -45,8 +45,7 @@ def model(name):
 def conditions(lm, rows):
     torch.manual_seed(2)
     text = TextEmbedding(torch.randn(len(rows), 6, 384), torch.ones(len(rows), 6, dtype=bool))
-    total_s = tuple(10.0 + row for row in range(len(rows)))
-    return given(lm, STEPS, null=rows, text=text, total_s=total_s).to("cuda")
+    return given(lm, STEPS, null=rows, text=text, total_s=(10.0,) * len(rows)).to("cuda")
 
 
 def decoded(engine, lm, seeds=(3, 4), sampling=Sampling(top_k=20, guidance=2.0)):  # noqa: B008

@@ -34,25 +34,28 @@ class FusedStep(TorchStep):
 
     def __call__(self, buffers: Buffers) -> None:
         """One step of the chunk."""
-        config, size = self.config, buffers.size
-        if size.nucleus or config.vocab > WIDEST_BOOK:
-            super().__call__(buffers)
-            return
+        config, rows = self.config, buffers.size.rows
         x = torch.empty_like(buffers.plane[0])
         block = min(256, power(config.d_model))
-        grid = (size.rows, -(-config.d_model // block))
-        triton_kernels.embed[grid](
+        triton_kernels.embed[(rows, -(-config.d_model // block))](
             buffers.counters, buffers.previous, self.weights.embedding, buffers.plane, x,
-            config.d_model, size.rows, ROW=config.vocab + 1, BOOKS=config.n_codebooks, BLOCK=block,
+            config.d_model, rows, ROW=config.vocab + 1, BOOKS=config.n_codebooks, BLOCK=block,
         )  # fmt: skip
-        logits = self._from(buffers, x)
+        self.draw(buffers, self._from(buffers, x))
+        buffers.counters.add_(1)
+
+    def draw(self, buffers: Buffers, logits: Tensor) -> None:
+        """See `TorchStep`; where all codes must be sorted, or are too many, as there."""
+        config, size = self.config, buffers.size
+        if size.nucleus or config.vocab > WIDEST_BOOK:
+            super().draw(buffers, logits)
+            return
         triton_kernels.draw[(size.batch, config.n_codebooks)](
             buffers.counters, logits, buffers.noise, buffers.active, buffers.temperature,
             buffers.guidance, buffers.top_k, buffers.codes, buffers.previous, buffers.damaged,
             size.batch, config.n_codebooks, config.vocab, buffers.bos, GUIDED=size.guided,
             V=power(config.vocab), num_warps=8,
         )  # fmt: skip
-        buffers.counters.add_(1)
 
     def _from(self, buffers: Buffers, x: Tensor) -> Tensor:
         """Logits `[G, K, V]` of the embedded step `[G, D]`, which is changed."""

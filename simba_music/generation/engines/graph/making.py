@@ -1,21 +1,26 @@
 """Making a graph engine: with the fused kernels where they work, with PyTorch's where not."""
 
+import functools
 import logging
 
 import torch
+from torch import Tensor
 
 from simba_music.generation.engines.graph.buffers import (
     CACHE_STEP,
     CHUNK,
     TEXT_STEP,
+    Buffers,
     Size,
     bucket,
 )
 from simba_music.generation.engines.graph.engine import GraphEngine
+from simba_music.generation.engines.graph.step import TorchStep
 from simba_music.generation.engines.self_check import wrong_values
 from simba_music.generation.sampling import Sampling
 from simba_music.models.lm import MusicLM
 
+AGREED = 0.5  # of a chunk's codes; of 50 likely ones, chance would find 2 %
 logger = logging.getLogger(__name__)
 
 _PREFIX = 64  # tokens of text that the first captured size has room for, with a clip of few seconds
@@ -55,16 +60,11 @@ def first_size(engine: GraphEngine) -> Size:
 
 
 @torch.inference_mode()
-def _run(engine: GraphEngine, capture: bool) -> torch.Tensor:
+def _run(engine: GraphEngine, capture: bool) -> Tensor:
     """Codes `[n, B, K]` of a chunk from an empty state, with noise and plane that are fixed."""
     runner = engine.runner(first_size(engine), CHUNK, capture)
-    buffers, random = runner.buffers, torch.Generator().manual_seed(1)
-    buffers.clear([0])
-    buffers.set_sampling(Sampling(top_k=50, guidance=2.0), [0])
-    buffers.at.zero_()
-    buffers.plane.copy_(0.1 * torch.randn(buffers.plane.shape, generator=random))
-    buffers.noise.copy_(torch.empty(buffers.noise.shape).exponential_(generator=random))
-    buffers.active.fill_(True)
+    buffers = runner.buffers
+    _fill(buffers)
     runner.run(CHUNK)
     found = buffers.codes.to("cpu", copy=True)
     buffers.clear([0])
@@ -72,16 +72,32 @@ def _run(engine: GraphEngine, capture: bool) -> torch.Tensor:
     return found
 
 
+def _fill(buffers: Buffers) -> None:
+    """Inputs of a chunk that are fixed and random, of one request."""
+    random = torch.Generator().manual_seed(1)
+    buffers.clear([0])
+    buffers.set_sampling(Sampling(top_k=50, guidance=2.0), [0])
+    buffers.at.zero_()
+    buffers.plane.copy_(0.1 * torch.randn(buffers.plane.shape, generator=random))
+    buffers.noise.copy_(torch.empty(buffers.noise.shape).exponential_(generator=random))
+    buffers.active.fill_(True)
+
+
 @torch.inference_mode()
 def wrong_draws(engine: GraphEngine) -> str:
-    """What is wrong with codes that the engine draws, beside PyTorch's drawing; empty if nothing.
-
-    A draw that is as close as rounding may turn, and then the rest is another clip; but not the
-    first step of a chunk.
-    """
-    found = _run(engine, capture=False)
-    other = _run(GraphEngine(engine.lm, engine.dtype), capture=False)
-    return "" if torch.equal(found[0], other[0]) else f"it draws {found[0]}, not {other[0]}"
+    """What is wrong with codes that are drawn, beside PyTorch's from the same logits."""
+    runner = engine.runner(first_size(engine), CHUNK, capture=False)
+    buffers, found = runner.buffers, list[Tensor]()
+    _fill(buffers)
+    logits = buffers.plane.new_empty(buffers.logits.shape)
+    logits.copy_(2 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(2)))
+    for draw in (engine.step.draw, functools.partial(TorchStep.draw, engine.step)):
+        draw(buffers, logits)
+        found.append(buffers.codes[0].to("cpu", copy=True))
+    buffers.clear([0])
+    engine.give_back(runner)
+    own, other = found
+    return "" if torch.equal(own, other) else f"of the same logits it draws {own}, not {other}"
 
 
 def capture_problem(engine: GraphEngine) -> str:
@@ -91,6 +107,7 @@ def capture_problem(engine: GraphEngine) -> str:
     plain, captured = _run(engine, capture=False), _run(engine, capture=True)
     if engine.cannot:
         return f"its steps cannot be captured ({engine.cannot})"
-    if not torch.equal(plain, captured):
+    # Products may be summed in another order in a graph, so that a close draw turns.
+    if (plain == captured).float().mean() < AGREED:
         return "captured, its steps draw other codes"
     return ""

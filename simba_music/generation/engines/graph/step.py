@@ -56,17 +56,19 @@ class TorchStep:
 
     def __call__(self, buffers: Buffers) -> None:
         """One step of the chunk: codes to where its number says, and the number moves on."""
-        at = buffers.at
-        plane = buffers.plane.index_select(0, at)[0]
-        logits = self.logits(buffers, plane)
-        batch = buffers.size.batch
+        plane = buffers.plane.index_select(0, buffers.at)[0]
+        self.draw(buffers, self.logits(buffers, plane))
+        buffers.counters.add_(1)
+
+    def draw(self, buffers: Buffers, logits: Tensor) -> None:
+        """Draw this step's codes from its logits `[G, K, V]`, and note what is damaged."""
+        at, batch = buffers.at, buffers.size.batch
         one = guided(logits, buffers.guidance) if buffers.size.guided else logits
         buffers.damaged.logical_or_(torch.isnan(one).flatten(1).any(1))
         tokens = drawn(one, buffers.noise.index_select(0, at)[0], buffers)
         tokens = torch.where(buffers.active.index_select(0, at)[0], tokens, buffers.bos)
         buffers.codes.index_copy_(0, at, tokens[None])
         buffers.previous.view(-1, batch, tokens.shape[1]).copy_(tokens)
-        buffers.counters.add_(1)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
         """RMS norm of `[G, D]` in float32, in the dtype of the matrix that follows."""
