@@ -68,6 +68,7 @@ def test_bfloat16_is_near_and_is_not_the_same(backbone):
     assert 1e-5 < error < 2e-2
 
 
+@torch.inference_mode()
 def test_a_damaged_row_leaves_nothing_behind():
     lm = random_lm(lm_config("transformer"))
     engine = GraphEngine(lm)

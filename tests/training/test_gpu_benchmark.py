@@ -1,6 +1,8 @@
 """The GPU's benchmark runs everywhere with tiny models, and what it wrote is worth something."""
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ import torch
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.training.benchmark.gpu import run
 from simba_music.training.benchmark.gpu.models import TINY, Models
+from simba_music.training.benchmark.gpu.report import gpu_section, tests_text
 from simba_music.training.benchmark.gpu.rows import GpuBook, GpuResults, GpuRow, read_gpu_results
+from simba_music.training.benchmark.rows import Spread
 from simba_music.training.devices import check_device, peak_flops
 
 
@@ -77,3 +81,32 @@ def test_the_peak_of_a_card_is_by_its_name(monkeypatch):
     assert peak_flops("cuda") == 121e12 and peak_flops("cpu") is None
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "unknown")
     assert peak_flops("cuda") is None
+
+
+def test_the_report_has_every_row_with_date_and_card(tmp_path, book):
+    assert gpu_section(tmp_path, "gpu").startswith("Not measured")
+    spread = Spread(median=1.0, low=0.9, high=1.1, n=3)
+    for row in (
+        GpuRow(group="parity", what="simba", error=1e-5, limit=1e-4),
+        GpuRow(group="decoding", what="simba", tokens_per_s=1234.0, ms_per_step=spread),
+        GpuRow(group="training", what="transformer", tokens_per_s=5e5, peak_share=0.25),
+        GpuRow(group="latency", what="simba, first audio", seconds=spread),
+    ):
+        book.put(row)
+    book.miss("mamba-ssm", "It does not import.")
+    book.close()
+    (tmp_path / "gpu.json").rename(tmp_path / "performance-gpu.json")
+    text = gpu_section(tmp_path, "gpu")
+    for said in ("none, 2026-11-28", "1.0e-05", "1,230", "| 25 |", "first audio", "not import"):
+        assert said in text
+
+
+def test_every_test_that_needs_a_gpu_is_listed_with_its_last_run():
+    root = Path(__file__).parents[2]
+    tree = ast.parse((root / "tests" / "gpu" / "test_on_gpu.py").read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    found = json.loads((root / "docs" / "gpu-tests.json").read_text())
+    assert sorted(found) == sorted(n for n in functions if n.startswith("test_"))
+    ran = {"date": "2026-11-28", "card": "H200", "outcome": "passed"}
+    text = tests_text({"test_a_b": None, "test_c": ran})
+    assert "| a b | has not run |" in text and "| c | 2026-11-28, H200: passed |" in text

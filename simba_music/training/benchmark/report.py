@@ -39,7 +39,8 @@ def short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,.10g}"
 
 
-def _spread(spread: Spread) -> str:
+def spread_text(spread: Spread) -> str:
+    """Median and quartiles; the one value there is, if there is one."""
     if spread.n == 1:
         return short(spread.median)
     return f"{short(spread.median)} ({short(spread.low)} to {short(spread.high)})"
@@ -119,7 +120,7 @@ def decoding_text(rows: Sequence[DecodingRow]) -> str:
                 row.engine,
                 row.dtype,
                 short(row.tokens_per_s),
-                _spread(row.ms_per_step),
+                spread_text(row.ms_per_step),
                 short(row.times_real_time),
                 _floor(row),
                 str(row.ms_per_step.n),
@@ -213,7 +214,7 @@ def length_text(rows: Sequence[LengthRow]) -> str:
         (
             _seconds(row.seconds),
             named(row.system),
-            _spread(row.ms_per_step),
+            spread_text(row.ms_per_step),
             _over_first(row, rows),
             f"{row.state_mb:.3g}",
             f"{row.moved_mb:.3g}",
@@ -222,10 +223,8 @@ def length_text(rows: Sequence[LengthRow]) -> str:
         )
         for row in sorted(rows, key=lambda row: row.seconds)
     ]
-    if not rows:
-        return ""
     made = table((*heads, "process grows, MB", "how"), lines)
-    return "\n\n".join([made, *_measured_break_even(rows)])
+    return "\n\n".join([made, *_measured_break_even(rows)]) if rows else ""
 
 
 def _seconds(seconds: float) -> str:
@@ -266,8 +265,8 @@ def latency_text(rows: Sequence[LatencyRow]) -> str:
             str(row.users),
             str(row.cores),
             f"{row.duration_s:g} s",
-            _spread(row.first_audio_s),
-            _spread(row.total_s),
+            spread_text(row.first_audio_s),
+            spread_text(row.total_s),
             row.engine,
             str(row.total_s.n),
         )
@@ -282,7 +281,7 @@ def parts_text(rows: Sequence[PartRow]) -> str:
         (
             row.part,
             f"{row.audio_s:g} s" if row.audio_s else "",
-            _spread(row.seconds),
+            spread_text(row.seconds),
             str(row.seconds.n),
         )
         for row in rows
