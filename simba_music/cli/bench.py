@@ -41,9 +41,29 @@ def bench(
         list[Group] | None,
         typer.Option(help="Group that is measured, may be given again; default all."),
     ] = None,
+    gpu: Annotated[
+        bool,
+        typer.Option(
+            "--gpu",
+            help="The GPU instead: graphs against eager, batches, training; without one, a dry run "
+            "with tiny models; default off.",
+        ),
+    ] = False,
+    minutes: Annotated[
+        float, typer.Option(min=0, help="With --gpu: time that it may take, from 0.")
+    ] = 8.0,
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="With --gpu: a dry run with tiny models; default off.")
+    ] = False,
 ) -> None:
     """Measure how fast this machine decodes, and beside what."""
     prepare_libraries(_THREADS)
+    if gpu:
+        from simba_music.training.benchmark.gpu.run import run_gpu_benchmark
+
+        measured = run_gpu_benchmark(json, minutes, print, tiny)
+        print(f"{len(measured.rows)} rows in {measured.minutes:g} minutes: {json}")
+        return
     from simba_music.training.benchmark.run import FULL, QUICK, run_benchmark
 
     found = run_benchmark(QUICK if quick else FULL, json, print, [*(only or Group)])

@@ -116,8 +116,8 @@ Engine = Annotated[
     typer.Option(
         default_factory=lambda: settings().engine,
         show_default=False,
-        help="What decodes: auto (the fastest that is ready), compiled, packed or reference; "
-        "default SIMBA_MUSIC_ENGINE, else auto.",
+        help="What decodes: auto (the fastest that is ready), graph, compiled, packed or "
+        "reference; default SIMBA_MUSIC_ENGINE, else auto.",
     ),
 ]
 Weights = Annotated[
@@ -125,8 +125,8 @@ Weights = Annotated[
     typer.Option(
         default_factory=lambda: settings().weights,
         show_default=False,
-        help="Weights of the compiled engine: float32, bfloat16 or int8, each faster and less "
-        "exact than the one before; default SIMBA_MUSIC_WEIGHTS, else float32.",
+        help="Weights of compiled and graph: float32, bfloat16 or (compiled) int8, each faster and "
+        "less exact than the one before; default SIMBA_MUSIC_WEIGHTS, else float32.",
     ),
 ]
 

@@ -134,6 +134,9 @@ def train(
     """
     import torch
 
+    from simba_music.training.devices import check_device
+
+    check_device(device)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     named = preset or ("bundle" if stage == "lm" else "cpu")
@@ -287,7 +290,9 @@ def search(
     import torch
 
     from simba_music.training.codec.search import search, search_report
+    from simba_music.training.devices import check_device
 
+    check_device(device)
     torch.set_num_threads(threads)
     search(corpus or [], out, minutes, device)
     search_report(out, bench, pieces)

@@ -1,5 +1,7 @@
-"""Mamba-2 mixer: parallel (chunked SSD) forward and one-token step, in plain PyTorch."""
+"""Mamba-2 mixer: parallel (chunked SSD) forward and one-token step; mamba-ssm's kernels on CUDA."""
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,12 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from simba_music.models.config import EXPAND
+from simba_music.models.config import EXPAND, LMConfig
+
+logger = logging.getLogger(__name__)
 
 # As in mamba-ssm, so that weights go from one to the other; its fused kernel takes 2 to 4 taps.
 CONV_WIDTH = 4
 # Q of the paper: work a token grows with Q inside a chunk, with 1 / Q between chunks (sec. 6).
 CHUNK = 64
+CLOSE = 2e-2  # of the largest value, mamba-ssm's scan to ours in float32, whose products are tf32
 
 
 class MixerState(NamedTuple):
@@ -122,6 +127,98 @@ class CausalConv(torch.autograd.Function):
         return of_padded, torch.stack(of_taps, 1), gradient.sum((0, 1), dtype=weight.dtype)
 
 
+class Kernels(NamedTuple):
+    """mamba-ssm's scan and causal-conv1d's convolution, for training and prefill on CUDA."""
+
+    scan_combined: Callable[..., tuple[Tensor, Tensor]]
+    convolve_fn: Callable[..., Tensor]
+
+    def scan(
+        self, x: Tensor, dt: Tensor, a: Tensor, b: Tensor, c: Tensor, initial: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `ssd`."""
+        y, final = self.scan_combined(
+            x,
+            dt,
+            a,
+            b[:, :, None].contiguous(),
+            c[:, :, None].contiguous(),
+            chunk_size=CHUNK,
+            initial_states=initial,
+            return_final_states=True,
+        )
+        return y, final
+
+    def convolve(self, padded: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """As `CausalConv`, with SiLU: `[B, S, C]` of inputs `[B, S + 3, C]`."""
+        y = self.convolve_fn(
+            padded.transpose(1, 2), weight.to(padded.dtype), bias.to(padded.dtype), None, None,
+            activation="silu",
+        )  # fmt: skip
+        return y.transpose(1, 2)[:, CONV_WIDTH - 1 :]
+
+
+@functools.cache
+def cuda_kernels() -> Kernels | None:
+    """mamba-ssm's kernels if they import and compute what PyTorch does; says once why not."""
+    try:
+        from causal_conv1d import causal_conv1d_fn
+        from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
+
+        kernels = Kernels(mamba_chunk_scan_combined, causal_conv1d_fn)
+        problem = _difference(kernels)
+    except Exception as error:  # builds for another torch or CUDA raise errors of many kinds
+        problem = f"{type(error).__name__}: {error}"
+    if problem:
+        logger.info("mamba-ssm is not used, PyTorch computes Mamba-2: %s", problem)
+        return None
+    return kernels
+
+
+@torch.no_grad()
+def _difference(kernels: Kernels) -> str:
+    """What is wrong with mamba-ssm's kernels on this GPU; empty if nothing."""
+    random = torch.Generator("cuda").manual_seed(1)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=random, device="cuda")
+
+    dt, a, initial = F.softplus(normal(1, 80, 4)), -normal(4).exp(), normal(1, 4, 16, 16)
+    inputs = normal(1, 80, 4, 16), dt, a, normal(1, 80, 16), normal(1, 80, 16), initial
+    pairs = list(zip(kernels.scan(*inputs), ssd(*inputs), strict=True))
+    convolved = normal(1, 83, 64), normal(64, CONV_WIDTH), normal(64)
+    by_hand: Callable[..., Tensor] = CausalConv.apply
+    pairs.append((kernels.convolve(*convolved), F.silu(by_hand(*convolved))))
+    error = max(float((x - y).abs().max() / y.abs().max()) for x, y in pairs)
+    return "" if error < CLOSE else f"its values differ by {error:.1e} of the largest"
+
+
+def kernels_of(model: nn.Module) -> str:
+    """What computes Mamba-2 when a model trains or reads a prefix: mamba-ssm or torch."""
+    mixers = [module for module in model.modules() if isinstance(module, Mamba2)]
+    on_cuda = any(mixer.D.is_cuda for mixer in mixers)
+    return "mamba-ssm" if on_cuda and cuda_kernels() is not None else "torch"
+
+
+def mamba_ssm_lm(config: LMConfig, device: str) -> nn.Module:
+    """mamba-ssm's own language model of a config's width, depth and state, bf16, to be timed.
+
+    Raises:
+        ImportError: If mamba-ssm does not import.
+    """
+    from mamba_ssm.models.config_mamba import MambaConfig
+    from mamba_ssm.models.mixer_seq_simple import MambaLMHeadModel
+
+    shape = MambaConfig(
+        d_model=config.d_model,
+        n_layer=config.n_layers,
+        vocab_size=config.vocab,
+        ssm_cfg={"layer": "Mamba2", "d_state": config.d_state, "headdim": 64},
+    )
+    model: nn.Module = MambaLMHeadModel(shape, device=device, dtype=torch.bfloat16)
+    return model.eval()
+
+
 class Mamba2(nn.Module):
     """Mamba-2 mixer `[B, S, D] -> [B, S, D]`; parameter names and shapes as in mamba-ssm."""
 
@@ -174,12 +271,15 @@ class Mamba2(nn.Module):
         conv_state = conv_input[:, -(CONV_WIDTH - 1) :].transpose(1, 2)
         assert self.conv1d.bias is not None
         taps = self.conv1d.weight[:, 0]
+        kernels = cuda_kernels() if x.is_cuda and x.shape[1] > 1 else None
         if x.shape[1] == 1:
-            xbc = (conv_input * taps.t()).sum(1, keepdim=True) + self.conv1d.bias
+            xbc = F.silu((conv_input * taps.t()).sum(1, keepdim=True) + self.conv1d.bias)
+        elif kernels is not None:
+            xbc = kernels.convolve(conv_input, taps, self.conv1d.bias)
         else:
             convolve: Callable[..., Tensor] = CausalConv.apply
-            xbc = convolve(conv_input, taps, self.conv1d.bias)
-        u, b, c = F.silu(xbc).split([self.d_inner, self.d_state, self.d_state], -1)
+            xbc = F.silu(convolve(conv_input, taps, self.conv1d.bias))
+        u, b, c = xbc.split([self.d_inner, self.d_state, self.d_state], -1)
         u = u.unflatten(-1, (self.n_heads, -1))
         a = -self.A_log.float().exp()
         if x.shape[1] == 1:
@@ -188,7 +288,8 @@ class Mamba2(nn.Module):
             ssm = state.ssm * decay + drive
             y = (ssm @ c[:, 0, None, :, None])[..., 0][:, None]
         else:
-            y, ssm = ssd(u, dt, a, b, c, state.ssm)
+            scan = ssd if kernels is None else kernels.scan
+            y, ssm = scan(u, dt, a, b, c, state.ssm)
         # The state blurs what has just come in; D passes it on as it is, a weight a head.
         y = (y + self.D[:, None].to(u.dtype) * u).flatten(-2)
         # Gate, then norm: mamba-ssm's default, and what keeps large models stable (sec. 7.1).

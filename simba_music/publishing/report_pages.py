@@ -11,6 +11,7 @@ from simba_music.models.report import ReportRow, notes, source_line, table
 from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.settings_page import settings_page
 from simba_music.training.benchmark.figures import draw_lengths
+from simba_music.training.benchmark.gpu.report import GPU_SECTIONS, gpu_section
 from simba_music.training.benchmark.report import SECTIONS, sections
 from simba_music.training.benchmark.rows import read_results
 from simba_music.training.evaluation.figures import draw_convergence
@@ -150,6 +151,9 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
         begin = PERFORMANCE_BEGIN.format(name)
         made = partial(performance_text, docs / PERFORMANCE, name)
         text = _between(text, begin, PERFORMANCE_END, page, made)
+    for name in GPU_SECTIONS:
+        begin = PERFORMANCE_BEGIN.format(name)
+        text = _between(text, begin, PERFORMANCE_END, page, partial(gpu_section, docs, name))
     return _between(text, SEARCH_BEGIN, SEARCH_END, page, search)
 
 

@@ -1,8 +1,23 @@
-"""Devices: which of them compute faster in bfloat16, and how long one has computed."""
+"""Devices: whether one is there, how fast it can be, and how long it has computed."""
 
 import time
 
 import torch
+
+from simba_music.errors import RequestError
+
+# Dense bfloat16 products a second by the vendors' data sheets (float16 where there is no bfloat16),
+# by what torch calls the card.
+_PEAK_FLOPS = {
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10": 125e12,
+    "T4": 65e12,
+}
 
 
 def fast_bfloat16(device: str) -> bool:
@@ -15,3 +30,26 @@ def compute_clock(device: str) -> float:
     if device.startswith("cuda"):
         return time.monotonic()
     return time.process_time() / torch.get_num_threads()
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there, before anything is read or written.
+
+    Raises:
+        RequestError: If this machine, or this build of torch, lacks it.
+    """
+    kind, _, number = device.partition(":")
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if kind in there and int(number or 0) >= there[kind]:
+        raise RequestError(
+            f"There is no device {device!r} for this torch ({torch.__version__}). Use --device "
+            "cpu, or install the torch of your accelerator."
+        )
+
+
+def peak_flops(device: str) -> float | None:
+    """Dense bfloat16 products a second by the data sheet; None for a card that is not known."""
+    if not device.startswith("cuda"):
+        return None
+    card = torch.cuda.get_device_name(device)
+    return next((flops for name, flops in _PEAK_FLOPS.items() if name in card), None)

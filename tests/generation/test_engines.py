@@ -10,6 +10,7 @@ from model_checks import codes, given
 from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import EngineError
 from simba_music.generation.engines.compiled import CompiledEngine
+from simba_music.generation.engines.graph.engine import GraphEngine
 from simba_music.generation.engines.packed import PackedEngine
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.sampling import Sampling, draw_noise
@@ -23,7 +24,7 @@ BACKBONES = {
     "mamba": {"backbone": "mamba", "mixer": "none"},
 }
 MODELS = list(itertools.product(BACKBONES, ("prefix", "cross"), (1, 4)))
-ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine}
+ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine, "graph": GraphEngine}
 
 
 def model(name, conditioning="prefix", books=1, **changes):

@@ -10,21 +10,24 @@ import torch
 
 from simba_music.errors import EngineError
 from simba_music.generation.engines.building import Building
+from simba_music.generation.engines.graph.making import capture_problem
+from simba_music.generation.engines.graph.making import make as make_graph
 from simba_music.generation.engines.packed import PackedEngine
 from simba_music.generation.engines.reference import ReferenceEngine
-from simba_music.generation.engines.self_check import problem_of
+from simba_music.generation.engines.self_check import problem_of, wrong_values
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.models.lm import MusicLM
 from simba_music.settings import EngineName, WeightDtype, settings
 
 logger = logging.getLogger(__name__)
 
-FASTEST_FIRST: tuple[EngineName, ...] = ("compiled", "packed", "reference")
+FASTEST_FIRST: tuple[EngineName, ...] = ("compiled", "packed", "reference")  # on a CPU
+ON_GPU: tuple[EngineName, ...] = ("graph", "reference")
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What was asked for; with fewer bits a weight it can only be the compiled engine."""
+    """What was asked for; with fewer bits a weight it can only be compiled, or graph on a GPU."""
 
     name: EngineName = "auto"
     dtype: WeightDtype = "float32"
@@ -43,7 +46,7 @@ class EngineChoice:
         if self.dtype != "float32" and self.name in ("packed", "reference"):
             raise EngineError(
                 f"The engine {self.name} has float32 weights only, not {self.dtype}. Use the "
-                "engine compiled, or auto."
+                "engine compiled (on a GPU: graph), or auto."
             )
 
 
@@ -100,12 +103,30 @@ class Engines:
         """The engine, or why it cannot be had."""
         if name == "reference":
             return ReferenceEngine(self.lm)
+        if name == "graph":
+            return self._of_the_gpu(dtype)
         if self.lm.head.weight.device.type != "cpu":
             return f"it runs on the CPU, and the model is on {self.lm.head.weight.device}"
         engine = self._of_the_cpu(name, dtype)
         problem = problem_of(engine, self.lm)
         if problem:
             logger.warning("The engine %s (%s) is not used: %s.", name, dtype, problem)
+        return problem or engine
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the model is on a GPU of CUDA."""
+        return self.lm.head.weight.device.type == "cuda"
+
+    def _of_the_gpu(self, dtype: WeightDtype) -> AnyEngine | str:
+        """The graph engine, which runs on a CPU too, if it is asked for by name."""
+        try:
+            engine = make_graph(self.lm, dtype)
+        except EngineError as error:
+            return str(error)
+        problem = wrong_values(engine, self.lm) or capture_problem(engine)
+        if problem:
+            logger.warning("The engine graph (%s) is not used: %s.", dtype, problem)
         return problem or engine
 
     def _of_the_cpu(self, name: str, dtype: WeightDtype) -> AnyEngine:
@@ -126,11 +147,13 @@ def now(models: Sequence[Engines], choice: EngineChoice) -> EngineName:
     Raises:
         EngineError: If the one that was asked for cannot be had, or is not ready yet.
     """
+    on_gpu = all(engines.on_gpu for engines in models)
     if choice.name == "auto" and choice.dtype == "float32":
-        for name in FASTEST_FIRST:
+        for name in ON_GPU if on_gpu else FASTEST_FIRST:
             if not any(engines.problem(name, choice.dtype) for engines in models):
                 return name
-    name = "compiled" if choice.name == "auto" else choice.name
+    fewer_bits: EngineName = "graph" if on_gpu else "compiled"
+    name = fewer_bits if choice.name == "auto" else choice.name
     if name == "compiled":
         kernels(choice.dtype).wait()
     for engines in models:

@@ -25,7 +25,7 @@ def _conditions(lm: MusicLM) -> Conditioning:
     text = TextEmbedding(states, torch.ones(2, 4, dtype=torch.bool))
     request = Request("slow piano", duration_s=2.0)
     batch = of_requests(config.conditions, [request], True, text, torch.tensor([False, True]))
-    return batch.conditioning(STEPS, config.codec.frame_rate)
+    return batch.conditioning(STEPS, config.codec.frame_rate).to(lm.head.weight.device)
 
 
 def _sampled(engine: Engine[State], lm: MusicLM, given: Conditioning) -> float:
@@ -44,22 +44,31 @@ def _logits(engine: Engine[State], given: Conditioning, tokens: Tensor) -> Tenso
 
 
 @torch.inference_mode()
-def problem_of(engine: Engine[State], lm: MusicLM) -> str:
-    """What is wrong with an engine on this machine, in words; empty if nothing is."""
-    given, reference = _conditions(lm), ReferenceEngine(lm)
-    generator = torch.Generator().manual_seed(1)
+def wrong_values(engine: Engine[State], lm: MusicLM) -> str:
+    """What is wrong with an engine's logits, in words; empty if nothing is."""
+    given, generator = _conditions(lm), torch.Generator().manual_seed(1)
     size = (1, lm.config.n_codebooks, STEPS)
-    tokens = torch.randint(0, lm.config.vocab, size, generator=generator)
-    wanted, found = _logits(reference, given, tokens), _logits(engine, given, tokens)
+    tokens = torch.randint(0, lm.config.vocab, size, generator=generator).to(given.null.device)
+    wanted, found = (_logits(one, given, tokens) for one in (ReferenceEngine(lm), engine))
     if engine.dtype == "float32":
         error = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
         if not error < CLOSE:  # NaN is not
             return f"its logits differ from the reference's by {error:.1e} of the largest"
-    else:
-        likely = wanted.log_softmax(-1)
-        divergence = (likely.exp() * (likely - found.log_softmax(-1))).sum(-1).mean()
-        if not divergence < DIVERGENCE:
-            return f"its probabilities diverge from the reference's by {divergence:.2g} nats"
+        return ""
+    likely = wanted.log_softmax(-1)
+    divergence = (likely.exp() * (likely - found.log_softmax(-1))).sum(-1).mean()
+    if not divergence < DIVERGENCE:
+        return f"its probabilities diverge from the reference's by {divergence:.2g} nats"
+    return ""
+
+
+@torch.inference_mode()
+def problem_of(engine: Engine[State], lm: MusicLM) -> str:
+    """What is wrong with an engine on this machine, speed included; empty if nothing is."""
+    problem = wrong_values(engine, lm)
+    if problem:
+        return problem
+    given, reference = _conditions(lm), ReferenceEngine(lm)
     # The better of two: the first one also reads the weights from memory.
     own = min(_sampled(engine, lm, given) for _ in range(2))
     other = min(_sampled(reference, lm, given) for _ in range(2))

@@ -4,7 +4,7 @@ import ctypes
 import gc
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +34,7 @@ FLAGS = (  # of a processor, that kernels make use of
     "sve",
 )
 _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
-_LIBRARIES = ("torch", "transformers", "numba", "numpy")
+LIBRARIES = ("torch", "transformers", "numba", "numpy")
 _CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 _MEMORY = Path("/proc/meminfo")
 _STATUS = Path("/proc/self/status")
@@ -82,6 +82,11 @@ def _version(name: str) -> str:
         return "not installed"
 
 
+def installed(names: Iterable[str]) -> dict[str, str]:
+    """Version of every library by its name."""
+    return {name: _version(name) for name in names}
+
+
 def _kilobytes(file: Path, name: str) -> int | None:
     """A line of a file of /proc in kB; None where there is no such file or line."""
     if not file.exists():
@@ -102,7 +107,7 @@ def this_machine() -> Machine:
         memory_gb=round((total or 0) / 1e6, 1),
         system=platform.system(),
         python=platform.python_version(),
-        libraries={name: _version(name) for name in _LIBRARIES},
+        libraries=installed(LIBRARIES),
         pinned=hasattr(os, "sched_setaffinity"),
         load=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else 0.0,
     )

@@ -201,10 +201,8 @@ def length_text(rows: Sequence[LengthRow]) -> str:
         )
         for row in sorted(rows, key=lambda row: row.seconds)
     ]
-    if not rows:
-        return ""
     made = table((*heads, "process grows, MB", "how"), lines)
-    return "\n\n".join([made, *_measured_break_even(rows)])
+    return "\n\n".join([made, *_measured_break_even(rows)]) if rows else ""
 
 
 def _seconds(seconds: float) -> str:

@@ -18,8 +18,9 @@ from simba_music.files import read_json
 from simba_music.models.checkpoint import save_language_model
 from simba_music.models.config import CodecRef
 from simba_music.models.lm import MusicLM
+from simba_music.models.mamba2 import kernels_of
 from simba_music.training.corpus.tokens import TokenCorpus
-from simba_music.training.devices import fast_bfloat16
+from simba_music.training.devices import fast_bfloat16, peak_flops
 from simba_music.training.lm.batches import Batch, Pick, batches, collate
 from simba_music.training.lm.loss import VALID_CROPS, forward_flops, total_loss, validate
 from simba_music.training.lm.optimiser import RATE, make_optimisers
@@ -217,8 +218,7 @@ def train_lm(
     while trainer.steps < last:
         loss = trainer.step(next(stream))
         mean = loss if not mean else 0.95 * mean + 0.05 * loss
-        speed = trainer.tokens / trainer.seconds
-        bar.set_postfix(loss=f"{mean:.3f}", tokens_s=f"{speed:.0f}", refresh=False)
+        bar.set_postfix(loss=f"{mean:.3f}", **_speed(trainer, flops), refresh=False)
         bar.update()
         if not shown:
             continue
@@ -236,6 +236,13 @@ def train_lm(
     bar.close()
     if shown:
         _export(out, trainer, train, corpus_dir, architecture, start)
+
+
+def _speed(trainer: LMTrainer, flops: float) -> dict[str, str]:
+    """Tokens a second and, on a card that is known, the share of its FLOPs, in words."""
+    speed, peak = trainer.tokens / trainer.seconds, peak_flops(trainer.device)
+    found = {"tokens_s": f"{speed:.0f}"}
+    return found | {"of_peak": f"{100 * speed * flops / peak:.1f} %"} if peak else found
 
 
 def _row(
@@ -282,6 +289,7 @@ def _export(
         tokens=trainer.tokens,
         tokenised_hours=round(sum(crop.duration_s for crop in train.crops) / 3600, 2),
         processes=trainer.accelerator.num_processes,
+        kernels=kernels_of(trainer.raw),
         started_from=read_json(start / "training.json") if start else None,
         held_out_crops=VALID_CROPS,
     )
