@@ -78,7 +78,10 @@ def test_sound_begins_while_it_is_generated_and_goes_on_in_the_finished_clips(pa
     while not page.execute_script(finished):
         began, before = time.monotonic(), position_s(page)
     after = position_s(page)
-    assert player(page, ".ab-play") == "Pause" and player(page, ".ab-state") == ""
+    # On a busy machine the last of the sound may have been played before the scores came.
+    at_the_end = after > DURATION_S - 0.3
+    assert at_the_end or player(page, ".ab-play") == "Pause"
+    assert player(page, ".ab-state") == ""
     assert before <= after <= before + time.monotonic() - began + 0.3
 
 
