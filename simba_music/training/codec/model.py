@@ -206,8 +206,8 @@ def _without_zero_norms(stock: EncodecModel) -> EncodecModel:
     """The model, in which a filter of zeros is 0 times ones: its weight norm would be 0 / 0."""
     for module in stock.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            parts: Any = module.parametrizations["weight"]
-            size, direction = parts.original0, parts.original1
+            norms: Any = module.parametrizations
+            size, direction = norms.weight.original0, norms.weight.original1
             silent = direction.flatten(1).count_nonzero(1) == 0
             size[silent], direction[silent] = 0, 1
     return stock
