@@ -15,7 +15,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from simba_music.errors import RequestError
 from simba_music.hub.places import WEIGHTS
-from simba_music.models.codec_config import may_be_missing
+from simba_music.models.fast_decoder.codec_config import may_be_missing
 from simba_music.training.codec.deepening import deepened, moved
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
