@@ -15,13 +15,13 @@ from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
-from simba_music.models.codec_config import (
+from simba_music.models.config import CodecRef
+from simba_music.models.fast_decoder.codec_config import (
     check_bounds,
     codes_per_book,
     may_be_missing,
     no_load_report,
 )
-from simba_music.models.config import CodecRef
 from simba_music.models.fast_decoder.decoder import (
     DecoderState,
     FastDecoder,

@@ -37,6 +37,7 @@ PRESET = replace(
     adversarial_batch=2,
     channels=4,
     adversarial_fraction=0.0,
+    ramp_fraction=0.0,
     book_vectors=500,
     dead_below=0.0,  # restarts draw at random
 )
@@ -220,6 +221,17 @@ def test_books_stay_once_they_are_learned(made, first):
     trainer.step(next(noise(seed=1)))
     for a, b in zip(frozen, trainer.books.embeds, strict=True):
         assert torch.equal(a, b) and torch.equal(a, a.half().float())
+
+
+def test_a_decoder_that_is_good_begins_with_small_steps(first):
+    trainer = BooksTrainer(replace(PRESET, minutes=1.0, ramp_fraction=0.5), "cpu", first)
+    trainer.start_quantising(noise())
+    rates = []
+    for seconds in (0.0, 15.0, 30.0, 45.0):
+        trainer.seconds = seconds
+        trainer.step(next(noise()))
+        rates.append(trainer.optimiser.param_groups[0]["lr"])
+    assert rates[0] == 0 < rates[1] < rates[2] > rates[3]
 
 
 def test_gradients_that_are_not_finite_change_nothing(made, first):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import EncodecModel
 
-from simba_music.models.codec_config import codes_per_book
+from simba_music.models.fast_decoder.codec_config import codes_per_book
 from simba_music.models.fast_decoder.frames import FirstConv, HeldCodes, Memory, Recurrence
 from simba_music.models.fast_decoder.layers import UnsupportedCodecError, layer_of
 from simba_music.models.fast_decoder.scratch import FOUND, WIDE, Held, Rows, Scratch, Step

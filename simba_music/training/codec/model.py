@@ -15,7 +15,7 @@ from transformers import EncodecConfig, EncodecModel
 
 from simba_music.errors import RequestError
 from simba_music.hub.places import WEIGHTS
-from simba_music.models.codec_config import may_be_missing
+from simba_music.models.fast_decoder.codec_config import may_be_missing
 from simba_music.training.codec.deepening import deepened, moved
 
 INPUT_GAIN = 8.0  # brings -20 LUFS audio to about unit RMS
@@ -216,8 +216,8 @@ def _without_zero_norms(stock: EncodecModel) -> EncodecModel:
     """The model, in which a filter of zeros is 0 times ones: its weight norm would be 0 / 0."""
     for module in stock.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-            parts: Any = module.parametrizations["weight"]
-            size, direction = parts.original0, parts.original1
+            norms: Any = module.parametrizations
+            size, direction = norms.weight.original0, norms.weight.original1
             silent = direction.flatten(1).count_nonzero(1) == 0
             size[silent], direction[silent] = 0, 1
     return stock

@@ -15,6 +15,7 @@ class CodecPreset:
     batch: int = 12
     crop_s: float = 0.8
     learning_rate: float = 1e-3
+    ramp_fraction: float = 0.0  # over which the learning rate rises, for weights that are good
     warmup_fraction: float = 0.16  # plain autoencoder before the codebook
     waveform_weight: float = 0.3  # 1 during the warm-up
     spectral_weight: float = 2.0
@@ -75,6 +76,7 @@ PRESETS = {
         minutes=6.0,
         batch=64,
         learning_rate=5e-4,
+        ramp_fraction=0.05,
         peak_weight=0.2,
         warmup_fraction=0.0,
         judge_fraction=0.0,

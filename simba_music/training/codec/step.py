@@ -140,6 +140,9 @@ class CodecTrainer:
         preset = self.preset
         gradient = self.balancer.gradient(losses, self._weights(), y)
         cosine = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * self.fraction))
+        if preset.ramp_fraction:
+            begun = preset.adversarial_fraction if preset.decoder_only else 0.0
+            cosine *= min(1.0, max(0.0, self.fraction - begun) / preset.ramp_fraction)
         for group in self.optimiser.param_groups:
             group["lr"] = preset.learning_rate * cosine
         self.optimiser.zero_grad()

@@ -58,7 +58,7 @@ def real_sounds(corpus: Path) -> list[Sound]:
 
 def corpus_sounds(corpus: Path, count: int) -> list[Sound]:
     """The first pieces of a rendered, composed corpus, with their scores."""
-    found = []
+    found = list[Sound]()
     for row, samples in piece_audio(corpus):
         if len(found) < count:
             solo = set(row["lineup"]) == {"melody"}

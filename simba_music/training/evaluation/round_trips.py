@@ -60,7 +60,7 @@ class Sound:
 
 
 class Judges:
-    """What hears originals and round trips: distances, the tagger, the scorer if there is one."""
+    """What compares originals and round trips: distances, the tagger, and the scorer, if any."""
 
     def __init__(self, tagger: Tagger, scorer: Scorer | None = None):
         self.tagger, self.scorer = tagger, scorer
@@ -158,10 +158,10 @@ def _bootstrapped(
 
 
 def difference_rows(name: str, one: Measured, other: Measured) -> list[Row]:
-    """Rows of `one` minus `other`, which heard the same sounds; intervals are of the differences.
+    """Rows of `one` minus `other`, over the same sounds; intervals are of the differences.
 
     Raises:
-        ValueError: If they heard different numbers of sounds.
+        ValueError: If they are over different numbers of sounds.
     """
     count = len(one.wanted)
     if count != len(other.wanted):
