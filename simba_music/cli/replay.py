@@ -30,9 +30,7 @@ def replay(
     pipelines: dict[str, Pipeline] = {}
     make_folder(out)
     for name, recipe in recipes.items():
-        key = json.dumps(
-            [recipe.model.id, recipe.engine, recipe.dtype, recipe.slots, recipe.device]
-        )
+        key = str((recipe.model.id, recipe.engine, recipe.dtype, recipe.slots, recipe.device))
         if key not in pipelines:
             pipelines[key] = _pipeline_of(recipe)
         events = pipelines[key].generate(recipe.request, ("left",))
