@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         "How compiled (CPU) and graph (GPU) store weights; fewer bits are faster and less exact.",
         "`float32`, `bfloat16` or, on a CPU, `int8`",
     )
+    slots: int = _variable(
+        "SIMBA_MUSIC_SLOTS",
+        0,
+        "Requests that the engine graph steps together; 0: each on its own.",
+        "a whole number from 0",
+        ge=0,
+    )
     at_once: bool = _variable(
         "SIMBA_MUSIC_AT_ONCE",
         True,
@@ -165,6 +172,13 @@ class Settings(BaseSettings):
         "SIMBA_MUSIC_VOTES_PUBLIC",
         False,
         "Whether that dataset, if it is new, is seen by everyone.",
+        _SWITCH,
+        otherwise="0",
+    )
+    zero_gpu: bool = _variable(
+        "SPACES_ZERO_GPU",
+        False,
+        "Set by Hugging Face on ZeroGPU, where the GPU belongs to another process.",
         _SWITCH,
         otherwise="0",
     )

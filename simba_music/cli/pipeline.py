@@ -34,15 +34,18 @@ def load_pipeline(
     threads: int,
     engine: EngineName | None = None,
     weights: WeightDtype | None = None,
+    slots: int | None = None,
 ) -> Pipeline:
     """The checkpoints and the scorer that `--left`, `--right` and `--scorer` name.
 
-    Where engine or weights are None, the settings say them.
+    Where engine, weights or slots are None, the settings say them.
 
     Raises:
         EngineError: If the engine cannot have such weights.
     """
-    choice = EngineChoice(engine or settings().engine, weights or settings().weights)
+    said = settings()
+    together = said.slots if slots is None else slots
+    choice = EngineChoice(engine or said.engine, weights or said.weights, together)
     disable_progress_bar()  # transformers' own, which says nothing of use
     judge = None if scorer == "none" else scorer
     return Pipeline.load(left, right, judge, device, threads, _download_bar(), choice)

@@ -1,6 +1,5 @@
 """The replay command: clips of a recipe.json once more, on the engine that made them."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +30,7 @@ def replay(
     pipelines: dict[str, Pipeline] = {}
     make_folder(out)
     for name, recipe in recipes.items():
-        key = json.dumps([recipe.model.id, recipe.engine, recipe.dtype, recipe.device])
+        key = str((recipe.model.id, recipe.engine, recipe.dtype, recipe.slots, recipe.device))
         if key not in pipelines:
             pipelines[key] = _pipeline_of(recipe)
         events = pipelines[key].generate(recipe.request, ("left",))
@@ -76,9 +75,7 @@ def _pipeline_of(recipe: "Recipe") -> "Pipeline":
 
     choice = engine_choice(recipe)
     source = recipe.model.id + (f"@{recipe.model.revision}" if recipe.model.revision else "")
-    pipeline = load_pipeline(
-        source, source, "none", recipe.device, recipe.threads, choice.name, choice.dtype
-    )
+    pipeline = load_pipeline(source, source, "none", recipe.device, recipe.threads, *choice.parts)
     found = pipeline.models["left"].origin.sha256
     if recipe.model.sha256 not in (None, found):
         raise RequestError(

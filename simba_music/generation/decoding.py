@@ -1,6 +1,7 @@
 """Decoding: requests to codes, block by block, on any engine."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -63,6 +64,23 @@ class CodeBuffer:
         return self.tokens.gather(2, places.expand(len(tokens), -1, -1))
 
 
+def _noises(
+    generators: Sequence[torch.Generator], total: int, shape: tuple[int, int], ahead: bool
+) -> Iterator[Tensor]:
+    """Noise `[n, B, K, V]` of every block; with `ahead` drawn while another device steps."""
+    counts = [min(BLOCK, total - start) for start in range(0, total, BLOCK)]
+    if not ahead:
+        yield from (draw_noise(generators, count, shape) for count in counts)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(draw_noise, generators, counts[0], shape)
+        for count in [*counts[1:], 0]:
+            found = waiting.result()
+            if count:
+                waiting = pool.submit(draw_noise, generators, count, shape)
+            yield found
+
+
 @torch.inference_mode()
 def generate(
     engine: Engine[State], config: LMConfig, encoder: TextEncoder, requests: Sequence[Request]
@@ -81,6 +99,7 @@ def generate(
     frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
     generators = [torch.Generator().manual_seed(r.seed) for r in requests]
     total, buffer = order.steps(frames, books), CodeBuffer(config)
+    drawn = _noises(generators, total, (books, config.vocab), engine.device.type != "cpu")
     # Whole blocks, so that a plane's end never falls inside one and noise is drawn as if in one go.
     ahead, state = BLOCK * max(1, round(PLANE_S * rate / BLOCK)), None
     for start in range(0, total, ahead):
@@ -92,9 +111,6 @@ def generate(
             state = engine.prefill(given, total)
         for at in range(0, plane.shape[1], BLOCK):
             rows = plane[:, at : at + BLOCK]
-            # Drawn here rather than in an engine: a request has the same noise on every engine, and
-            # whatever its neighbours in the batch.
-            noise = draw_noise(generators, rows.shape[1], (books, config.vocab))
             active = order.active(books, start + at, rows.shape[1], frames)
-            tokens, state = engine.decode_n(state, rows, noise, active, sampling)
+            tokens, state = engine.decode_n(state, rows, next(drawn), active, sampling)
             yield buffer.add(tokens.cpu())

@@ -5,13 +5,20 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
+from simba_music.conditioning.request import Request
 from simba_music.errors import CheckpointError, RequestError
+from simba_music.generation.decoding import generate
 from simba_music.generation.engines.choice import Engines
+from simba_music.generation.engines.graph.engine import GraphEngine
+from simba_music.generation.engines.types import AnyEngine
+from simba_music.generation.streaming.scheduler import Scheduler
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
 from simba_music.models.codec import Codec
@@ -66,6 +73,36 @@ class LoadedModel:
     def engines(self) -> Engines:
         """What can decode it."""
         return Engines(self.lm)
+
+    @functools.cached_property
+    def _schedulers(self) -> dict[tuple[str, int], Scheduler]:
+        return {}
+
+    def _scheduler(self, engine: AnyEngine, slots: int) -> Scheduler | None:
+        """What steps requests together, one for an engine; None where each is on its own."""
+        if not slots or not isinstance(engine, GraphEngine):
+            return None
+        made = Scheduler(engine, self.encoder, slots)
+        return self._schedulers.setdefault((engine.dtype, slots), made)
+
+    def blocks(self, engine: AnyEngine, request: Request, slots: int) -> Iterator[Tensor]:
+        """Codes `[1, K, n]` of a request, a few frames at a time.
+
+        With `slots` and the engine graph they are made together with what others ask for.
+        """
+        scheduler = self._scheduler(engine, slots)
+        if scheduler is not None:
+            return scheduler.generate(request)
+        return generate(engine, self.lm.config, self.encoder, [request])
+
+    def codes(self, engine: AnyEngine, requests: Sequence[Request], slots: int) -> list[Tensor]:
+        """Codes `[K, S]` of every request, S at least what it needs; made together."""
+        if self._scheduler(engine, slots) is None:
+            blocks = generate(engine, self.lm.config, self.encoder, requests)
+            return list(torch.cat(list(blocks), dim=-1))
+        with ThreadPoolExecutor(len(requests)) as pool:
+            own = pool.map(lambda r: list(self.blocks(engine, r, slots)), requests)
+            return [torch.cat(blocks, dim=-1)[0] for blocks in own]
 
     @property
     def size(self) -> int:

@@ -14,7 +14,7 @@ from simba_music.audio import Waveform
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.generation.clip import Clip, Progress
-from simba_music.generation.decoding import frames_of, generate
+from simba_music.generation.decoding import frames_of
 from simba_music.generation.engines.choice import EngineChoice, now, prepare
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
@@ -95,7 +95,8 @@ class Pipeline:
         # Last, since compiling would take half of the time of what else there is to load.
         prepare(choice, device)
         found = cls({"left": first, "right": second}, judge, device, choice=choice)
-        found.engine_now()
+        if not settings().zero_gpu:  # there the GPU is another process's, which makes its own
+            found.engine_now()
         return found
 
     def warm_up(self, generate: bool = True) -> None:
@@ -249,7 +250,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in generate(engine, model.lm.config, model.encoder, [request]):
+        for block in model.blocks(engine, request, self.choice.slots):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -280,7 +281,8 @@ class Pipeline:
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        recipe = recipe_of(model, engine, request, score, self.device, loudness_lufs, gain_db)
+        made = (score, self.device, loudness_lufs, gain_db, self.choice.slots)
+        recipe = recipe_of(model, engine, request, *made)
         name, early = self.names()[side], done < total
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
@@ -288,8 +290,7 @@ class Pipeline:
         """See `GenerationService`; `seconds` of a clip is its share."""
         model, started = self.models[side], time.monotonic()
         engine = model.engines.get(self.engine_now(), self.choice.dtype)
-        blocks = list(generate(engine, model.lm.config, model.encoder, requests))
-        codes, clips = torch.cat(blocks, dim=-1), []
+        codes, clips = model.codes(engine, requests, self.choice.slots), list[Clip]()
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
             own = row[:, :total]

@@ -58,6 +58,7 @@ class Recipe(StrictModel):
     text_encoder: Weights
     engine: str
     dtype: str
+    slots: int = 0  # of the scheduler; 0 where the request was on its own
     device: str
     threads: int
     app_version: str
@@ -80,6 +81,7 @@ def recipe_of(
     device: str,
     loudness_lufs: float,
     gain_db: float,
+    slots: int = 0,
 ) -> Recipe:
     """The recipe of a clip that a loaded model has just generated."""
     config, origin = model.lm.config, model.origin
@@ -92,6 +94,7 @@ def recipe_of(
         text_encoder=Weights.of(config.text_encoder),
         engine=engine.name,
         dtype=engine.dtype,
+        slots=slots if engine.name == "graph" else 0,
         device=device,
         threads=torch.get_num_threads(),
         app_version=__version__,
@@ -111,7 +114,7 @@ def engine_choice(recipe: Recipe) -> EngineChoice:
     """
     for name, dtype in itertools.product(get_args(EngineName), get_args(WeightDtype)):
         if (recipe.engine, recipe.dtype) == (name, dtype) and name != "auto":
-            return EngineChoice(name, dtype)
+            return EngineChoice(name, dtype, recipe.slots)
     raise EngineError(
         f"The recipe was made on the engine {recipe.engine} ({recipe.dtype}), which this version "
         "does not have. Generate its request anew; the clip will be another one."

@@ -4,6 +4,7 @@ from conftest import CODES, lm_config, random_lm
 from model_checks import given
 
 from simba_music.conditioning.request import Request
+from simba_music.generation.decoding import _noises
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.sampling import (
     Sampling,
@@ -100,3 +101,13 @@ def test_nan_logits_raise():
         everywhere = torch.ones(1, 2, dtype=torch.bool)
         drawn = noise(1, 1, CODES, count=2)
         engine.decode_n(state, engine.plane(conditions), drawn, everywhere, GUIDED)
+
+
+def test_noise_that_is_drawn_ahead_is_the_same():
+    def drawn(ahead):
+        generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+        return list(_noises(generators, 23, (1, 8), ahead))
+
+    pairs = list(zip(drawn(True), drawn(False), strict=True))
+    assert [len(one) for one, _ in pairs] == [10, 10, 3]
+    assert all(torch.equal(one, other) for one, other in pairs)

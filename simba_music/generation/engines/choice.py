@@ -31,11 +31,17 @@ class EngineChoice:
 
     name: EngineName = "auto"
     dtype: WeightDtype = "float32"
+    slots: int = 0  # of requests that the engine graph steps together; 0: each on its own
 
     @classmethod
     def of_settings(cls) -> "EngineChoice":
         """What the environment says."""
-        return cls(settings().engine, settings().weights)
+        return cls(settings().engine, settings().weights, settings().slots)
+
+    @property
+    def parts(self) -> tuple[EngineName, WeightDtype, int]:
+        """All that it says."""
+        return self.name, self.dtype, self.slots
 
     def __post_init__(self) -> None:
         """Refuse what no engine can do.
@@ -122,9 +128,12 @@ class Engines:
         """The graph engine, which runs on a CPU too, if it is asked for by name."""
         try:
             engine = make_graph(self.lm, dtype)
-        except EngineError as error:
+            problem = wrong_values(engine, self.lm)
+            # In ZeroGPU's process, which ends with a call, only what pays is captured.
+            if not problem and not settings().zero_gpu:
+                problem = capture_problem(engine)
+        except (EngineError, RuntimeError) as error:  # of CUDA: memory, or a card that is too old
             return str(error)
-        problem = wrong_values(engine, self.lm) or capture_problem(engine)
         if problem:
             logger.warning("The engine graph (%s) is not used: %s.", dtype, problem)
         return problem or engine

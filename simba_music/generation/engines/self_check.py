@@ -49,7 +49,8 @@ def wrong_values(engine: Engine[State], lm: MusicLM) -> str:
     given, generator = _conditions(lm), torch.Generator().manual_seed(1)
     size = (1, lm.config.n_codebooks, STEPS)
     tokens = torch.randint(0, lm.config.vocab, size, generator=generator).to(given.null.device)
-    wanted, found = (_logits(one, given, tokens) for one in (ReferenceEngine(lm), engine))
+    wanted = _logits(ReferenceEngine(lm), given, tokens)
+    found = _logits(engine, given, tokens)
     if engine.dtype == "float32":
         error = float((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
         if not error < CLOSE:  # NaN is not

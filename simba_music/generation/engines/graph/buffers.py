@@ -112,17 +112,18 @@ class Buffers:
         """Put a prefilled state of these requests into their slots.
 
         Args:
-            state: of as many rows as they have, conditional ones first.
+            state: of as many rows as they have, conditional ones first; or of these alone, from
+                requests without guidance among others that have it.
             requests: slots, which this clears before.
 
         Raises:
             ValueError: If the cache is too short for the prefix.
         """
         self.clear(requests)
-        rows = torch.tensor(
-            [r for b in range(1 + self.size.guided) for r in self._branch(requests, b)],
-            device=self.length.device,
-        )
+        every = [
+            row for branch in range(1 + self.size.guided) for row in self._of(requests, branch)
+        ]
+        rows = torch.tensor(every[: _rows_of(state)], device=self.length.device)
         if isinstance(state.backbone, AttentionState):
             self._load_cache(state.backbone, rows)
         else:
@@ -141,7 +142,7 @@ class Buffers:
                 self.text_keys[layer][rows, :, :places] = keys.to(self.text_keys[layer].dtype)
                 self.text_values[layer][rows, :, :places] = values.to(self.text_values[layer].dtype)
 
-    def _branch(self, requests: range | list[int], branch: int) -> list[int]:
+    def _of(self, requests: range | list[int], branch: int) -> list[int]:
         return [request + branch * self.size.batch for request in requests]
 
     def _load_cache(self, state: AttentionState, rows: Tensor) -> None:
@@ -168,6 +169,20 @@ class Buffers:
         self.top_p[rows] = sampling.top_p
         self.top_k[rows] = min(sampling.top_k, codes) if sampling.top_k > 0 else codes
 
+    def take_over(self, other: "Buffers") -> None:
+        """Go on from the state of others of another room of cache or text, and as many rows."""
+        for own, before in zip(self._changing(), other._changing(), strict=True):
+            _corner(own, before).copy_(_corner(before, own))
+        for own, before in zip(
+            (*self.text_keys, *self.text_values),
+            (*other.text_keys, *other.text_values),
+            strict=True,
+        ):
+            _corner(own, before).copy_(_corner(before, own))
+        self.text_mask[..., : other.size.text] = other.text_mask
+        for name in ("temperature", "guidance", "top_p", "top_k"):
+            getattr(self, name).copy_(getattr(other, name))
+
     def snapshot(self) -> list[Tensor]:
         """Copies of all that a step changes."""
         return [t.clone() for t in self._changing()]
@@ -180,3 +195,16 @@ class Buffers:
     def _changing(self) -> list[Tensor]:
         state = [*self.conv, *self.ssm, *self.keys, *self.values]
         return [self.counters, self.previous, self.damaged, self.codes, *state]
+
+
+def _rows_of(state: LMState) -> int:
+    """Rows of a state."""
+    if isinstance(state.backbone, AttentionState):
+        return len(state.backbone.mask)
+    assert isinstance(state.backbone, tuple)
+    return len(state.backbone[0].ssm)
+
+
+def _corner(x: Tensor, like: Tensor) -> Tensor:
+    """The part of `x` that two tensors of as many axes both have."""
+    return x[tuple(slice(min(a, b)) for a, b in zip(x.shape, like.shape, strict=True))]

@@ -34,7 +34,6 @@ class Runner:
         Raises:
             RuntimeError: If CUDA cannot; the steps run as they did before.
         """
-        started = time.monotonic()
         with _ONE_AT_A_TIME, torch.cuda.device(self.buffers.at.device):
             kept, graphs = self.buffers.snapshot(), dict[int, torch.cuda.CUDAGraph]()
             side = torch.cuda.Stream()
@@ -44,6 +43,8 @@ class Runner:
                     self.buffers.at.zero_()
                     self._step(self.buffers)
             torch.cuda.current_stream().wait_stream(side)
+            torch.cuda.synchronize()
+            started = time.monotonic()  # kernels that had to be compiled first are others' too
             for count in (1, CHUNK) if chunk else (1,):
                 graphs[count] = graph = torch.cuda.CUDAGraph()
                 # Other threads may go on using the device while this one captures.

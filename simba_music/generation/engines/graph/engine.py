@@ -26,6 +26,7 @@ from simba_music.generation.engines.graph.weights import Weights
 from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling
 from simba_music.models.lm import LMState, MusicLM
+from simba_music.models.transformer import AttentionState
 
 logger = logging.getLogger(__name__)
 
@@ -92,13 +93,12 @@ class GraphEngine:
 
     def size_of(self, state: LMState, steps: int, batch: int, sampling: Sampling) -> Size:
         """The size of buffers that so many steps from a prefilled state need."""
-        prefix = text = 0
+        text = 0
         if state.context is not None:
             text = bucket(state.context.mask.shape[1], TEXT_STEP)
         cache = 0
-        if self.lm.config.backbone == "transformer":
-            prefix = state.backbone.mask.shape[1]
-            cache = bucket(prefix + steps, CACHE_STEP)
+        if isinstance(state.backbone, AttentionState):
+            cache = bucket(state.backbone.mask.shape[1] + steps, CACHE_STEP)
         return Size(batch, sampling.guided, cache, text, sampling.top_p < 1)
 
     def runner(self, size: Size, steps: int, capture: bool | None = None) -> Runner:

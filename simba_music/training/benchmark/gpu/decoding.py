@@ -96,6 +96,12 @@ def _named(engine: AnyEngine) -> str:
     return f"{way}, {engine.kernels} kernels"
 
 
+def _captured(engine: AnyEngine) -> str:
+    if not isinstance(engine, GraphEngine) or engine.device.type == "cpu" or engine.cannot:
+        return ""
+    return f"captured in {engine.capture_s:.2f} s"
+
+
 def decoding(
     engines: Engines, name: str, dtype: str, size: str, system: str, prompts: int
 ) -> Iterator[GpuRow]:
@@ -112,7 +118,6 @@ def decoding(
         found.append(run(scale.steps))
         spread = Spread.of(found)
         tokens = prompts * lm.config.n_codebooks * 1000 / spread.median
-        graph = isinstance(engine, GraphEngine) and device != "cpu" and not engine.cannot
         yield GpuRow(
             group="decoding",
             what=system,
@@ -124,7 +129,7 @@ def decoding(
             tokens_per_s=figure(tokens),
             times_real_time=figure(1000 / spread.median / lm.config.codec.frame_rate),
             peak_gb=peak_gb(device),
-            note=f"captured in {engine.capture_s:.2f} s" if graph else "",
+            note=_captured(engine),
         )
 
 

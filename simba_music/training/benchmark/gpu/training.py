@@ -45,7 +45,7 @@ def training(models: Models, system: str, compiled: bool = False) -> Iterator[Gp
     def update() -> None:
         with torch.autocast(device.split(":")[0], torch.bfloat16):
             loss = total_loss(model, batch) / batch.n_targets
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(lm.parameters(), 1.0)
         for optimiser in optimisers:
             optimiser.step()
