@@ -10,7 +10,7 @@ import torch
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.training.benchmark.gpu import run
 from simba_music.training.benchmark.gpu.models import TINY, Models
-from simba_music.training.benchmark.gpu.report import gpu_section, tests_text
+from simba_music.training.benchmark.gpu.report import gpu_section, last_runs_text
 from simba_music.training.benchmark.gpu.rows import GpuBook, GpuResults, GpuRow, read_gpu_results
 from simba_music.training.benchmark.rows import Spread
 from simba_music.training.devices import check_device, peak_flops
@@ -108,5 +108,5 @@ def test_every_test_that_needs_a_gpu_is_listed_with_its_last_run():
     found = json.loads((root / "docs" / "gpu-tests.json").read_text())
     assert sorted(found) == sorted(n for n in functions if n.startswith("test_"))
     ran = {"date": "2026-11-28", "card": "H200", "outcome": "passed"}
-    text = tests_text({"test_a_b": None, "test_c": ran})
+    text = last_runs_text({"test_a_b": None, "test_c": ran})
     assert "| a b | has not run |" in text and "| c | 2026-11-28, H200: passed |" in text

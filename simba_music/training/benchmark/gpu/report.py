@@ -17,7 +17,7 @@ _NOTHING = "Not measured: no run on a GPU has been kept."
 def gpu_section(docs: Path, name: str) -> str:
     """One of `GPU_SECTIONS` from what lies in docs/; it says so where nothing was measured."""
     if name == "gpu-tests":
-        return tests_text(read_json(docs / TESTS))
+        return last_runs_text(read_json(docs / TESTS))
     file = docs / RESULTS
     return results_text(read_gpu_results(file)) if file.exists() else _NOTHING
 
@@ -111,7 +111,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else short(value)
 
 
-def tests_text(found: dict[str, Any]) -> str:
+def last_runs_text(found: dict[str, Any]) -> str:
     """Every test that needs a GPU, with the date, card and outcome of its last run."""
     lines = []
     for name, ran in found.items():
