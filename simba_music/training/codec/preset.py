@@ -47,6 +47,24 @@ class CodecPreset:
 _FOUND = CodecPreset(
     shape=CodecShape(context=31, lstm=True), crop_s=1.0, waveform_weight=0.5, balance=0.3
 )
+# Three residual books beside the first, and a deeper decoder that plays 1 to 4 of them, on a GPU.
+_BOOKS = replace(
+    _FOUND,
+    shape=CodecShape(context=31, lstm=True, residuals=2, books=4),
+    minutes=6.0,
+    batch=64,
+    learning_rate=5e-4,
+    ramp_fraction=0.05,
+    peak_weight=0.2,
+    warmup_fraction=0.0,
+    judge_fraction=0.0,
+    adversarial_fraction=0.06,
+    adversarial_batch=32,
+    channels=32,
+    balance=0.0,
+    decoder_only=True,
+    book_shares=(0.5, 0.15, 0.1, 0.25),
+)
 PRESETS = {
     "cpu": replace(
         _FOUND,
@@ -69,23 +87,15 @@ PRESETS = {
         channels=32,
         decoder_only=True,
     ),
-    # Three residual books beside the first, and a deeper decoder that plays 1 to 4 of them.
-    "books": replace(
-        _FOUND,
-        shape=CodecShape(context=31, lstm=True, residuals=2, books=4),
-        minutes=6.0,
-        batch=64,
-        learning_rate=5e-4,
-        ramp_fraction=0.05,
-        peak_weight=0.2,
-        warmup_fraction=0.0,
-        judge_fraction=0.0,
-        adversarial_fraction=0.06,
-        adversarial_batch=32,
-        channels=32,
-        balance=0.0,
-        decoder_only=True,
-        book_shares=(0.5, 0.15, 0.1, 0.25),
+    "books": _BOOKS,
+    # The same on two cores, where a step has fewer crops, and the discriminator fewer still.
+    "books-cpu": replace(
+        _BOOKS,
+        minutes=150.0,
+        batch=10,
+        learning_rate=3e-4,
+        adversarial_fraction=0.04,
+        adversarial_batch=2,
     ),
     "gpu": replace(
         _FOUND,
