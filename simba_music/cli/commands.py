@@ -1,6 +1,17 @@
 """Root of the command line: the groups of commands, in the order of the help."""
 
-from simba_music.cli import app, bench, corpus, evaluate, generate, hub, listening, replay, train
+from simba_music.cli import (
+    app,
+    bench,
+    corpus,
+    evaluate,
+    generate,
+    hub,
+    listening,
+    read,
+    replay,
+    train,
+)
 from simba_music.cli.options import new_group
 
 root = new_group(
@@ -8,6 +19,7 @@ root = new_group(
     'generate "calm solo piano, slow, sad" --duration 10 --seed 1',
 )
 root.add_typer(generate.commands)
+root.add_typer(read.commands)
 root.add_typer(replay.commands)
 root.add_typer(app.commands)
 root.add_typer(listening.commands)
