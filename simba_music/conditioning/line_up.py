@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from simba_music.conditioning.reading.denials import asked_for, denials, refused
-from simba_music.conditioning.reading.styles import named_styles, read_data
+from simba_music.conditioning.reading.styles import named_styles, word_lists
 from simba_music.conditioning.request import Crop, Request
 from simba_music.conditioning.types import Condition, Span
 
@@ -44,8 +44,7 @@ class _Reader(NamedTuple):
 def _choices(titles: Mapping[str, int]) -> dict[str, list[tuple[int, frozenset[str]]]]:
     """Words that may mean several instruments, and which it is in which genres."""
     found = dict[str, list[tuple[int, frozenset[str]]]]()
-    for word, options in read_data("names.toml")["choices"].items():
-        assert isinstance(options, list)
+    for word, options in word_lists("names.toml")["choices"].items():
         parts = [option.partition(":") for option in options]
         found[word] = [
             (titles[title], frozenset(filter(None, (name.strip() for name in genres.split(",")))))
@@ -75,23 +74,21 @@ def _reader(names: Names, wide: bool) -> _Reader:
     titles = {_plain(group[0]): i for i, group in enumerate(names)}
     choices = _choices(titles) if wide else {}
     if wide:
-        table = read_data("names.toml")
+        table = word_lists("names.toml")
         for title, others in table["also"].items():
-            assert isinstance(others, list)
             for name in others if title in titles else ():
                 meant.setdefault(_plain(name), [titles[title]])
         for kind in ("unknown", "phrases"):
             listed = table[kind]["names"]
-            assert isinstance(listed, list)
             for name in listed:
                 meant.setdefault(_plain(name), [])
         for word, options in choices.items():
             meant[word] = sorted({*meant.get(word, ()), *(i for i, _ in options)})
     absent = dict[int, tuple[frozenset[str], frozenset[int]]]()
     pattern = _compiled(meant) if meant else re.compile("(?P<name>$^)")
-    for i, items in denied.items():
-        lacking = {k for item in items for m in pattern.finditer(item) for k in meant[m["name"]]}
-        absent[i] = frozenset(item.split()[-1] for item in items), frozenset(lacking)
+    for i, refusals in denied.items():
+        lacking = {k for item in refusals for m in pattern.finditer(item) for k in meant[m["name"]]}
+        absent[i] = frozenset(item.split()[-1] for item in refusals), frozenset(lacking)
     parts = {k for _, lacking in absent.values() for k in lacking}
     if wide and parts:  # parts of it are named in the singular too: "a clap", "one cymbal"
         for name in [name for name, of in meant.items() if parts.intersection(of)]:
@@ -159,8 +156,7 @@ def named_instruments(text: str, names: Names, prompt: bool = False) -> list[int
 
 @functools.cache
 def _unknown() -> re.Pattern[str]:
-    names = read_data("names.toml")["unknown"]["names"]
-    assert isinstance(names, list)
+    names = word_lists("names.toml")["unknown"]["names"]
     return _compiled(map(_plain, names))
 
 

@@ -20,12 +20,7 @@ from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.reading import Reader
 from simba_music.generation.recipe import recipe_of
-from simba_music.generation.request import (
-    MAX_SEED,
-    SIDES,
-    Limits,
-    validate_request,
-)
+from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
 from simba_music.generation.service import Event, never
 from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
@@ -196,8 +191,8 @@ class Pipeline:
 
     def reader(self, sides: Sequence[str] = SIDES) -> Reader:
         """What reads prompts as these sides do."""
-        models = [self.models[side] for side in sides]
-        return Reader([model.lm.config.conditions for model in models], models[0].encoder.knows)
+        chosen = [self.models[side] for side in sides]
+        return Reader([one.lm.config.conditions for one in chosen], chosen[0].encoder.knows)
 
     def generate(
         self,

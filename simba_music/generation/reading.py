@@ -49,7 +49,7 @@ class Reader:
         return read_prompt(Request(text, seed=seed, draw=draw), self.models, self.knows)
 
     def parse(self, prompt: str) -> Reading:
-        """What stands in a prompt, whatever the models can do of it: as if they had every condition."""
+        """What stands in a prompt, as if the models had every condition."""
         every = {name: kind for model in self.models for name, kind in model.items()}
         every |= {name: KINDS[name]() for name in ("beat", "key", "chords") if name not in every}
         return read_prompt(Request(prompt, draw=False), [every], self.knows)

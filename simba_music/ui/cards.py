@@ -76,8 +76,10 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     else:
         fit = (
             f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
-            f"{score.null_prompts} mismatched prompts"
+            f"{score.null_prompts} mismatched prompts, nonsense among them"
         )
+    if score and score.note:
+        fit += f". {escape(score.note.capitalize())}"
     course = timeline(score) if score else ""
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe.model.revision

@@ -188,5 +188,5 @@ def build(opening: Opening) -> None:
             concurrency_limit=2,
             concurrency_id="generate",
         )
-    gr.api(page.read, api_name="read", concurrency_limit=2)
+    gr.api(page.read, api_name="read", concurrency_limit=2)  # type: ignore[attr-defined]
     stop.click(page.stop, None, None, queue=False, api_visibility="private")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from simba_music.conditioning.reading.denials import asked_for
 from simba_music.conditioning.reading.metres import KNOWN, named_metres
-from simba_music.conditioning.reading.styles import any_of, named_styles, read_data
+from simba_music.conditioning.reading.styles import any_of, named_styles, word_lists
 
 VOCALS, LYRICS = "vocals", "lyrics"
 _VOCALS = re.compile(
@@ -17,16 +17,15 @@ _VOCALS = re.compile(
     r"|speech|talking|dialogue|voice-?overs?|toasting|ad-?libs?)\b",
     re.IGNORECASE,
 )
-_LYRICS = re.compile(
-    r"\b(?:lyrics?|words\s+about|verses?\s+about|sung\s+words)\b", re.IGNORECASE
-)
+_LYRICS = re.compile(r"\b(?:lyrics?|words\s+about|verses?\s+about|sung\s+words)\b", re.IGNORECASE)
 _SUNG = r"(?:lyrics?|vocals?|singing|sung|sings?|raps?|rapping|words|singers?|voices?|vocalists?)"
 _SCALE = re.compile(
     r"\b(?P<scale>lydian|locrian|phrygian\s+dominant|double\s+harmonic|whole[\s-]tone|octatonic"
     r"|hungarian\s+minor|harmonic\s+major|microtonal|quarter[\s-]tones?)\b",
     re.IGNORECASE,
 )
-_NAME = r"(?P<name>(?:the\s+|The\s+)?[A-ZÀ-Ý][\w'’.À-ÿ/-]*(?:\s+(?:[A-ZÀ-Ý][\w'’.À-ÿ-]*|of|and|&)(?=\s+[A-ZÀ-Ý]|\b))*)"
+_PROPER = r"[A-ZÀ-Ý][\w'’.À-ÿ/-]*"
+_NAME = rf"(?P<name>(?:[Tt]he\s+)?{_PROPER}(?:\s+(?:(?:of|and|&)\s+)?{_PROPER})*)"
 _STYLE_OF = re.compile(
     r"(?:\b(?i:in\s+the\s+(?:style|manner|vein|spirit|mould|mold)\s+of|sound(?:s|ing)?\s+like"
     r"|similar\s+to|something\s+like|inspired\s+by|influenced\s+by|reminiscent\s+of|cover\s+of"
@@ -43,18 +42,14 @@ _NOT_ABOUT_SOUND = re.compile(
 @functools.cache
 def _sounds() -> tuple[re.Pattern[str], dict[str, str]]:
     of = {
-        word: name
-        for name, words in read_data("sounds.toml")["sounds"].items()
-        if isinstance(words, list)
-        for word in words
+        word: name for name, words in word_lists("sounds.toml")["sounds"].items() for word in words
     }
     return re.compile(rf"(?<!\w)({any_of(of)})(?!\w)", re.IGNORECASE), of
 
 
 @functools.cache
 def _languages() -> re.Pattern[str]:
-    names = read_data("sounds.toml")["languages"]["names"]
-    assert isinstance(names, list)
+    names = word_lists("sounds.toml")["languages"]["names"]
     one = any_of(names)
     return re.compile(
         rf"\b{_SUNG}\W+(?:\w+\W+){{0,2}}?in\s+(?P<a>{one})\b|\b(?P<b>{one})\s+(?:\w+\s+)?{_SUNG}\b"
@@ -65,8 +60,7 @@ def _languages() -> re.Pattern[str]:
 
 @functools.cache
 def _artists() -> tuple[re.Pattern[str], dict[str, str]]:
-    names = read_data("sounds.toml")["artists"]["names"]
-    assert isinstance(names, list)
+    names = word_lists("sounds.toml")["artists"]["names"]
     of = {name.lower(): name for name in names}
     return re.compile(rf"(?<!\w)({any_of(names)})(?!\w)", re.IGNORECASE), of
 

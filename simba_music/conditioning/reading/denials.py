@@ -60,7 +60,8 @@ _LESS = re.compile(
     r"\b(?P<item>drum|beat|bass|guitar|vocal|piano|voice|melody|percussion)less\b", re.IGNORECASE
 )
 _NONE = re.compile(
-    r"\b(?P<item>[a-z][\w -]{1,30}?)\s*(?:[:=]\s*(?:none|no|off|zero|0|not\s+wanted|nope)(?![\w-]|\s+\w)"
+    r"\b(?P<item>[a-z][\w -]{1,30}?)\s*"
+    r"(?:[:=]\s*(?:none|no|off|zero|0|not\s+wanted|nope)(?![\w-]|\s+\w)"
     r"|\s+(?:(?:is|are|was|were)\s+)(?:absent|excluded|missing|not\s+(?:wanted|allowed|needed"
     r"|present|used|included)|unwanted|forbidden)\b|(?:isn't|aren't)\s+(?:wanted|allowed|present))",
     re.IGNORECASE,
@@ -144,6 +145,7 @@ def _reach(text: str, start: int, limit: int) -> tuple[list[tuple[int, int]], li
 
 def _kept(text: str, spans: list[tuple[int, int]], links: list[str], wide: bool) -> int:
     """How many of the items a denial reaches; `wide` cues go on over "a, b and c"."""
+
     def thing(k: int) -> bool:
         return bool(_THING.search(text, *spans[k]))
 

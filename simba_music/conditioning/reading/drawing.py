@@ -19,8 +19,8 @@ from simba_music.conditioning.reading.styles import (
     Style,
     any_of,
     named_styles,
-    read_data,
     styles,
+    word_lists,
 )
 from simba_music.conditioning.reading.tempos import tempo_words
 
@@ -37,8 +37,7 @@ _NO_KEY = re.compile(
 
 @functools.cache
 def _moods() -> dict[str, re.Pattern[str]]:
-    words = read_data("moods.toml")["words"]
-    assert isinstance(words, dict)
+    words = word_lists("moods.toml")["words"]
     return {
         kind: re.compile(rf"(?<!\w)(?:{any_of(listed)})(?!\w)", re.IGNORECASE)
         for kind, listed in words.items()

@@ -6,7 +6,15 @@ import re
 from simba_music.conditioning.reading.denials import asked_for
 from simba_music.conditioning.reading.scales import NOTES, Key
 
-_SAME = {"ionian": "major", "lydian": "major", "maj": "major", "min": "minor", "locrian": "phrygian", "aeolian": "minor", "major pentatonic": "pentatonic"}
+_SAME = {
+    "ionian": "major",
+    "lydian": "major",
+    "maj": "major",
+    "min": "minor",
+    "locrian": "phrygian",
+    "aeolian": "minor",
+    "major pentatonic": "pentatonic",
+}
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
 _TONIC = (

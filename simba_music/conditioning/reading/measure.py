@@ -78,9 +78,7 @@ def _facts(one: Expected | Reading, name: str) -> set[str]:
     return {f"{value:g}" if isinstance(value, float) else str(value)} - {"", "None", "0"}
 
 
-def measure(
-    expected: Sequence[Expected], read: Callable[[str], Reading]
-) -> Mapping[str, Found]:
+def measure(expected: Sequence[Expected], read: Callable[[str], Reading]) -> Mapping[str, Found]:
     """Of every condition, what was read and missed over all prompts."""
     readings = [read(one.prompt) for one in expected]
     found = dict[str, Found]()
@@ -92,8 +90,6 @@ def measure(
             right, wrong = right + len(should & did), wrong + len(did - should)
             missed += len(should - did)
             if should != did:
-                mistakes.append(
-                    f"{one.prompt!r}: should be {sorted(should)}, is {sorted(did)}"
-                )
+                mistakes.append(f"{one.prompt!r}: should be {sorted(should)}, is {sorted(did)}")
         found[name] = Found(right, wrong, missed, tuple(mistakes))
     return found

@@ -21,8 +21,8 @@ class Style(StrictModel):
 
 
 @functools.cache
-def read_data(name: str) -> dict[str, dict[str, object]]:
-    """A table of `conditioning/data`."""
+def word_lists(name: str) -> dict[str, dict[str, list[str]]]:
+    """Lists of words of `conditioning/data`, by heading and key."""
     with (DATA / name).open("rb") as file:
         return tomllib.load(file)
 
@@ -30,7 +30,8 @@ def read_data(name: str) -> dict[str, dict[str, object]]:
 @functools.cache
 def styles() -> dict[str, Style]:
     """Every genre by its name in the composer's tables."""
-    return {name: Style.model_validate(raw) for name, raw in read_data("styles.toml").items()}
+    with (DATA / "styles.toml").open("rb") as file:
+        return {name: Style.model_validate(raw) for name, raw in tomllib.load(file).items()}
 
 
 def any_of(words: Iterable[str]) -> str:
