@@ -108,6 +108,13 @@ class Settings(BaseSettings):
         _SWITCH,
         otherwise="1",
     )
+    draw: bool = _variable(
+        "SIMBA_MUSIC_DRAW",
+        True,
+        "Whether the seed draws tempo and key where a prompt leaves them open.",
+        _SWITCH,
+        otherwise="1",
+    )
     models: str = _variable(
         "SIMBA_MUSIC_MODELS",
         "",

@@ -13,6 +13,7 @@ from simba_music.files import write_json
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import read_batch
+from simba_music.generation.recipe import Recipe
 from simba_music.generation.service import generate_many
 
 
@@ -117,12 +118,23 @@ def _describe(path: Path, clip: Clip) -> str:
             else f"score {score.cosine:.3f}, above {score.percentile:g} % of mismatched prompts"
         )
     )
+    fit += f" ({score.note})" if score and score.note else ""
+    fit += "".join(f", {said}" for said in _said(clip.recipe))
     return (
         f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
         f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
         f"seed {clip.recipe.request.seed}, {fit}"
         f"{', stopped early' if clip.stopped_early else ''}"
     )
+
+
+def _said(recipe: Recipe) -> list[str]:
+    """What was drawn, is left out, cannot be done or hardly understood, if anything."""
+    drawn = [one.value for one in recipe.conditions.values() if one.drawn]
+    said = [f"drawn: {', '.join(drawn)}"] if drawn else []
+    said += [f"without {', '.join(recipe.denied)}"] if recipe.denied else []
+    said += [f"not possible here: {', '.join(recipe.cannot)}"] if recipe.cannot else []
+    return said + ([recipe.note] if recipe.note else [])
 
 
 def generate_prompts(

@@ -9,6 +9,7 @@ from simba_music.cli import (
     generate,
     hub,
     listening,
+    read,
     replay,
     train,
 )
@@ -19,6 +20,7 @@ root = new_group(
     'generate "calm solo piano, slow, sad" --duration 10 --seed 1',
 )
 root.add_typer(generate.commands)
+root.add_typer(read.commands)
 root.add_typer(replay.commands)
 root.add_typer(app.commands)
 root.add_typer(listening.commands)

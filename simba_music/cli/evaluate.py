@@ -138,6 +138,9 @@ Beside = Annotated[
 Limit = Annotated[
     int | None, typer.Option(min=1, help="prompts: only the first, from 1; default all.")
 ]
+Skip = Annotated[
+    int, typer.Option(min=0, help="prompts: lines or rows of --prompts passed over, from 0.")
+]
 Reference = Annotated[
     Path | None,
     typer.Option(metavar="DIR", help="prompts: audio to compare with; default the benchmark."),
@@ -179,6 +182,7 @@ def evaluate(
     prompts: Prompts = None,
     beside: Beside = None,
     limit: Limit = None,
+    skip: Skip = 0,
     duration: ClipSeconds = 10.0,
     reference: Reference = None,
     out: Out = None,
@@ -203,7 +207,7 @@ def evaluate(
         from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 
         folder = out or Path("runs/prompts") / prompts.stem
-        evaluate_prompt_list(load(), prompts, folder, bench, reference, duration, limit)
+        evaluate_prompt_list(load(), prompts, folder, bench, reference, duration, limit, skip)
         return
     if what == "codec" and paired is not None:
         _compare_codecs(codec or [], paired, pieces)

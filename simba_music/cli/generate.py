@@ -88,6 +88,16 @@ Negative = Annotated[
 ]
 
 
+Draw = Annotated[
+    bool | None,
+    typer.Option(
+        "--draw/--no-draw",
+        help="Whether the seed draws tempo and key where the prompt leaves them open; default "
+        "SIMBA_MUSIC_DRAW, else yes.",
+    ),
+]
+
+
 @commands.command(epilog=example('generate "calm solo piano, slow, sad" --duration 10 --seed 1'))
 def generate(
     prompt: Prompt = "",
@@ -104,6 +114,7 @@ def generate(
     top_p: TopP = None,
     guidance: Guidance = None,
     negative: Negative = None,
+    draw: Draw = None,
     left: Left,
     right: Right,
     scorer: Scorer,
@@ -133,6 +144,7 @@ def generate(
         "top_p": top_p,
         "guidance": guidance,
         "negative": negative,
+        "draw": draw,
     }
     options = {key: value for key, value in given.items() if value is not None}
     if prompts is None:

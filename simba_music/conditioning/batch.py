@@ -9,6 +9,7 @@ from torch import Tensor
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.text import Text, mean_states
 from simba_music.conditioning.types import AnyCondition, Conditioning, Span, TextEmbedding
+from simba_music.files import StrictModel
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def of_requests(
     for name, condition in conditions.items():
         level = [condition.guided] * count
         if name != Text.name:
-            found = [condition.from_prompt(request) for request in requests]
+            found = [condition.wanted(request) for request in requests]
             if guided:
                 found += [condition.from_negative(request) for request in requests]
             values[name] = found
@@ -87,15 +88,26 @@ def of_requests(
     return ConditionBatch(conditions, text, null, values, levels)
 
 
-def read_from(
-    conditions: Mapping[str, AnyCondition], request: Request
-) -> dict[str, dict[str, str | float]]:
-    """What was read from a prompt, in words, with the levels of both branches; for a recipe."""
-    found = dict[str, dict[str, str | float]]()
+class ReadCondition(StrictModel):
+    """What was read from a prompt for one condition in words, or drawn; levels of both branches."""
+
+    value: str
+    guided: float
+    unguided: float
+    drawn: bool = False
+
+
+def read_from(conditions: Mapping[str, AnyCondition], request: Request) -> dict[str, ReadCondition]:
+    """What the branch with the prompt is given, by condition, where words can say it."""
+    found = dict[str, ReadCondition]()
     for name, condition in conditions.items():
-        value = condition.from_prompt(request)
-        words = "" if value is None else condition.describe(value)
+        value = condition.wanted(request)
+        if value is None:
+            continue
+        drawn = condition.is_drawn(request)
+        words = condition.brief(value) if drawn else condition.describe(value)
         if words:
-            levels = {"guided": condition.guided, "unguided": condition.unguided}
-            found[name] = {"value": words, **levels}
+            found[name] = ReadCondition(
+                value=words, guided=condition.guided, unguided=condition.unguided, drawn=drawn
+            )
     return found

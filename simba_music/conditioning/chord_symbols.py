@@ -2,7 +2,7 @@
 
 import re
 
-from simba_music.conditioning.key import NOTES, Key
+from simba_music.conditioning.reading.scales import NOTES, Key
 
 NO_CHORD = "N"  # where no chord sounds, as in Harte et al. (2005)
 QUALITIES = {  # what follows the root, and the intervals in semitones above it
@@ -21,6 +21,20 @@ QUALITIES = {  # what follows the root, and the intervals in semitones above it
     "m9": (0, 3, 7, 10, 14),
     "add9": (0, 4, 7, 14),
     "madd9": (0, 3, 7, 14),
+    "maj9": (0, 4, 7, 11, 14),
+    "mmaj7": (0, 3, 7, 11),
+    "69": (0, 4, 7, 9, 14),
+    "11": (0, 4, 7, 10, 14, 17),
+    "m11": (0, 3, 7, 10, 14, 17),
+    "13": (0, 4, 7, 10, 14, 21),
+    "m13": (0, 3, 7, 10, 14, 21),
+    "maj13": (0, 4, 7, 11, 14, 21),
+    "7b9": (0, 4, 7, 10, 13),
+    "7#9": (0, 4, 7, 10, 15),
+    "7b5": (0, 4, 6, 10),
+    "aug": (0, 4, 8),
+    "aug7": (0, 4, 8, 10),
+    "7sus4": (0, 5, 7, 10),
     "sus2": (0, 2, 7),
     "sus4": (0, 5, 7),
 }

@@ -8,7 +8,8 @@ class Request:
     """What to generate; take i uses seed + i.
 
     prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
-    codes; top_p in (0, 1]; guidance 1 is none.
+    codes; top_p in (0, 1]; guidance 1 is none; draw is whether the seed draws tempo and key where
+    the prompt leaves them open.
     """
 
     prompt: str
@@ -20,6 +21,7 @@ class Request:
     top_p: float = 1.0
     guidance: float = 4.5
     negative: str = ""
+    draw: bool = True
 
     def as_dict(self) -> dict[str, str | int | float]:
         """As it stands in a recipe."""

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from simba_music.conditioning.reading.denials import refused
 from simba_music.conditioning.request import Crop, Request
 from simba_music.conditioning.types import Condition, Span, TextEmbedding
 
@@ -33,8 +34,8 @@ class Text(Condition[str | Tensor]):
         return request.prompt
 
     def from_negative(self, request: Request) -> str | None:
-        """The negative prompt, None where there is none."""
-        return request.negative or None
+        """The negative prompt and what the prompt refuses, None where there is neither."""
+        return refused(request.prompt, request.negative) or None
 
     def from_crop(self, crop: Crop, caption: str | None) -> str | None:
         """The caption."""

@@ -88,9 +88,25 @@ class Condition(StrictModel, ABC, Generic[Value]):
     def from_prompt(self, request: Request) -> Value | None:
         """What the prompt asks for; None if nothing."""
 
+    def draw(self, request: Request) -> Value | None:
+        """What the seed draws where the prompt asks for nothing; None if it stays open.
+
+        By prompt and seed alone, not by the condition's settings, so that all models have the same.
+        """
+        return None
+
+    def is_drawn(self, request: Request) -> bool:
+        """Whether the seed draws the value, or a part of it."""
+        return self.from_prompt(request) is None
+
+    def wanted(self, request: Request) -> Value | None:
+        """What the branch with the prompt is given: what it asks for, else what is drawn."""
+        found = self.from_prompt(request)
+        return self.draw(request) if found is None and request.draw else found
+
     def from_negative(self, request: Request) -> Value | None:
         """What the unconditional branch is given: the prompt's value, unless said otherwise."""
-        return self.from_prompt(request)
+        return self.wanted(request)
 
     @abstractmethod
     def from_crop(self, crop: Crop, caption: str | None) -> Value | None:
@@ -103,6 +119,10 @@ class Condition(StrictModel, ABC, Generic[Value]):
     def describe(self, value: Value) -> str:
         """A value in words, for card and recipe; "" if it says nothing of its own."""
         return ""
+
+    def brief(self, value: Value) -> str:
+        """A value that was drawn in words, "" if it says nothing of its own."""
+        return self.describe(value)
 
 
 AnyCondition = Condition[Any]

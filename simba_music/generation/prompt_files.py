@@ -113,7 +113,11 @@ def read_batch(path: Path) -> dict[str, dict[str, str | float | int]]:
 
 
 def read_prompts(
-    path: Path, count_tokens: Callable[[str], int], most_tokens: int, limit: int | None = None
+    path: Path,
+    count_tokens: Callable[[str], int],
+    most_tokens: int,
+    limit: int | None = None,
+    skip: int = 0,
 ) -> tuple[list[Prompt], list[str]]:
     """Prompts of a file, each once, and a line for everything that was left out.
 
@@ -122,13 +126,14 @@ def read_prompts(
         count_tokens: text tokens of a prompt.
         most_tokens: prompts with more are left out.
         limit: at most so many, the first ones.
+        skip: so many lines or rows are passed over before.
 
     Raises:
         RequestError: If the file cannot be read, lacks its columns, or holds no prompt.
     """
     found: dict[str, Prompt] = {}
     left_out: list[str] = []
-    for where, name, raw, _ in _rows(path):
+    for where, name, raw, _ in _rows(path)[skip:]:
         text = " ".join(raw.split())
         if not text:
             left_out.append(f"{where}: blank")

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field, ValidationError
 
 from simba_music import __version__
-from simba_music.conditioning.batch import read_from
+from simba_music.conditioning.batch import ReadCondition, read_from
+from simba_music.conditioning.reading.prompt import read_prompt
 from simba_music.conditioning.request import Request
 from simba_music.errors import EngineError, RequestError
 from simba_music.files import StrictModel, first_problem
@@ -35,17 +36,10 @@ class Weights(StrictModel):
         return cls(id=ref.id, sha256=ref.sha256, revision=ref.revision)
 
 
-class ReadCondition(StrictModel):
-    """What was read from the prompt, in words, and the levels of both branches of guidance."""
-
-    value: str
-    guided: float
-    unguided: float
-
-
 class Recipe(StrictModel):
     """All that made a clip: the same on the same machine gives the same clip again.
 
+    `denied`, `cannot` and `note` are those of `Reading`.
     `loudness_lufs` is the clip's level, None if it is silent, after the gain of `gain_db` that
     brought it to playing level.
     """
@@ -53,6 +47,9 @@ class Recipe(StrictModel):
     schema_version: Literal[2] = Field(default=2, alias="schema")
     request: Request
     conditions: dict[str, ReadCondition] = {}
+    denied: tuple[str, ...] = ()
+    cannot: tuple[str, ...] = ()
+    note: str = ""
     model: Weights
     codec: Weights
     text_encoder: Weights
@@ -85,10 +82,13 @@ def recipe_of(
 ) -> Recipe:
     """The recipe of a clip that a loaded model has just generated."""
     config, origin = model.lm.config, model.origin
-    read = read_from(config.conditions, request)
+    reading = read_prompt(request, [config.conditions], model.encoder.knows)
     return Recipe(
         request=request,
-        conditions={name: ReadCondition.model_validate(one) for name, one in read.items()},
+        conditions=read_from(config.conditions, request),
+        denied=reading.denied,
+        cannot=reading.cannot,
+        note=reading.note,
         model=Weights(id=origin.id, sha256=origin.sha256, revision=origin.revision),
         codec=Weights.of(config.codec),
         text_encoder=Weights.of(config.text_encoder),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
+from simba_music.settings import settings
 
 SIDES = ("left", "right")  # of the page, each with a model
 MIN_DURATION_S = 2.0
@@ -60,7 +61,7 @@ def validate_request(limits: Limits, **raw: object) -> Request:
     if unknown:
         known = ", ".join(Request.__dataclass_fields__)
         raise RequestError(f"Unknown setting {sorted(unknown)[0]!r}. Known settings: {known}.")
-    given: dict[str, object] = {**Request("").as_dict(), **raw}
+    given: dict[str, object] = {**Request("", draw=settings().draw).as_dict(), **raw}
     prompt = _text("prompt", given["prompt"], limits)
     if not prompt:
         raise RequestError(
@@ -71,6 +72,8 @@ def validate_request(limits: Limits, **raw: object) -> Request:
         raise RequestError(
             f"duration_s must be a multiple of {DURATION_STEP_S:g} s, got {duration_s:g}."
         )
+    if not isinstance(given["draw"], bool):
+        raise RequestError(f"draw must be true or false, got {given['draw']!r}.")
     top_p = _number("top_p", given["top_p"], 0, 1)
     if top_p == 0:
         raise RequestError("top_p must be above 0 and at most 1, got 0. Use 1 to keep all tokens.")
@@ -84,4 +87,5 @@ def validate_request(limits: Limits, **raw: object) -> Request:
         top_p=float(top_p),
         guidance=float(_number("guidance", given["guidance"], 1, 10)),
         negative=_text("negative", given["negative"], limits),
+        draw=given["draw"],
     )

@@ -27,7 +27,10 @@ HEADINGS = {
     "health": (
         "Are the clips healthy, and how far from the real pieces?",
         "The same clips beside the real pieces. Degenerate: a silence of more than 3 s, or one "
-        "token repeated 1.5 times as long as in 99 % of the real pieces.",
+        "token repeated 1.5 times as long as in 99 % of the real pieces. Nearly empty: at least "
+        "half of it 40 dB below the whole. Pulse clarity: best autocorrelation of onset strength "
+        "at 40 to 240 bpm. Key clarity: best correlation of the chroma with a key profile. "
+        "Repetition: chroma similarity at the best lag of 1 to 4 s less the mean over these lags.",
     ),
     "prompts": (
         "Do the clips have what their prompts ask for?",

@@ -95,8 +95,16 @@ def upgrade_config(raw: object) -> tuple[object, Former | None]:
 
 
 def upgrade_recipe(raw: object) -> object:
-    """A recipe in the present schema; in schema 1, what was read had keys of its own."""
-    if not isinstance(raw, dict) or raw.get("schema") != 1:
+    """A recipe in the present schema; in schema 1, what was read had keys of its own.
+
+    Before 0.3 nothing was drawn, so a request that says nothing of it is made without.
+    """
+    if not isinstance(raw, dict):
+        return raw
+    request = raw.get("request")
+    if isinstance(request, dict):
+        raw = raw | {"request": {"draw": False} | request}
+    if raw.get("schema") != 1:
         return raw
     kept = dict(raw)
     tempo, key, names = (kept.pop(name, None) for name in ("tempo", "key", "line_up"))

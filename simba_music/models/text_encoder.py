@@ -2,7 +2,7 @@
 
 import importlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -100,6 +100,11 @@ class TextEncoder:
         with self._lock:
             return len(self.tokenizer(prompt, truncation=False, verbose=False)["input_ids"])
 
+    def knows(self, word: str) -> bool:
+        """Whether a word is one of the vocabulary, and not spelled from pieces of others."""
+        with self._lock:
+            return _is_one_piece(self.tokenizer, word)
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextEmbedding:
         """Token states of B prompts, on the device of the encoder."""
@@ -118,6 +123,26 @@ class TextEncoder:
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).last_hidden_state
         return left_pad(states, batch["attention_mask"].bool())
+
+
+def vocabulary(ref: TextEncoderRef, on_download: OnDownload = ignore) -> Callable[[str], bool]:
+    """Whether a word is one of an encoder's vocabulary, without its weights; see `knows`.
+
+    Raises:
+        CheckpointError: If the encoder cannot be found.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(_locate(ref, on_download))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"The tokenizer of text encoder {ref.id} could not be loaded: {error} Check its name."
+        ) from error
+    return lambda word: _is_one_piece(tokenizer, word)
+
+
+def _is_one_piece(tokenizer: PreTrainedTokenizerBase, word: str) -> bool:
+    ids = tokenizer(word, add_special_tokens=False, verbose=False)["input_ids"]
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
 
 
 def one_of(

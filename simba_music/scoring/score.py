@@ -1,5 +1,6 @@
 """Alignment score of text and audio: its null band, its timeline, and a scorer's self-check."""
 
+import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,6 +27,9 @@ CLIPPED_SHARE = 0.01  # of the samples, standing still at the peak
 COLLAPSED_TEXT = 0.9  # mean cosine of unrelated prompts from which a text tower says nothing
 COLLAPSED_AUDIO = 0.999
 FEWEST_WINDOWS = 3  # for an interval
+NEAREST, NEARER = 3, 0.1  # prompts of each band, and cosines by which one must be nearer
+CHANCE = 0.5
+NONSENSE = "low confidence: to the scorer this prompt is nearer to nonsense than to any caption"
 UNRELATED = (
     "calm solo piano",
     "heavy metal with distorted guitars",
@@ -54,8 +58,9 @@ UNRELATED = (
 class Score:
     """How well a clip fits its prompt, or why it was not scored.
 
-    cosine in [-1, 1]; percentile: share of `null_prompts` mismatched prompts, in %, that fit this
-    clip less well; timeline: cosines of windows of `TIMELINE_S`, end to end.
+    cosine in [-1, 1]; percentile: share of mismatched prompts, in %, that fit this clip less well,
+    or of nonsense, whichever is less, of `null_prompts` in all; timeline: cosines of windows of
+    `TIMELINE_S`, end to end; note: why the score says little, "" if nothing speaks for that.
     """
 
     scorer: str
@@ -65,6 +70,7 @@ class Score:
     reason: str | None = None
     null_prompts: int = 0
     timeline: tuple[float, ...] = ()
+    note: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in a recipe."""
@@ -130,6 +136,7 @@ class Scorer(ABC):
         self.identifier, self.revision, self.sample_rate = identifier, revision, sample_rate
         self._null_prompts: tuple[str, ...] = ()
         self._null: Tensor | None = None
+        self._nonsense: Tensor | None = None
         self._embedding = threading.Lock()
 
     @abstractmethod
@@ -160,7 +167,7 @@ class Scorer(ABC):
                 f"Scorer {self.identifier} is refused: to its audio tower noise, a tone and clicks "
                 f"are the same (mean cosine {audio:.4f}). Use another."
             )
-        self._null_prompts, self._null = tuple(null_prompts), None
+        self._null_prompts, self._null, self._nonsense = tuple(null_prompts), None, None
 
     @property
     def null(self) -> Tensor:
@@ -169,6 +176,14 @@ class Scorer(ABC):
             if self._null is None:
                 self._null = self.embed_prompts(self._null_prompts)
             return self._null
+
+    @property
+    def nonsense(self) -> Tensor:
+        """Unit vectors `[N, E]` of prompts without sense, embedded when first asked for."""
+        with self._embedding:
+            if self._nonsense is None:
+                self._nonsense = self.embed_prompts(nonsense_prompts())
+            return self._nonsense
 
     def _windows(self, wave: Waveform, window_s: float, flush: bool) -> Tensor:
         """Unit vectors `[W, E]` of windows; the last is flush right, or left out if it is short."""
@@ -194,7 +209,14 @@ class Scorer(ABC):
         cosine = float(audio @ text)
         # A cosine has no scale of its own: 0.3 is much for one scorer and little for another. How
         # many prompts that were not asked for fit less well is comparable, and chance is 50 %.
-        below = float((self.null @ audio < cosine).float().mean())
+        # Nonsense lies apart from all captions, so that a clip may fit it better than any of them:
+        # a prompt must also fit better than nonsense does.
+        bands = (self.null, self.nonsense)
+        below = min(float((band @ audio < cosine).float().mean()) for band in bands)
+        # The space of a contrastive model has no place for what no caption says: a cosine with that
+        # is an accident, and no match however high.
+        senseless = self._is_senseless(text)
+        below = min(below, CHANCE) if senseless else below
         timeline = (self._windows(wave, TIMELINE_S, flush=False) @ text).tolist()
         return Score(
             self.identifier,
@@ -202,9 +224,29 @@ class Scorer(ABC):
             round(cosine, 4),
             round(100 * below, 1),
             None,
-            len(self.null),
+            sum(len(band) for band in bands),
             tuple(round(value, 4) for value in timeline),
+            NONSENSE if senseless else "",
         )
+
+    def _is_senseless(self, text: Tensor) -> bool:
+        """Whether a prompt `[E]` lies clearly nearer to nonsense than to captions."""
+        captions, nonsense = (
+            float((band @ text).topk(min(NEAREST, len(band))).values.mean())
+            for band in (self.null, self.nonsense)
+        )
+        return nonsense > captions + NEARER
+
+
+def nonsense_prompts(count: int = 100) -> list[str]:
+    """Prompts of made-up words, always the same: keys struck at random, one to five words each."""
+    rng, rows = random.Random(0), ("qwertyuiop", "asdfghjkl", "zxcvbnm")
+    found = []
+    for i in range(count):
+        letters = rows[i % 3] if i % 2 else "".join(rows)
+        words = ("".join(rng.choices(letters, k=rng.randint(3, 8))) for _ in range(1 + i % 5))
+        found.append(" ".join(words))
+    return found
 
 
 def _mean_cosine(vectors: Tensor) -> float:

@@ -4,7 +4,7 @@ from html import escape
 
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.recipe import ReadCondition
+from simba_music.generation.recipe import Recipe
 from simba_music.hub.fetch import Downloading
 from simba_music.scoring.score import TIMELINE_S, Score, difference
 from simba_music.ui.opening import heading
@@ -76,13 +76,15 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     else:
         fit = (
             f"Alignment <b>{score.cosine:.2f}</b>, above <b>{score.percentile:.0f} %</b> of "
-            f"{score.null_prompts} mismatched prompts"
+            f"{score.null_prompts} mismatched prompts, nonsense among them"
         )
+    if score and score.note:
+        fit += f". {escape(score.note.capitalize())}"
     course = timeline(score) if score else ""
     stopped = " Stopped early; this is what was made so far." if clip.stopped_early else ""
     revision = recipe.model.revision
     commit = f" at {revision[:8]}" if revision else ""
-    played = _conditions(recipe.conditions)
+    played = _reading(recipe)
     said = f'<div class="note">{escape(notice)}</div>' if notice else ""
     scored = f" · scored by {escape(score.scorer)} ({escape(score.revision)})" if score else ""
     return (
@@ -96,9 +98,17 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
     )
 
 
-def _conditions(read: dict[str, ReadCondition]) -> str:
-    """What was read from the prompt besides its text, as a sentence; "" if nothing."""
-    return f" Read: {escape('; '.join(one.value for one in read.values()))}." if read else ""
+def _reading(recipe: Recipe) -> str:
+    """What was read from the prompt besides its text, as sentences; "" if nothing."""
+    read = [one.value for one in recipe.conditions.values() if not one.drawn]
+    if recipe.denied:
+        read.append(f"without {', '.join(recipe.denied)}")
+    drawn = [one.value for one in recipe.conditions.values() if one.drawn]
+    said = f" Read: {'; '.join(read)}." if read else ""
+    said += f" Drawn: {', '.join(drawn)}." if drawn else ""
+    said += f" Not possible here: {', '.join(recipe.cannot)}." if recipe.cannot else ""
+    said += f" {recipe.note[0].upper()}{recipe.note[1:]}." if recipe.note else ""
+    return escape(said)
 
 
 def verdict_card(names: dict[str, str], scores: dict[str, Score | None]) -> str:

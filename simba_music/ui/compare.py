@@ -12,6 +12,7 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
 from simba_music.hub.places import allowed, may_load_any
+from simba_music.settings import settings
 from simba_music.ui import ab_player
 from simba_music.ui.opening import SEED, SOUND, VERDICT, Opening, Side, waiting_card
 
@@ -109,10 +110,12 @@ class Handlers:
         left: str,
         right: str,
         request: gr.Request,
+        draw: bool | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Generate with both models; yields what changes, by component."""
         raw: dict[str, object] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
+        raw |= {} if draw is None else {"draw": draw}
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
         try:
             for changes in self._run(left, right, raw, str(request.session_hash)):
@@ -134,6 +137,14 @@ class Handlers:
             run = comparison, left, right, raw, session, Path(folder)
             yield from run_page(*run, stream=SOUND in self.parts)
 
+    def read(self, prompt: str, seed: int = 0, draw: bool = True) -> dict[str, Any]:
+        """What is read from a prompt; the API's `read`."""
+        try:
+            reader = self.opening.comparison.result().pipeline.reader()
+            return reader.read(prompt, seed, draw).as_dict()
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
     def stop(self, request: gr.Request) -> None:
         """End this session's run."""
         self.opening.stops.request(str(request.session_hash))
@@ -143,6 +154,12 @@ def build(opening: Opening) -> None:
     """Lay out the tab and wire its buttons."""
     sides = opening.sides
     inputs = _request_inputs(min(side.longest_s for side in sides.values())) + _advanced()
+    draw = gr.Checkbox(
+        settings().draw,
+        label="Draw what the prompt leaves open",
+        info="Tempo and key, by the seed; the same for both models",
+        elem_id="draw",
+    )
     with gr.Row():
         go = gr.Button("Generate", variant="primary", elem_id="generate", scale=3, min_width=150)
         stop = gr.Button("Stop", elem_id="stop", scale=1, min_width=90)
@@ -156,14 +173,14 @@ def build(opening: Opening) -> None:
 
     # A program that calls the page by HTTP has the finished clips, and no sound before them.
     page, api = Handlers(opening, parts | {SOUND: player}), Handlers(opening, parts)
-    for handlers, triggers, visibility, name in (
-        (api, [], "public", "generate"),
-        (page, [go.click, inputs[0].submit], "private", "play"),  # type: ignore[attr-defined]
+    for handlers, triggers, given, visibility, name in (
+        (api, [], inputs, "public", "generate"),
+        (page, [go.click, inputs[0].submit], [*inputs, draw], "private", "play"),  # type: ignore[attr-defined]
     ):
         gr.on(
             triggers,
             handlers.generate,
-            inputs,
+            given,
             list(handlers.parts.values()),
             api_name=name,
             api_visibility=visibility,
@@ -171,4 +188,5 @@ def build(opening: Opening) -> None:
             concurrency_limit=2,
             concurrency_id="generate",
         )
+    gr.api(page.read, api_name="read", concurrency_limit=2)  # type: ignore[attr-defined]
     stop.click(page.stop, None, None, queue=False, api_visibility="private")

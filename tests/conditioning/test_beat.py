@@ -48,6 +48,17 @@ from simba_music.ui.cards import result_card
         ("tempo 1200", 0),
         ("1128 bpm", 0),
         ("", 0),
+        ("Tempo (BPM): 140", 140),
+        ("140 b.p.m.", 140),
+        ("120-130 bpm", 125),
+        ("between 96 and 104 bpm", 100),
+        ("dotted quarter = 60 in 6/8", 60),
+        ("half note = 60", 120),
+        ("eighth = 180", 90),
+        ("ninety-six beats per minute", 96),
+        ("one hundred and twelve bpm", 112),
+        ("no fast drums", 0),
+        ("not 120 bpm, 90 bpm", 90),
     ],
 )
 def test_a_tempo_is_read_where_a_prompt_names_one(prompt, bpm):
@@ -84,7 +95,7 @@ def test_a_tempo_in_the_prompt_sets_the_beat_and_nothing_else_does():
     encoder = TextEncoder.load(lm.config.text_encoder)
 
     def generated(prompt, **settings):
-        request = Request(prompt, duration_s=4, **settings)
+        request = Request(prompt, duration_s=4, draw=False, **settings)
         blocks = generate(ReferenceEngine(lm), lm.config, encoder, [request])
         return torch.cat(list(blocks), -1).flatten()
 

@@ -42,6 +42,19 @@ from simba_music.ui.cards import result_card
         ("happy, then sad", None),
         ("not sad", None),
         ("", None),
+        ("sad piano in a minor", "A minor"),
+        ("a minor, 90 bpm", "A minor"),
+        ("A minor 90 bpm", "A minor"),
+        ("A min", "A minor"),
+        ("Cmaj", "C major"),
+        ("Cmaj7 chord", None),
+        ("Gbmaj synthwave", "F# major"),
+        ("122 Am", "A minor"),
+        ("138 bpm C#m, dark", "C# minor"),
+        ("F, Am, C and G", None),
+        ("Cb major", "B major"),
+        ("D# min", "Eb minor"),
+        ("not in C minor", None),
     ],
 )
 def test_a_key_is_read_where_a_prompt_names_one(prompt, key):
@@ -111,7 +124,7 @@ def test_a_key_in_the_prompt_conditions_both_branches_each_at_its_level():
     moved = added_by(lm, "key", "drums, D minor")
     assert moved.abs().amax(1).gt(0.05).all()
     torch.testing.assert_close(moved, torch.cat([1.5 * key, 0.5 * key]))
-    assert not added_by(lm, "key", "drums, loud").any()
+    assert not added_by(lm, "key", "drums, loud", draw=False).any()
     # a mode alone has the tonic of the seed, so that each take has its own
     moved = added_by(lm, "key", "drums, minor", seed=4, guidance=1)
     torch.testing.assert_close(moved, 1.5 * features(named_key("minor", 4)) @ lm.conditions["key"])

@@ -42,6 +42,7 @@ def test_a_good_request_comes_back_with_its_types():
         ({"top_p": 0}, "top_p must be above 0"),
         ({"top_p": math.nan}, "top_p.*got nan"),
         ({"guidance": 0.5}, "guidance.*from 1 to 10"),
+        ({"draw": 1}, "draw must be true or false, got 1"),
         ({"takes": 0}, "takes.*from 1 to 4"),
         ({"tempo": 3}, "Unknown setting 'tempo'"),
     ],

@@ -12,7 +12,7 @@ import pretty_midi
 from tqdm import tqdm
 
 from simba_music.audio import SAMPLE_RATE
-from simba_music.conditioning.key import NOTES
+from simba_music.conditioning.reading.scales import NOTES
 from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.training.corpus.build import renderer

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pretty_midi
 
 from simba_music.conditioning.chord_symbols import NO_CHORD, chord_symbol
-from simba_music.conditioning.key import NOTES, Key
+from simba_music.conditioning.reading.scales import NOTES, Key
 from simba_music.training.corpus.composing.draft import Draft
 from simba_music.training.corpus.composing.drums import KEYS as DRUM_KEYS
 from simba_music.training.corpus.composing.plan import Plan

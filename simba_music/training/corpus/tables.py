@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from simba_music.conditioning.reading.styles import styles
 from simba_music.files import StrictModel
 
 DATA = Path(__file__).parent / "data"
@@ -90,8 +91,9 @@ def instruments() -> dict[str, Instrument]:
 
 @functools.cache
 def genres() -> dict[str, Genre]:
-    """Every genre by name."""
-    return {k: Genre.model_validate(v) for k, v in read_table("genres.toml").items()}
+    """Every genre by name; what prompts are read with too comes from `conditioning`."""
+    shared = {k: v.model_dump(include={"names", "tempo", "modes"}) for k, v in styles().items()}
+    return {k: Genre.model_validate(shared[k] | v) for k, v in read_table("genres.toml").items()}
 
 
 @functools.cache

@@ -21,7 +21,7 @@ from simba_music.training.evaluation.measures import Row
 BATCH = 8
 SEED = 0
 VARIED_PROMPTS, SEEDS = 8, 3  # for diversity: so many prompts, each with so many seeds
-SAMPLING = ("temperature", "top_k", "top_p", "guidance")
+SAMPLING = ("temperature", "top_k", "top_p", "guidance", "draw")
 CLIPS, SETTINGS = "clips.jsonl", "settings.json"
 
 

@@ -48,6 +48,11 @@ def longest_silence_s(samples: np.ndarray) -> float:
     return FRAME_S * max(stretches, default=0)
 
 
+def quiet_share(samples: np.ndarray) -> float:
+    """Share of `[T]` that is more than 40 dB below the whole; 1 if there is no sound."""
+    return float(np.mean(_levels_db(samples) < SILENT_DB)) if np.any(samples) else 1.0
+
+
 def ending_db(samples: np.ndarray) -> float:
     """Level of the last half second of `[T]` beside the whole, in dB, -60 at least."""
     last = samples[-round(ENDING_S * SAMPLE_RATE) :]

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from scipy import stats
 
-from simba_music.audio import SAMPLE_RATE
+from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
 from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
+from simba_music.models.codec import Codec
 from simba_music.models.report import ReportTable, source_line, table
 from simba_music.training.corpus.recordings import SUFFIXES, decode
 from simba_music.training.evaluation.clip_store import (
@@ -32,6 +34,7 @@ from simba_music.training.evaluation.distances import (
     tag_divergence,
 )
 from simba_music.training.evaluation.measures import BOOTSTRAP_SEED, Row, in_order, mean_row, row_of
+from simba_music.training.evaluation.musical import musical_rows
 from simba_music.training.judges.tagger import Tagger, load_tagger
 from simba_music.training.record import git_commit, machine
 
@@ -41,6 +44,7 @@ SCORES = {"alignment (cosine)": "cosine", "percentile among mismatched prompts":
 DISTANCES = "FAD, KAD, KL"  # what is missing without a reference set
 FEWEST_WINDOWS = 40  # below, a Frechet distance says nothing
 RESAMPLES = 200
+REAL_PIECES = 60  # of the reference set, whose musical measures stand beside the models'
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ def model_rows(
         rows.append(row_of("distance of prompts", name, across, across, across, len(prompts)))
     speeds = [len(sounds[k]) / SAMPLE_RATE / row["seconds"] for k, row in store.rows.items()]
     rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
+    rows += musical_rows(name, [sounds[p.id] for p in prompts])
     own = together([heard[p.id] for p in prompts])
     if reference is not None and len(own.vectors) >= FEWEST_WINDOWS:
         rows += distance_rows(name, own, reference)
@@ -170,8 +175,8 @@ def _draw(stores: dict[str, ClipStore], path: Path) -> None:
 
 def _reference(
     tagger: Tagger, folder: Path | None, bench: Path
-) -> tuple[str, Tagged | None, dict[str, str]]:
-    """(what it is, what the tagger makes of it, what is missing and why) of the reference set.
+) -> tuple[str, list[np.ndarray], Tagged | None, dict[str, str]]:
+    """(what, samples `[T]`, what the tagger makes of them, what is missing) of the reference set.
 
     Raises:
         RequestError: If a `folder` is given that holds no audio.
@@ -181,8 +186,20 @@ def _reference(
     except RequestError as error:
         if folder is not None:
             raise
-        return bench.name, None, {DISTANCES: str(error)}
-    return what, together([tagger.listen(sound) for sound in sounds]), {}
+        return bench.name, [], None, {DISTANCES: str(error)}
+    return what, sounds, together([tagger.listen(sound) for sound in sounds]), {}
+
+
+def _real_rows(what: str, sounds: list[np.ndarray], duration_s: float, codec: Codec) -> list[Row]:
+    """Musical measures of the middle of some real pieces, and of their codec round trips."""
+    size, some = round(duration_s * SAMPLE_RATE), np.linspace(0, len(sounds) - 1, REAL_PIECES)
+    chosen = [sounds[i] for i in dict.fromkeys(some.astype(int).tolist())]
+    middles = [s[max(0, (len(s) - size) // 2) :][:size] for s in chosen]
+    waves = (Waveform(torch.from_numpy(middle)[None], SAMPLE_RATE) for middle in middles)
+    trips = (codec.decode(codec.encode(wave))[0] for wave in waves)
+    through = [resample(mono(wave), SAMPLE_RATE).samples[0].numpy() for wave in trips]
+    rows = musical_rows(f"real pieces of {what}", middles)
+    return rows + musical_rows(f"codec round trips of {what}", through)
 
 
 def _halves_rows(what: str, reference: Tagged) -> list[Row]:
@@ -215,6 +232,7 @@ def evaluate_prompt_list(
     reference_folder: Path | None = None,
     duration_s: float = 10.0,
     limit: int | None = None,
+    skip: int = 0,
 ) -> None:
     """Clips of both sides for a prompt file, into `out`: `report.json`, `report.md`, figures.
 
@@ -228,21 +246,23 @@ def evaluate_prompt_list(
         reference_folder: audio that the clips are compared with.
         duration_s: of every clip.
         limit: only the first prompts.
+        skip: so many lines or rows of the file are passed over before.
 
     Raises:
         RequestError: On a bad prompt file, or a folder with other settings.
     """
     started, limits = time.monotonic(), pipeline.limits()
-    prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit)
+    prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit, skip)
     for line in left_out:
         logger.warning("left out: %s", line)
     stores, tagger = make_both_sides(pipeline, prompts, duration_s, out), load_tagger()
-    what, reference, missing = _reference(tagger, reference_folder, bench)
+    what, real, reference, missing = _reference(tagger, reference_folder, bench)
     rows = _paired_row(stores, prompts)
     for name, store in stores.items():
         rows += model_rows(name, store, prompts, tagger, reference)
     if reference is not None:
         rows += _halves_rows(what, reference)
+        rows += _real_rows(what, real, duration_s, pipeline.models["left"].codec)
         if not any(row["metric"].startswith("FAD") and row["model"] in stores for row in rows):
             missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
     scorer = pipeline.scorer
@@ -251,6 +271,7 @@ def evaluate_prompt_list(
         "machine": machine(),
         "commit": git_commit(),
         "checkpoints": pipeline.digests(),
+        "engine": pipeline.engine_now(),
         "scorer": f"{scorer.identifier} {scorer.revision}" if scorer else "none",
         "prompts": len(prompts),
         "left_out": left_out,

@@ -34,6 +34,7 @@ from simba_music.training.evaluation.health import (
     token_rows,
 )
 from simba_music.training.evaluation.measures import Row, flatness, in_order, mean_row, row_of
+from simba_music.training.evaluation.musical import musical_rows
 from simba_music.training.evaluation.prompt_lists import distance_rows, together
 from simba_music.training.evaluation.report import update_report
 from simba_music.training.judges.tagger import load_tagger, tagger_weights
@@ -175,6 +176,7 @@ def health_table(
     rows = list[Row]()
     for name, clips in sounds.items():
         rows += sound_rows(name, ended.get(name, clips))
+        rows += musical_rows(name, clips)
         rows += flatness_rows(name, flat[name], flat[REAL], drums)
         if name != REAL:
             rows += distance_rows(name, tagged[name], tagged[REAL])

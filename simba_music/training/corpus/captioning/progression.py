@@ -4,7 +4,7 @@ from itertools import pairwise, takewhile
 from typing import Any
 
 from simba_music.conditioning.chord_symbols import NO_CHORD, parse_symbol
-from simba_music.conditioning.key import SCALES, Key
+from simba_music.conditioning.reading.scales import SCALES, Key
 from simba_music.training.corpus.composing.plan import METRES, sixteenth_s
 
 SHORTEST, LONGEST = 2, 8  # chords of a progression that a caption names

@@ -5,7 +5,7 @@ import random
 from itertools import pairwise
 from typing import Any
 
-from simba_music.conditioning.key import NOTES, Key
+from simba_music.conditioning.reading.scales import NOTES, Key
 from simba_music.training.corpus.captioning.progression import numerals, progression
 from simba_music.training.corpus.composing.theory import BRIGHT
 from simba_music.training.corpus.tables import genres, instruments, read_table

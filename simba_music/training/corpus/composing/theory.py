@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 from simba_music.conditioning.chord_symbols import QUALITIES
-from simba_music.conditioning.key import SCALES
+from simba_music.conditioning.reading.scales import SCALES
 
 BRIGHT = ("major", "mixolydian", "pentatonic")  # modes with a major third
 
