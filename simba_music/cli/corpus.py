@@ -1,7 +1,7 @@
 """Commands of a corpus: compose or import, render, caption, tokenise, look at it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -92,16 +92,24 @@ def import_(
     captions: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.csv",
-            help="Columns file,caption[,split,licence]; default every recording, without captions.",
+            metavar="FILE",
+            help="Table with the columns file,caption[,split,licence]; default every recording, "
+            "without captions.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Literal["mtg-jamendo", "musiccaps", "webdataset"] | None,
+        typer.Option(
+            help="AUDIO_DIR is one of these data sets, whose own files have captions and splits; "
+            "default none."
         ),
     ] = None,
     sample_rate: SampleRate = "24000",
 ) -> None:
     """Make a corpus of your own recordings and captions."""
-    from simba_music.training.corpus.recordings import import_recordings
+    from simba_music.training.corpus.own.recordings import import_recordings
 
-    import_recordings(audio, captions, out, int(sample_rate))
+    import_recordings(audio, captions, out, int(sample_rate), layout)
 
 
 @corpus.command(epilog=example("corpus inspect runs/corpus"))

@@ -67,7 +67,7 @@ def test_model_chooses_one_side(run):
         (["generate", "calm", "--seed", "-5"], "seed.*got -5"),
         (["generate", "calm", "--temperature", "inf"], "got inf"),
         (["generate", "calm", "--model", "gpt"], "Unknown model 'gpt'"),
-        (["generate", "--prompts", "missing.csv"], "Cannot read prompts"),
+        (["generate", "--prompts", "missing.csv"], "Cannot read missing.csv"),
     ],
 )
 def test_bad_input_exits_with_2_says_why_and_writes_nothing(run, words, said):

@@ -11,13 +11,13 @@ from typing import Any, cast
 import numpy as np
 from scipy import stats
 
-from simba_music.audio import SAMPLE_RATE
+from simba_music.audio import SAMPLE_RATE, SUFFIXES
 from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
 from simba_music.models.report import ReportTable, source_line, table
-from simba_music.training.corpus.recordings import SUFFIXES, decode
+from simba_music.training.corpus.own.recordings import decode
 from simba_music.training.evaluation.clip_store import (
     SEEDS,
     VARIED_PROMPTS,
