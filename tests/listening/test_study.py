@@ -183,9 +183,9 @@ def test_clips_that_people_bring_are_read_or_refused_before_any_is_kept(tmp_path
         write(tmp_path / "s.yaml", pairs=pairs, trials=1, repeats=0)
         return render_study(None, tmp_path / "s.yaml", tmp_path / out)
 
-    for left in ("loud.wav", "ok.m4a", "sub\\é.wav", "sub/é.wav"):
-        assert render(left, f"out-{left[:2]}{len(left)}") == 2
-    kept, _ = soundfile.read(tmp_path / "out-lo8" / "clips" / "001-left.wav")
+    for i, left in enumerate(("loud.wav", "ok.m4a", "sub\\é.wav", "sub/é.wav")):
+        assert render(left, f"out{i}") == 2
+    kept, _ = soundfile.read(tmp_path / "out0" / "clips" / "001-left.wav")
     assert (np.abs(kept) > 0.999).mean() == 0
     with pytest.raises(RequestError, match=r"silent\.wav: it is silent"):
         render("silent.wav", "refused")
