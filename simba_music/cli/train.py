@@ -13,6 +13,7 @@ from simba_music.cli.options import (
     TrainingDevice,
     TrainingThreads,
     example,
+    finite,
     new_group,
 )
 from simba_music.errors import RequestError
@@ -27,7 +28,8 @@ Corpus = Annotated[Path, typer.Option(metavar="DIR", help="Corpus to train on, t
 Also = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="DIR", help="codec: another corpus, pooled; may be given again; default none."
+        metavar="DIR",
+        help="codec, lm: another corpus, pooled; may be given again; default none.",
     ),
 ]
 Start = Annotated[
@@ -49,12 +51,12 @@ Preset = Annotated[
 StopAfter = Annotated[
     int | None,
     typer.Option(
-        min=0, metavar="STEPS", help="codec, lm: a dry run of so many steps; default the preset's."
+        min=1, metavar="STEPS", help="codec, lm: a dry run of so many steps; default the preset's."
     ),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(min=0, help="codec: time budget, from 0; default the preset's."),
+    typer.Option(min=0, callback=finite, help="codec: time budget, from 0; default the preset's."),
 ]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
@@ -84,7 +86,9 @@ Pattern = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(min=0, help="lm: highest learning rate, from 0; default the preset's."),
+    typer.Option(
+        min=0, callback=finite, help="lm: highest learning rate, above 0; default the preset's."
+    ),
 ]
 
 
@@ -120,7 +124,6 @@ def train(
     import torch
 
     torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
     named = preset or ("bundle" if stage == "lm" else "cpu")
     if stage == "codec":
         _train_codec([corpus, *(also or [])], out, named, minutes, stop_after, device, start)
@@ -136,7 +139,8 @@ def train(
         }
         own = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
         architecture = (backbone, own, conditioning)
-        _train_lm(corpus, out, architecture, named, changes, codec, device, stop_after, start)
+        corpora = [corpus, *(also or [])]
+        _train_lm(corpora, out, architecture, named, changes, codec, device, stop_after, start)
     else:
         _train_judge(stage, corpus, out, named, codec, device)
 
@@ -155,11 +159,12 @@ def _train_codec(
 
     _known(preset, PRESETS)
     made = preset_with(preset, minutes=minutes)
+    out.mkdir(parents=True, exist_ok=True)
     train_codec(corpora, out, made, out / "resume.state", stop_after, device, start)
 
 
 def _train_lm(
-    corpus: Path,
+    corpora: list[Path],
     out: Path,
     architecture: tuple[Any, Any, Any],
     preset: str,
@@ -175,7 +180,7 @@ def _train_lm(
 
     made = preset_with(preset, **changes)
     train_lm(
-        corpus,
+        corpora[0],
         out,
         Architecture(*architecture),
         made,
@@ -184,6 +189,7 @@ def _train_lm(
         device,
         stop_after,
         start,
+        corpora[1:],
     )
 
 
@@ -257,7 +263,9 @@ def search(
             metavar="DIR", help="One for each sample rate; default none: report what is there."
         ),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Of compute, each run, from 0.")] = 11.0,
+    minutes: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Of compute, each run, from 0.")
+    ] = 11.0,
     bench: Bench = BENCH,
     pieces: Annotated[
         int, typer.Option(min=1, help="Pieces of the benchmark to measure on, 1 to 200.")

@@ -90,7 +90,7 @@ def read_module(make: Callable[[], Module], folder: Path, former: Former | None 
 
     Args:
         make: makes the module with any weights; it is called for its shapes first, without memory.
-        folder: holds `model.safetensors`, or its shards; names may have a training wrapper's prefix.
+        folder: holds `model.safetensors`, or its shards; names may have a wrapper's prefix.
         former: how its weights are named, if they are of an earlier schema.
 
     Raises:

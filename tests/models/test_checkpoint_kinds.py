@@ -138,7 +138,9 @@ def test_unknown_keys_of_a_config_are_named(folder):
 
 def test_a_copied_folder_says_which_codec_it_needs(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "alone" / "simba")
-    with pytest.raises(CheckpointError, match=rf"needs its codec \.\./codec.*{tmp_path}/alone/codec"):
+    with pytest.raises(
+        CheckpointError, match=rf"needs its codec \.\./codec.*{tmp_path}/alone/codec"
+    ):
         LoadedModel.load(str(tmp_path / "alone" / "simba"))
     monkeypatch.setattr("simba_music.models.checkpoint.BUNDLED", folder.parent)
     with pytest.raises(CheckpointError, match=rf"bundled {folder.parent}/codec is it: copy it"):
@@ -158,7 +160,7 @@ def test_a_copied_folder_says_which_codec_it_needs(folder, tmp_path, monkeypatch
         ("hf://org/name@v1", "org/name@v1"),
         ("https://huggingface.co/org/name/tree/main", "org/name@main"),
         ("https://huggingface.co/org/name/tree/refs%2Fpr%2F1", "org/name@refs/pr/1"),
-        ("https://huggingface.co/org/name/blob/a+b/model.safetensors?download=true", "org/name@a+b"),
+        ("https://huggingface.co/org/name/blob/a+b/x.safetensors?download=true", "org/name@a+b"),
         ("https://huggingface.co/org/name/resolve/abc/config.json", "org/name@abc"),
         ("https://huggingface.co/org/name#model", "org/name"),
         ("org/name/tree/dev", "org/name@dev"),

@@ -218,7 +218,7 @@ def test_a_crop_has_the_conditions_that_its_pick_does_not_drop(tokenised):
     conditions = read_conditions(
         {"length": {"longest_s": 30}, "beat": {}, "key": {}, "line_up": {"names": names}}
     )
-    index = next(i for i, crop in enumerate(data.crops) if crop.facts["start_s"] > 0)
+    index = next(i for i, crop in enumerate(data.crops) if crop.start_s > 0)
     facts, every = data.crops[index].facts, frozenset(conditions) - {"length"}
     span = Span(torch.zeros(1), 225, 75)
     start_s, tempo = facts["start_s"], facts["tempo"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from simba_music.errors import RequestError
-from simba_music.files.tables import read_table
 from simba_music.files import write_json
+from simba_music.files.tables import read_table
 from simba_music.training.corpus.store import CAPTIONS, read_rows
 from simba_music.training.corpus.tables import DATA
 
