@@ -1,4 +1,4 @@
-"""Reading sound: one reader for every file that people bring, by libsndfile or FFmpeg's decoders."""
+"""Reading sound: one reader for all files that people bring, by libsndfile or FFmpeg's decoders."""
 
 import logging
 from pathlib import Path

@@ -128,6 +128,14 @@ def _describe(path: Path, clip: Clip) -> str:
     )
 
 
+def _note(manifest: Path, row: dict[str, Any]) -> None:
+    """Add a row on a line of its own, whatever a lost current has left of the one before."""
+    with manifest.open("ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        cut = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * cut + json.dumps(row).encode() + b"\n")
+
+
 def _done(out: Path, side: str, requests: dict[str, Request], pipeline: Pipeline) -> set[str]:
     """Ids of the clips of a side that the manifest has, each made as it is asked for now.
 
@@ -140,6 +148,8 @@ def _done(out: Path, side: str, requests: dict[str, Request], pipeline: Pipeline
         try:
             row = json.loads(line)
         except ValueError:  # cut short by a full disk or a lost current; the clip is made again
+            continue
+        if not isinstance(row, dict) or "recipe" not in row:
             continue
         identifier = row.get("id")
         if row.get("side") != side or identifier not in requests:
@@ -200,7 +210,6 @@ def generate_prompts(
             }
             # The sound first: a row says that its clip is whole.
             write_clip(folder / f"{identifier}.wav", clip)
-            with (out / MANIFEST).open("a") as manifest:
-                manifest.write(json.dumps(row) + "\n")
+            _note(out / MANIFEST, row)
             if number % batch == 0 or number == len(missing):
                 print(f"{side}: {number} of {len(missing)} clips")

@@ -86,7 +86,7 @@ def tokens(
         str,
         typer.Option(
             metavar="I/N",
-            help="Every N-th shard from the I-th on, so that N machines share a corpus; 1/1 is all.",
+            help="Every N-th shard from the I-th on: N machines share a corpus; 1/1 is all.",
         ),
     ] = "1/1",
     workers: Workers,

@@ -84,7 +84,7 @@ def test_weights_that_are_no_numbers_are_not_written():
         (("--tokens-per-batch", "2", "--accumulate", "3"), "at least one token a part"),
         (("--stop-after", "0"), "stop-after"),
         (("--learning-rate", "0"), "number above 0"),
-        (("--learning-rate", "nan"), "no number"),
+        (("--learning-rate", "inf"), "no number"),
         (("--steps", "0"), "steps"),
         (("--preset", "nope"), "No preset 'nope'"),
         (("--codec", "nowhere"), "nowhere"),

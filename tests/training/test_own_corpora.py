@@ -148,6 +148,8 @@ def fake_shards(folder, name, crops, seed=0, frames=50):
         place = folder / name / "tokens"
         data = rng.integers(64, size=(1, crops * frames)).astype(np.uint16)
         store.write_array(place / f"r{shard:05d}.npy", data)
+        with (folder / name / store.MANIFEST).open("a") as manifest:
+            manifest.writelines(json.dumps(row) + "\n" for row in rows)
         packed.write_packed(place, f"r{shard:05d}", rows, said, [frames] * crops, texts, {})
     return folder / name
 
@@ -337,7 +339,7 @@ def test_tags_are_put_in_words():
         (("train", "tagger", "--corpus", "empty", "--out", "l"), "manifest.jsonl is missing"),
         (("corpus", "tokens", "empty"), "manifest.jsonl is missing"),
         (("corpus", "tokens", "bare", "--part", "3/2"), "--part must be I/N"),
-        (("corpus", "compose", "--out", "x", "--hours", "nan"), "no number to count with"),
+        (("corpus", "compose", "--out", "x", "--hours", "inf"), "no number to count with"),
     ],
 )  # fmt: skip
 def test_a_missing_stage_is_one_sentence_before_work_begins(place, capsys, words, said):

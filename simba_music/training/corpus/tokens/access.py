@@ -97,7 +97,7 @@ class TokenCorpus:
         lengths, shards, rows = ([np.zeros(0, kind)] for kind in (np.int32, np.int32, np.int32))
         hours, pieces = 0.0, {name: 0 for name in SPLITS}
         for folder, name in (found for each in self.folders for found in _packed(each)):
-            found = np.load(folder / f"{name}{INDEX}")
+            found = np.load(folder / TOKENS / f"{name}{INDEX}")
             for number, each in enumerate(SPLITS):
                 pieces[each] += int(((found["split"] == number) & (found["captions"] > 0)).sum())
             own = np.flatnonzero((found["split"] == SPLITS.index(split)) & (found["captions"] > 0))
