@@ -92,11 +92,12 @@ def tokens(
     workers: Workers,
 ) -> None:
     """Write audio as tokens and captions as text states; goes on where it stopped."""
+    from simba_music.generation.loaded_models import usable_device
     from simba_music.models.text_encoder import TextEncoder
     from simba_music.training.corpus import tokens
     from simba_music.training.devices import devices_of
 
-    own, devices = _part(part), devices_of(device)
+    own, devices = _part(part), devices_of(usable_device(device))
     tokens.encode_corpus(folder, codec, workers, hours, codebooks, devices, own)
     tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM, devices[0]), 64, hours, own)
 

@@ -162,7 +162,7 @@ FIELD = st.text(st.sampled_from("ab,;\t\"'\n\r é|{}[]:0\\"), max_size=8)
         st.lists(st.lists(FIELD, max_size=4).map(",".join), max_size=6).map("\n".join),
         st.text(max_size=60),
         st.recursive(
-            st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+            st.none() | st.booleans() | st.floats(allow_subnormal=False) | st.text(max_size=5),
             lambda inner: (
                 st.lists(inner, max_size=3)
                 | st.dictionaries(st.sampled_from(["id", "prompt", "file", "caption"]), inner)

@@ -339,6 +339,7 @@ def test_tags_are_put_in_words():
         (("train", "tagger", "--corpus", "empty", "--out", "l"), "manifest.jsonl is missing"),
         (("corpus", "tokens", "empty"), "manifest.jsonl is missing"),
         (("corpus", "tokens", "bare", "--part", "3/2"), "--part must be I/N"),
+        (("corpus", "tokens", "bare", "--device", "cuda:99"), "no device 'cuda:99'"),
         (("corpus", "compose", "--out", "x", "--hours", "inf"), "no number to count with"),
     ],
 )  # fmt: skip

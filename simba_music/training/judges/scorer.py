@@ -179,6 +179,15 @@ def _learning_rate(step: int, preset: ClapPreset) -> float:
     return preset.learning_rate * min(1, (step + 1) / 30) * (0.02 + 0.98 * cosine)
 
 
+def _check_enough(corpus: Path, pools: list[np.ndarray], held_out: int) -> None:
+    """Refuse a corpus that leaves a half of each batch, or the held-out figure, without a crop."""
+    if not all(len(pool) for pool in pools) or not held_out:
+        raise RequestError(
+            f"{corpus} has sound for {sum(map(len, pools))} captioned crops to train on and "
+            f"{held_out} held out; the scorer needs at least two and one. Import or render more."
+        )
+
+
 def train_clap(
     corpus_dir: Path, out: Path, codec: Codec, preset: ClapPreset, device: str = "cpu"
 ) -> None:
@@ -190,12 +199,7 @@ def train_clap(
     mels, through = _log_mels(train, corpus_dir, model, codec, "train", preset.round_trips)
     valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
     pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
-    if not all(len(pool) for pool in pools) or not valid_mels:
-        raise RequestError(
-            f"{corpus_dir} has sound for {len(mels)} captioned crops to train on and "
-            f"{len(valid_mels)} held out; the scorer needs at least two and one. Import or render "
-            "more."
-        )
+    _check_enough(corpus_dir, pools, len(valid_mels))
     logger.info("log-mels of %d crops ready", len(mels))
     wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
     model = model.to(device)

@@ -147,8 +147,8 @@ def write_packed(
                 )
             )
             at += length
-    text = np.concatenate(parts) if parts else np.zeros((0, 0), np.float16)
-    write_array(folder / f"{name}.text.npy", text)
+    stacked = np.concatenate(parts) if parts else np.zeros((0, 0), np.float16)
+    write_array(folder / f"{name}.text.npy", stacked)
     write_array(folder / f"{name}.captions.npy", np.array(said, CAPTION))
     write_atomic(folder / f"{name}.strings", bytes(strings.data))
     write_array(folder / f"{name}{INDEX}", np.array(crops, CROP))
