@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simba_music import audio
+from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.generation.clip import Clip, Progress
@@ -15,6 +16,8 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import read_batch
 from simba_music.generation.recipe import Recipe
 from simba_music.generation.service import generate_many
+
+MANIFEST = "manifest.jsonl"
 
 
 def make_folder(path: Path) -> None:
@@ -137,6 +140,46 @@ def _said(recipe: Recipe) -> list[str]:
     return said + ([recipe.note] if recipe.note else [])
 
 
+def _note(manifest: Path, row: dict[str, Any]) -> None:
+    """Add a row on a line of its own, whatever a lost current has left of the one before."""
+    with manifest.open("ab+") as file:
+        file.seek(max(0, file.tell() - 1))
+        cut = file.read(1) not in (b"", b"\n")
+        file.write(b"\n" * cut + json.dumps(row).encode() + b"\n")
+
+
+def _done(out: Path, side: str, requests: dict[str, Request], pipeline: Pipeline) -> set[str]:
+    """Ids of the clips of a side that the manifest has, each made as it is asked for now.
+
+    Raises:
+        RequestError: If one was made with other settings, or by another model.
+    """
+    found, weights = set[str](), pipeline.models[side].origin.sha256
+    lines = (out / MANIFEST).read_text().splitlines() if (out / MANIFEST).exists() else []
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:  # cut short by a full disk or a lost current; the clip is made again
+            continue
+        if not isinstance(row, dict) or "recipe" not in row:
+            continue
+        identifier = row.get("id")
+        if row.get("side") != side or identifier not in requests:
+            continue
+        made, asked = row["recipe"]["request"], requests[identifier].as_dict()
+        other = {k: made[k] for k, value in asked.items() if k in made and made[k] != value}
+        if row["recipe"]["model"]["sha256"] != weights:
+            other = {"model": row["recipe"]["model"]["id"]}
+        if other:
+            name, value = next(iter(other.items()))
+            raise RequestError(
+                f"{out} holds {row['file']} with {name} {value!r}, not {asked.get(name, side)!r}. "
+                "Choose another --out, or remove what is there."
+            )
+        found.add(identifier)
+    return found
+
+
 def generate_prompts(
     pipeline: Pipeline, prompts: Path, options: dict[str, Any], model: str, out: Path, batch: int
 ) -> None:
@@ -151,7 +194,8 @@ def generate_prompts(
         batch: prompts decoded together.
 
     Raises:
-        RequestError: If a row or a setting is out of range or the folder cannot be written to.
+        RequestError: If a row or a setting is out of range, the folder cannot be written to, or it
+            holds a clip that was made with other settings.
     """
     rows = read_batch(prompts)
     if batch < 1:
@@ -162,8 +206,9 @@ def generate_prompts(
         folder = out / side
         make_folder(folder)
         # Similar lengths together: a batch runs as long as its longest clip.
+        done = _done(out, side, requests, pipeline)
         missing = sorted(
-            (i for i in requests if not (folder / f"{i}.wav").exists()),
+            (i for i in requests if i not in done or not (folder / f"{i}.wav").exists()),
             key=lambda i: requests[i].duration_s,
         )
         clips = generate_many(pipeline, [requests[i] for i in missing], side, batch)
@@ -175,8 +220,8 @@ def generate_prompts(
                 "codes": clip.codes.tolist(),
                 "recipe": clip.recipe.as_json(),
             }
-            with (out / "manifest.jsonl").open("a") as manifest:
-                manifest.write(json.dumps(row) + "\n")
+            # The sound first: a row says that its clip is whole.
             write_clip(folder / f"{identifier}.wav", clip)
+            _note(out / MANIFEST, row)
             if number % batch == 0 or number == len(missing):
                 print(f"{side}: {number} of {len(missing)} clips")

@@ -1,7 +1,8 @@
 """Commands of a corpus: compose or import, render, caption, tokenise, look at it."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,10 +10,13 @@ from simba_music.cli.options import (
     CODEC,
     CodecFolder,
     SampleRate,
+    TrainingDevice,
     Workers,
     example,
+    finite,
     new_group,
 )
+from simba_music.errors import RequestError
 
 corpus = new_group(
     "Compose or import a corpus, render, caption and tokenise it.",
@@ -22,7 +26,8 @@ corpus = new_group(
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus, made if missing.")]
 FirstHours = Annotated[
-    float | None, typer.Option(min=0, help="Only the first hours, from 0; default all.")
+    float | None,
+    typer.Option(min=0, callback=finite, help="Only the first hours, from 0; default all."),
 ]
 
 
@@ -30,7 +35,9 @@ FirstHours = Annotated[
 def compose(
     *,
     out: Out,
-    hours: Annotated[float, typer.Option(min=0, help="Hours of music, from 0.")] = 10.0,
+    hours: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Hours of music, from 0.")
+    ] = 10.0,
     seed: Annotated[
         int,
         typer.Option(
@@ -74,14 +81,32 @@ def tokens(
     codebooks: Annotated[
         int, typer.Option(min=1, max=8, help="Books of codes that are kept, from 1 to 8.")
     ] = 1,
+    device: TrainingDevice = "cpu",
+    part: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N",
+            help="Every N-th shard from the I-th on: N machines share a corpus; 1/1 is all.",
+        ),
+    ] = "1/1",
     workers: Workers,
 ) -> None:
-    """Write audio as tokens and captions as text states."""
+    """Write audio as tokens and captions as text states; goes on where it stopped."""
+    from simba_music.generation.loaded_models import usable_device
     from simba_music.models.text_encoder import TextEncoder
     from simba_music.training.corpus import tokens
+    from simba_music.training.devices import devices_of
 
-    tokens.encode_corpus(folder, codec, workers, hours, codebooks)
-    tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM))
+    own, devices = _part(part), devices_of(usable_device(device))
+    tokens.encode_corpus(folder, codec, workers, hours, codebooks, devices, own)
+    tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM, devices[0]), 64, hours, own)
+
+
+def _part(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise RequestError(f"--part must be I/N with I from 1 to N, such as 1/4; got {text!r}.")
+    return int(found[1]), int(found[2])
 
 
 @corpus.command("import", epilog=example("corpus import music --out runs/own --captions own.csv"))
@@ -92,16 +117,24 @@ def import_(
     captions: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.csv",
-            help="Columns file,caption[,split,licence]; default every recording, without captions.",
+            metavar="FILE",
+            help="Table with the columns file,caption[,split,licence]; default every recording, "
+            "without captions.",
+        ),
+    ] = None,
+    layout: Annotated[
+        Literal["mtg-jamendo", "musiccaps", "webdataset"] | None,
+        typer.Option(
+            help="AUDIO_DIR is one of these data sets, whose own files have captions and splits; "
+            "default none."
         ),
     ] = None,
     sample_rate: SampleRate = "24000",
 ) -> None:
     """Make a corpus of your own recordings and captions."""
-    from simba_music.training.corpus.recordings import import_recordings
+    from simba_music.training.corpus.own.recordings import import_recordings
 
-    import_recordings(audio, captions, out, int(sample_rate))
+    import_recordings(audio, captions, out, int(sample_rate), layout)
 
 
 @corpus.command(epilog=example("corpus inspect runs/corpus"))

@@ -1,5 +1,6 @@
 """Options that several commands share, and the form of every command's help."""
 
+import math
 import os
 import re
 from pathlib import Path
@@ -37,6 +38,13 @@ def example(line: str) -> str:
     return f"\b\nExample: simba-music {line}".rstrip()
 
 
+def finite(value: float | None) -> float | None:
+    """Refuse `nan` and `inf`, which pass every bound that is compared with."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to count with.")
+    return value
+
+
 def _checked_device(value: str) -> str:
     if not re.fullmatch(DEVICE, value):
         raise typer.BadParameter(f"{value!r} is none of auto, cpu, cuda, cuda:N and mps.")
@@ -47,6 +55,15 @@ def _checked_training_device(value: str) -> str:
     if value == "auto" or not re.fullmatch(DEVICE, value):
         raise typer.BadParameter(f"{value!r} is none of cpu, cuda, cuda:N and mps.")
     return value
+
+
+def _bundled_codec(folder: Path) -> Path:
+    """The default is a folder of the checkout; where there is none, what the package brings."""
+    if folder != CODEC or folder.exists():
+        return folder
+    from simba_music.hub.places import BUNDLED
+
+    return BUNDLED / folder.name
 
 
 def _prepared(threads: int) -> int:
@@ -158,7 +175,14 @@ Workers = Annotated[
         help="Processes that work at once, from 1; default all cores.",
     ),
 ]
-CodecFolder = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the codec's checkpoint.")]
+CodecFolder = Annotated[
+    Path,
+    typer.Option(
+        callback=_bundled_codec,
+        metavar="DIR",
+        help="Folder of the codec's checkpoint; outside a checkout the default is the bundled one.",
+    ),
+]
 Bench = Annotated[
     Path, typer.Option(metavar="DIR", help="Benchmark of held-out pieces, by corpus freeze.")
 ]

@@ -13,6 +13,7 @@ from simba_music.cli.options import (
     TrainingDevice,
     TrainingThreads,
     example,
+    finite,
     new_group,
 )
 from simba_music.errors import RequestError
@@ -33,7 +34,8 @@ Corpus = Annotated[
 Also = Annotated[
     list[Path] | None,
     typer.Option(
-        metavar="DIR", help="codec: another corpus, pooled; may be given again; default none."
+        metavar="DIR",
+        help="codec, lm: another corpus, pooled; may be given again; default none.",
     ),
 ]
 Start = Annotated[
@@ -55,12 +57,12 @@ Preset = Annotated[
 StopAfter = Annotated[
     int | None,
     typer.Option(
-        min=0, metavar="STEPS", help="codec, lm: a dry run of so many steps; default the preset's."
+        min=1, metavar="STEPS", help="codec, lm: a dry run of so many steps; default the preset's."
     ),
 ]
 Minutes = Annotated[
     float | None,
-    typer.Option(min=0, help="codec: time budget, from 0; default the preset's."),
+    typer.Option(min=0, callback=finite, help="codec: time budget, from 0; default the preset's."),
 ]
 Workers = Annotated[
     int,
@@ -97,7 +99,9 @@ Pattern = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option(min=0, help="lm: highest learning rate, from 0; default the preset's."),
+    typer.Option(
+        min=0, callback=finite, help="lm: highest learning rate, above 0; default the preset's."
+    ),
 ]
 
 
@@ -138,7 +142,6 @@ def train(
 
     check_device(device)
     torch.set_num_threads(threads)
-    out.mkdir(parents=True, exist_ok=True)
     named = preset or ("bundle" if stage == "lm" else "cpu")
     if stage == "codec":
         own = {"minutes": minutes, "batch": crops}
@@ -156,7 +159,8 @@ def train(
         }
         inside = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
         architecture = (backbone, inside, conditioning)
-        _train_lm(corpus, out, architecture, named, changes, codec, device, stop_after, start)
+        corpora = [corpus, *(also or [])]
+        _train_lm(corpora, out, architecture, named, changes, codec, device, stop_after, start)
     else:
         _train_judge(stage, corpus, out, named, codec, device)
 
@@ -176,11 +180,12 @@ def _train_codec(
 
     _known(preset, PRESETS)
     made = preset_with(preset, **changes)
+    out.mkdir(parents=True, exist_ok=True)
     train_codec(corpora, out, made, out / "resume.state", stop_after, device, start, workers)
 
 
 def _train_lm(
-    corpus: Path,
+    corpora: list[Path],
     out: Path,
     architecture: tuple[Any, Any, Any],
     preset: str,
@@ -196,7 +201,7 @@ def _train_lm(
 
     made = preset_with(preset, **changes)
     train_lm(
-        corpus,
+        corpora[0],
         out,
         Architecture(*architecture),
         made,
@@ -205,6 +210,7 @@ def _train_lm(
         device,
         stop_after,
         start,
+        corpora[1:],
     )
 
 
@@ -278,7 +284,9 @@ def search(
             metavar="DIR", help="One for each sample rate; default none: report what is there."
         ),
     ] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="Of compute, each run, from 0.")] = 11.0,
+    minutes: Annotated[
+        float, typer.Option(min=0, callback=finite, help="Of compute, each run, from 0.")
+    ] = 11.0,
     bench: Bench = BENCH,
     pieces: Annotated[
         int, typer.Option(min=1, help="Pieces of the benchmark to measure on, 1 to 200.")

@@ -1,7 +1,5 @@
-"""Prompt files: CSV or one prompt a line, with what was left out and why."""
+"""Prompt files: a table or one prompt a line, with what was left out and why."""
 
-import csv
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from simba_music.errors import RequestError
+from simba_music.files.tables import TABLES, read_table, read_text
 
 TEXT_COLUMNS = ("prompt", "caption", "text")
 ID_COLUMNS = ("id", "ytid")
@@ -24,27 +23,6 @@ class Prompt:
     text: str
 
 
-def _decode(path: Path) -> str:
-    """Text of a file in UTF-8, or in UTF-16 with its mark.
-
-    Raises:
-        RequestError: If it cannot be read, or is in another encoding.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"Cannot read prompts from {path}: {error.strerror}.") from error
-    try:
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return data.decode("utf-16")
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"{path} is not UTF-8 (byte {error.start}). Convert it, for one with "
-            f"`iconv -f latin1 -t utf-8 {path.name}`."
-        ) from error
-
-
 class Row(NamedTuple):
     """A line or row of a prompt file: its place in words, id, text, and settings of its own."""
 
@@ -56,33 +34,32 @@ class Row(NamedTuple):
 
 def _rows(path: Path, with_ids: bool = False) -> list[Row]:
     """Every line or row; `with_ids`, only of a table that has them."""
-    text, kind = _decode(path), path.suffix.lower()
-    if kind not in (".csv", ".tsv") and not with_ids:
-        lines = enumerate(text.splitlines(), 1)
-        return [Row(f"line {i}", str(i), line, {}) for i, line in lines]
-    table = csv.DictReader(io.StringIO(text), delimiter="\t" if kind == ".tsv" else ",")
-    columns = list(table.fieldnames or [])
-    wanted = next((name for name in TEXT_COLUMNS if name in columns), None)
-    if wanted is None:
+    kind = path.suffix.lower()
+    if kind not in TABLES and not with_ids:
+        text = read_text(path)
+        if text.lstrip()[:1] not in ("{", "["):
+            lines = enumerate(text.splitlines(), 1)
+            return [Row(f"line {i}", str(i), line, {}) for i, line in lines]
+    table = read_table(path, (*TEXT_COLUMNS, *ID_COLUMNS))
+    columns = ", ".join(table.columns) or "none"
+    wanted = [name for name in TEXT_COLUMNS if name in table.columns]
+    if not wanted:
         raise RequestError(
-            f"{path} has the columns {', '.join(columns) or 'none'}; it needs one of "
-            f"{', '.join(TEXT_COLUMNS)}, and may have {' or '.join(ID_COLUMNS)}."
+            f"{path} has the columns {columns}; it needs one of {', '.join(TEXT_COLUMNS)}, and "
+            f"may have {' or '.join(ID_COLUMNS)}."
         )
-    named = next((name for name in ID_COLUMNS if name in columns), None)
-    if with_ids and named is None:
-        raise RequestError(f"{path} needs the columns id and prompt, got {', '.join(columns)}.")
-    try:
-        return [
-            Row(
-                f"row {i}",
-                (row[named] or "") if named else str(i),
-                row[wanted] or "",
-                {name: row[name] for name in SETTINGS if row.get(name)},
-            )
-            for i, row in enumerate(table, 1)
-        ]
-    except csv.Error as error:
-        raise RequestError(f"{path} is not a CSV file: {error}.") from error
+    named = [name for name in ID_COLUMNS if name in table.columns]
+    if with_ids and not named:
+        raise RequestError(f"{path} needs the columns id and prompt, got {columns}.")
+    return [
+        Row(
+            f"line {row.line}",
+            row.first(named[:1]) if named else str(number),
+            row.first(wanted[:1]),
+            {name: row.values[name] for name in SETTINGS if row.values.get(name)},
+        )
+        for number, row in enumerate(table.rows, 1)
+    ]
 
 
 def read_batch(path: Path) -> dict[str, dict[str, str | float | int]]:
@@ -122,7 +99,8 @@ def read_prompts(
     """Prompts of a file, each once, and a line for everything that was left out.
 
     Args:
-        path: `.csv` or `.tsv` with a column prompt, caption or text; else one prompt a line.
+        path: a table (see `files.tables`) with a column prompt, caption or text; else one prompt
+            a line.
         count_tokens: text tokens of a prompt.
         most_tokens: prompts with more are left out.
         limit: at most so many, the first ones.

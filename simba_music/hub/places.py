@@ -1,6 +1,7 @@
 """Places: where a checkpoint lies, by its folder, its bundled name or its repository."""
 
 import re
+import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 # In a wheel the checkpoints lie inside the package, in a checkout beside it.
 BUNDLED = (_PACKAGE if (_PACKAGE / "checkpoints").is_dir() else _PACKAGE.parent) / "checkpoints"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
-_REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+# What git allows in the name of a branch stands behind the @.
+_REPO = re.compile(r"[\w.-]+/[\w.-]+(@[^\s@^~:?*\[\\]+)?")
+_ADDRESS = re.compile(r"(?:hf://|(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/)(.+)")
+_PAGES = ("tree", "blob", "resolve", "raw", "commit")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,40 @@ class Place:
     folder: Path
     revision: str | None = None
     notice: str | None = None
+
+
+def tidy(source: str) -> str:
+    """What names a checkpoint, as it is pasted: an address of the Hub becomes `org/name@revision`.
+
+    Spaces, quotes and a slash at the end are taken off; a path that is there stays as it is.
+
+    Raises:
+        CheckpointError: If the address is a data set's, a Space's, or a folder's in a repository.
+    """
+    if source and Path(source).expanduser().exists():
+        return source
+    text = source.strip().strip("'\"`<>").strip()
+    address = _ADDRESS.fullmatch(text)
+    parts = re.split(r"[?#]", address[1])[0].split("/") if address else text.split("/")
+    # A branch may have slashes of its own, which an address writes as %2F.
+    parts = [urllib.parse.unquote(part).strip() for part in parts if part.strip()]
+    if address and parts and parts[0] in ("datasets", "spaces"):
+        raise CheckpointError(
+            f"{text} is the address of a {parts[0][:-1]}, not of a model. Give that of a model."
+        )
+    if parts[2:3] and parts[2] in _PAGES and (address or len(parts) > 3):
+        if parts[2] == "tree" and len(parts) > 4:
+            raise CheckpointError(
+                f"{text} is a folder inside a repository; a checkpoint is a whole one. Give "
+                "org/name@revision."
+            )
+        revision = f"@{parts[3]}" if len(parts) > 3 else ""
+        return f"{parts[0]}/{parts[1]}{revision}"
+    if address:
+        return "/".join(parts).replace(" ", "")
+    name, at, revision = text.partition("@")
+    tidied = name.replace(" ", "").rstrip("/") + at + revision.strip().rstrip("/")
+    return tidied if is_repository(tidied) else text
 
 
 def short_name(source: str) -> str:
@@ -57,6 +95,7 @@ def locate(
     Raises:
         CheckpointError: If there is no such thing, or it cannot be fetched.
     """
+    source = tidy(source)
     if folder := folder_of(source):
         return Place(folder)
     if Path(source).is_dir():

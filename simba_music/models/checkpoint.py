@@ -1,21 +1,28 @@
 """Checkpoints: load strictly, and save."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from simba_music.errors import CheckpointError
-from simba_music.files import first_problem, read_json, sha256, write_json
+from simba_music.files import problems, read_json, sha256, write_json
 from simba_music.hub.fetch import OnDownload, ignore
-from simba_music.hub.places import CONFIG, WEIGHTS, is_repository, locate, short_name
+from simba_music.hub.places import BUNDLED, CONFIG, is_repository, locate, short_name, tidy
+from simba_music.hub.weights import (
+    WEIGHTS,
+    check_dtypes,
+    digest,
+    prefix_of,
+    read_header,
+    read_tensors,
+)
 from simba_music.models.config import SCHEMA, LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.schemas import Former, upgrade_config
@@ -42,47 +49,26 @@ class Origin:
         return short_name(self.id)
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Tensors of `model.safetensors`, every one finite.
+def check_fit(
+    module: nn.Module,
+    folder: Path,
+    header: Mapping[str, tuple[list[int], str]],
+    former: Former | None = None,
+) -> None:
+    """Compare a module, on any device, with the names and shapes of weights on disk.
 
-    Raises:
-        CheckpointError: If the file is missing, malformed, or holds NaN or infinity.
-    """
-    path = folder / WEIGHTS
-    if not path.exists():
-        raise CheckpointError(f"{path} is missing. Only safetensors weights are read.")
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
-    for name, tensor in tensors.items():
-        # safetensors checks no values, and argmax takes a NaN without a word.
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{path}: {name} holds NaN or infinite values. Download or train it again."
-            )
-    return tensors
-
-
-def check_fit(module: nn.Module, path: Path, former: Former | None = None) -> None:
-    """Compare a module, on any device, with the names and shapes of a safetensors file.
-
-    Only the file's header is read, so that a config cannot make us allocate what no file fills.
+    Only headers are read before, so that a config cannot make us allocate what no file fills.
 
     Raises:
         CheckpointError: If names or shapes differ.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            found = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a valid safetensors file: {error}") from error
+    found = {name: shape for name, (shape, _) in header.items()}
     if former is not None:
         unread = {name: torch.empty(shape, device="meta") for name, shape in found.items()}
         try:
             found = {name: list(t.shape) for name, t in former.upgrade(unread).items()}
         except CheckpointError as error:
-            raise CheckpointError(f"{path}: {error}") from error
+            raise CheckpointError(f"{folder}: {error}") from error
     expected = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
     problems = [f"missing {name}" for name in expected if name not in found]
     problems += [f"unknown {name}" for name in found if name not in expected]
@@ -93,7 +79,7 @@ def check_fit(module: nn.Module, path: Path, former: Former | None = None) -> No
     ]
     if problems:
         raise CheckpointError(
-            f"{path} does not fit its {CONFIG}: {'; '.join(problems[:3])}"
+            f"{folder / WEIGHTS} does not fit its {CONFIG}: {'; '.join(problems[:3])}"
             f"{f' and {len(problems) - 3} more' if len(problems) > 3 else ''}. "
             "Use the config.json that was saved with these weights."
         )
@@ -104,19 +90,29 @@ def read_module(make: Callable[[], Module], folder: Path, former: Former | None 
 
     Args:
         make: makes the module with any weights; it is called for its shapes first, without memory.
-        folder: holds `model.safetensors`.
+        folder: holds `model.safetensors`, or its shards; names may have a wrapper's prefix.
         former: how its weights are named, if they are of an earlier schema.
 
     Raises:
-        CheckpointError: See `check_fit` and `read_weights`.
+        CheckpointError: If weights are missing, no floats, or not finite; see `check_fit`.
     """
-    if not (folder / WEIGHTS).exists():
-        raise CheckpointError(f"{folder / WEIGHTS} is missing. Only safetensors weights are read.")
+    header = read_header(folder)
+    check_dtypes(folder, header)
     # Shapes first: a config of a few bytes could ask for terabytes.
     with torch.device("meta"):
         shape = make()
-    check_fit(shape, folder / WEIGHTS, former)
-    tensors, module = read_weights(folder), make()
+    taken = prefix_of(header, shape.state_dict())
+    check_fit(shape, folder, {k.removeprefix(taken): v for k, v in header.items()}, former)
+    tensors, module = read_tensors(folder), make()
+    for name, tensor in tensors.items():
+        # safetensors checks no values, and argmax takes a NaN without a word. A float64 may pass
+        # what float32 holds.
+        if not torch.isfinite(tensor.float()).all():
+            raise CheckpointError(
+                f"{folder / WEIGHTS}: {name} holds NaN or infinite values. Download or train it "
+                "again."
+            )
+    tensors = {name.removeprefix(taken): tensor for name, tensor in tensors.items()}
     if former is not None:
         tensors = former.upgrade(tensors)
     expected = module.state_dict()
@@ -140,9 +136,8 @@ def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
     try:
         return LMConfig.model_validate(raw), former
     except ValidationError as error:
-        where, problem = first_problem(error, "config")
         raise CheckpointError(
-            f"{folder / CONFIG}: {where}: {problem} ({error.error_count()} in all). "
+            f"{folder / CONFIG}: {problems(error, 'config')} ({error.error_count()} in all). "
             "This is not a language model of this version; see checkpoints/README.md."
         ) from error
 
@@ -158,13 +153,19 @@ def load_language_model(
         on_download: called while it downloads.
 
     Raises:
-        CheckpointError: See `locate`, `read_config`, `read_module`.
+        CheckpointError: See `locate`, `read_config`, `read_module`; or if it was never trained.
     """
+    source = tidy(source)
     place = locate(source, on_download)
     config, former = read_config(place.folder)
     model = read_module(lambda: MusicLM(config), place.folder, former)
-    digest = sha256(place.folder / WEIGHTS)
-    origin = Origin(source, place.folder, place.revision, digest, place.notice)
+    for name in ("head", "token_embedding"):
+        if not getattr(model, name).weight.any():
+            raise CheckpointError(
+                f"{source}: all weights of its {name} are zero, so it was never trained, or was "
+                "saved before its weights were gathered. Save it again, or use another."
+            )
+    origin = Origin(source, place.folder, place.revision, digest(place.folder), place.notice)
     return model.to(device).eval().requires_grad_(False), origin
 
 
@@ -172,7 +173,8 @@ def codec_source(config: LMConfig, origin: Origin) -> str:
     """Folder or Hub repository of the codec that a checkpoint names; a leading dot is relative.
 
     Raises:
-        CheckpointError: If a checkpoint from the Hub names a path outside its own repository.
+        CheckpointError: If a checkpoint from the Hub names a path outside its own repository, or a
+            folder is not there: says which, and where to get it.
     """
     identifier = config.codec.id
     if not identifier.startswith("."):
@@ -182,6 +184,8 @@ def codec_source(config: LMConfig, origin: Origin) -> str:
     folder = Path(os.path.normpath(origin.folder / identifier))
     if origin.revision is not None and not folder.is_relative_to(origin.folder):
         raise _outside(origin, identifier)
+    if not folder.exists():
+        raise _no_codec(config, origin, folder)
     return str(folder)
 
 
@@ -202,6 +206,19 @@ def _outside(origin: Origin, identifier: str) -> CheckpointError:
     return CheckpointError(
         f"{origin.id} names the codec {identifier!r}, a path outside its repository. A published "
         "checkpoint brings its codec along (./codec) or names a Hub repository."
+    )
+
+
+def _no_codec(config: LMConfig, origin: Origin, folder: Path) -> CheckpointError:
+    ref, bundled = config.codec, BUNDLED / folder.name
+    known = f" (sha256 {ref.sha256[:12]}…)" if ref.sha256 else ""
+    where = "It lies beside the checkpoint where that came from"
+    if (bundled / WEIGHTS).is_file() and ref.sha256 == sha256(bundled / WEIGHTS):
+        where = f"The bundled {bundled} is it"
+    return CheckpointError(
+        f"{origin.id} needs its codec {ref.id}{known} in the folder {folder}, which is not there. "
+        f"{where}: copy it to {folder}, or write its path under codec.id in "
+        f"{origin.folder / CONFIG}."
     )
 
 

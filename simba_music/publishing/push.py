@@ -13,7 +13,8 @@ from simba_music.generation.clip import Clip
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.generation.pipeline import Pipeline
 from simba_music.hub.lookup import explain
-from simba_music.hub.places import CONFIG, WEIGHTS, locate
+from simba_music.hub.places import CONFIG, locate
+from simba_music.hub.weights import INDEX, WEIGHTS, weight_files
 from simba_music.models.checkpoint import codec_source
 from simba_music.publishing.model_card import LIBRARY, TASK, model_card
 
@@ -34,7 +35,8 @@ def stage(source: Path, out: Path, repository: str) -> None:
     model = LoadedModel.load(str(source))  # nothing is published that does not load
     config, origin = model.lm.config, model.origin
     out.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / WEIGHTS, out / WEIGHTS)
+    for path in [*weight_files(source), *source.glob(INDEX)]:
+        shutil.copyfile(path, out / path.name)
     raw = read_json(source / CONFIG)
     if config.codec.id.startswith("."):
         folder = Path(codec_source(config, origin))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from simba_music.files import read_json
 from simba_music.hub.fetch import ENCODER_FILES, OnDownload, ignore
-from simba_music.hub.places import CONFIG, is_repository, locate
+from simba_music.hub.places import CONFIG, is_repository, locate, tidy
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.bundled import BundledScorer
 from simba_music.scoring.clap import ClapScorer
@@ -21,6 +21,7 @@ def load_scorer(
     Raises:
         CheckpointError: If it is missing, damaged, not a scorer, or collapsed.
     """
+    source = tidy(source)
     place = locate(source, on_download, ENCODER_FILES)
     config = read_json(place.folder / CONFIG)
     if isinstance(config, dict) and config.get("model_type") == "clap":

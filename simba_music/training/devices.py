@@ -53,3 +53,10 @@ def peak_flops(device: str) -> float | None:
         return None
     card = torch.cuda.get_device_name(device)
     return next((flops for name, flops in _PEAK_FLOPS.items() if name in card), None)
+
+
+def devices_of(device: str) -> tuple[str, ...]:
+    """Every device that a name stands for: `cuda` is all GPUs."""
+    if device != "cuda":
+        return (device,)
+    return tuple(f"cuda:{i}" for i in range(torch.cuda.device_count())) or ("cuda",)

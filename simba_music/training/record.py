@@ -47,15 +47,19 @@ def machine(device: str = "cpu") -> str:
 
 def describe_corpus(corpus: Path) -> dict[str, Any]:
     """Name, first seed, pieces and hours of a corpus by split, from its manifest."""
-    rows = [json.loads(line) for line in (corpus / "manifest.jsonl").read_text().splitlines()]
-    hours = dict[str, float]()
-    for row in rows:
-        hours[row["split"]] = hours.get(row["split"], 0.0) + row["duration_s"] / 3600
-    licences = Counter(row["licence"] for row in rows if "licence" in row)
+    hours, licences = dict[str, float](), Counter[str]()
+    count, first = 0, None
+    with (corpus / "manifest.jsonl").open() as lines:  # of millions of pieces, one at a time
+        for row in map(json.loads, lines):
+            first = row.get("seed") if count == 0 else first
+            count += 1
+            hours[row["split"]] = hours.get(row["split"], 0.0) + row["duration_s"] / 3600
+            if "licence" in row:
+                licences[row["licence"]] += 1
     return {
         "name": corpus.name,
-        "first_seed": rows[0].get("seed"),
-        "pieces": len(rows),
+        "first_seed": first,
+        "pieces": count,
         "hours": {split: round(value, 2) for split, value in hours.items()},
         **({"licences": dict(licences)} if licences else {}),
     }

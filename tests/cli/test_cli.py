@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -6,6 +7,7 @@ import pytest
 
 from simba_music import audio
 from simba_music.__main__ import main
+from simba_music.cli import clip_files
 from simba_music.generation.recipe import read_recipe
 
 
@@ -67,7 +69,7 @@ def test_model_chooses_one_side(run):
         (["generate", "calm", "--seed", "-5"], "seed.*got -5"),
         (["generate", "calm", "--temperature", "inf"], "got inf"),
         (["generate", "calm", "--model", "gpt"], "Unknown model 'gpt'"),
-        (["generate", "--prompts", "missing.csv"], "Cannot read prompts"),
+        (["generate", "--prompts", "missing.csv"], "Cannot read missing.csv"),
     ],
 )
 def test_bad_input_exits_with_2_says_why_and_writes_nothing(run, words, said):
@@ -110,6 +112,40 @@ def test_prompts_from_a_csv_resume(run, tmp_path):
     code, out, _ = run(*words)
     assert code == 0 and "right: 1 of 1 clips" in out and "left" not in out
     assert (tmp_path / "o" / "left" / "a.wav").stat().st_mtime_ns == kept
+
+
+def test_clips_of_other_settings_are_not_kept_silently(run, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("id,prompt\na,calm piano\n")
+    words = ("generate", "--prompts", "p.csv", "--out", "o", "--duration", "2", "--model", "left")
+    assert run(*words)[0] == 0
+    code, _, err = run(*words, "--seed", "7")
+    assert code == 2 and "holds left/a.wav with seed 0, not 7" in err
+    table.write_text("id,prompt\na,loud drums\nb,x\n")
+    code, _, err = run(*words)
+    assert code == 2 and "with prompt 'calm piano', not 'loud drums'" in err
+    assert not (tmp_path / "o" / "left" / "b.wav").exists()
+
+
+def test_a_row_says_that_its_clip_is_whole(run, tmp_path, monkeypatch):
+    (tmp_path / "p.csv").write_text("id,prompt\na,calm piano\nb,flute\n")
+    words = ("generate", "--prompts", "p.csv", "--out", "o", "--duration", "2", "--model", "left")
+    write, made = clip_files.write_clip, []
+
+    def full(path, clip):
+        made.append(path.name)
+        if len(made) == 2:
+            raise OSError(errno.ENOSPC, "No space left")
+        write(path, clip)
+
+    monkeypatch.setattr(clip_files, "write_clip", full)
+    assert run(*words)[0] == 2
+    rows = (tmp_path / "o" / "manifest.jsonl").read_text().splitlines()
+    assert [json.loads(row)["id"] for row in rows] == ["a"]
+    with (tmp_path / "o" / "manifest.jsonl").open("a") as file:
+        file.write('{"id": "b", "side": "le')  # cut short
+    monkeypatch.setattr(clip_files, "write_clip", write)
+    assert run(*words)[0] == 0 and (tmp_path / "o" / "left" / "b.wav").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,18 @@
 """Studies: what their file may say, what each listener hears, and what is left of it."""
 
 import csv
+import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from ballots import ballot, tone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sounds import encode
 
 from simba_music import audio
 from simba_music.__main__ import main
@@ -107,10 +112,70 @@ def test_a_file_that_is_no_yaml_or_no_sound_is_explained(tmp_path, capsys, monke
         read_study(path)
     pairs = [{"prompt": str(i), "left": "a.wav", "right": "b.wav"} for i in range(5)]
     write(path, pairs=pairs)
-    with pytest.raises(RequestError, match=r"a\.wav cannot be read as sound"):
+    with pytest.raises(RequestError, match=r"a\.wav is no file"):
         render_study(None, path, tmp_path / "out")
     assert main(["study", "report", str(tmp_path / "out")]) == 2
     assert "holds no study" in capsys.readouterr().err
+
+
+def test_values_of_a_study_are_taken_as_they_are_written(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: 2024\ntitle: off\nconsent: yes\ntrials: 1\nprompts: [no, 3]\nheadphones: off\n"
+    )
+    study = read_study(path)
+    assert (study.name, study.title, study.consent) == ("2024", "off", "yes")
+    assert study.prompts == ("no", "3") and study.trials == 1 and study.headphones == "off"
+    path.write_text("name: a\nname: b\n")
+    with pytest.raises(RequestError, match="'name' stands there twice"):
+        read_study(path)
+
+
+LEAF = st.sampled_from("off ~ 2024 [ ' !!python/name:os.system &a *a << é 1e999 a:b".split())
+SHORT = st.text(max_size=9)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*FIELDS, "prompts", "pairs", "- x", "?"]), LEAF | SHORT),
+        max_size=9,
+    ),
+    st.sampled_from(["utf-8", "utf-16", "latin-1"]),
+)  # fmt: skip
+def test_no_study_file_ends_in_a_traceback(lines, encoding):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "s.yaml"
+        text = "".join(f"{name}: {value}\n" for name, value in lines)
+        path.write_bytes(text.encode(encoding, "replace"))
+        try:
+            read_study(path)
+        except RequestError as error:
+            assert "s.yaml" in str(error)
+
+
+def test_clips_that_people_bring_are_read_or_refused_before_any_is_kept(tmp_path):
+    loud = 1.6 * np.sin(2 * np.pi * 300 * np.arange(4 * 44_100) / 44_100)
+    soundfile.write(tmp_path / "loud.wav", loud, 44_100, subtype="FLOAT")
+    soundfile.write(tmp_path / "ok.wav", 0.2 * loud, 44_100)
+    soundfile.write(tmp_path / "silent.wav", 0 * loud, 44_100)
+    encode(tmp_path / "ok.m4a", (0.2 * loud).astype("f4"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "é.wav").write_bytes((tmp_path / "ok.wav").read_bytes())
+
+    def render(left, out):
+        pairs = [{"prompt": "a", "left": "ok.wav", "right": "ok.wav"}]
+        pairs.append({"prompt": "b", "left": left, "right": "ok.wav"})
+        write(tmp_path / "s.yaml", pairs=pairs, trials=1, repeats=0)
+        return render_study(None, tmp_path / "s.yaml", tmp_path / out)
+
+    for i, left in enumerate(("loud.wav", "ok.m4a", "sub\\é.wav", "sub/é.wav")):
+        assert render(left, f"out{i}") == 2
+    kept, _ = soundfile.read(tmp_path / "out0" / "clips" / "001-left.wav")
+    assert (np.abs(kept) > 0.999).mean() == 0
+    with pytest.raises(RequestError, match=r"silent\.wav: it is silent"):
+        render("silent.wav", "refused")
+    assert not (tmp_path / "refused").exists()
 
 
 def test_prompts_are_rendered_once_and_go_on_where_they_stopped(pipeline, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from simba_music.conditioning.types import Span
 from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.models.checkpoint import load_language_model
+from simba_music.models.config import CodecRef
 from simba_music.training.corpus import tokens
 from simba_music.training.lm import batches as lm_batches
 from simba_music.training.lm import preset as lm_preset
@@ -218,7 +219,7 @@ def test_a_crop_has_the_conditions_that_its_pick_does_not_drop(tokenised):
     conditions = read_conditions(
         {"length": {"longest_s": 30}, "beat": {}, "key": {}, "line_up": {"names": names}}
     )
-    index = next(i for i, crop in enumerate(data.crops) if crop.facts["start_s"] > 0)
+    index = next(i for i, crop in enumerate(data.crops) if crop.start_s > 0)
     facts, every = data.crops[index].facts, frozenset(conditions) - {"length"}
     span = Span(torch.zeros(1), 225, 75)
     start_s, tempo = facts["start_s"], facts["tempo"]
@@ -305,7 +306,7 @@ def test_padding_is_no_target(tokenised):
     assert batch.n_targets == sum(data.crops[p.crop].length for p in picks)
     changed = batch._replace(codes=batch.codes.clone())
     changed.codes[0, 0, data.crops[order[0]].length :] = 5
-    config = lm_preset.make_config(Architecture(), TINY, tokens.CodecRef.model_validate(data.codec))
+    config = lm_preset.make_config(Architecture(), TINY, CodecRef.model_validate(data.codec))
     model = lm_trainer.MusicLM(config)
     with torch.no_grad():
         losses = [float(lm_trainer.total_loss(model, b)) for b in (batch, changed)]

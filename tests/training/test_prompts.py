@@ -40,7 +40,7 @@ def test_lines_and_tables_are_read_and_what_is_left_out_is_told(tmp_path):
         ("0000--0x---", "calm, slow piano"),
         ("0001-c", "harp"),
     ]
-    assert left_out == ["row 2: blank"]
+    assert left_out == ["line 3: blank"]
     assert len(read(table, limit=1)[0]) == 1
 
 
@@ -50,7 +50,7 @@ def test_other_encodings_are_read_or_explained(tmp_path):
     assert read(path)[0][0].text == "Größer, schöner Walzer"
     path.write_bytes("\ufeffcafé\n".encode())
     assert read(path)[0][0].text == "café"
-    path.write_bytes("café\n".encode("latin1"))
+    path.write_bytes("тихо\n".encode("cp1251"))
     with pytest.raises(RequestError, match="not UTF-8.*iconv"):
         read(path)
 
@@ -61,7 +61,7 @@ def test_other_encodings_are_read_or_explained(tmp_path):
         ("p.csv", "id,title\n1,x\n", "columns id, title; it needs one of prompt, caption, text"),
         ("p.csv", "", "columns none"),
         ("p.txt", "\n \n", "no usable prompt. line 1: blank"),
-        ("missing.txt", None, "Cannot read prompts"),
+        ("missing.txt", None, "Cannot read"),
     ],
 )
 def test_a_file_that_cannot_serve_says_why(tmp_path, name, content, said):
@@ -133,9 +133,33 @@ def test_two_clips_have_no_frechet_distance_and_the_report_says_so(pipeline, tmp
     made = json.loads((out / "report.json").read_text())["tables"][0]
     own = [r for r in made["rows"] if r["model"] in pipeline.names().values()]
     assert not any("FAD" in row["metric"] for row in own)
-    assert made["missing"] == {"FAD, KAD, KL": "need 40 windows of 5 s, a model"}
+    reason = "need 40 windows of 5 s; the reference reference has 12"
+    assert made["missing"] == {"FAD, KAD, KL": reason}
+    assert not any("FAD" in row["metric"] for row in made["rows"])
     shutil.rmtree(out)
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(RequestError, match="holds no audio"):
         evaluate_prompt_list(pipeline, file, out, tmp_path, empty, duration_s=2.0)
+    assert not out.exists()  # it is found before any clip is made
+
+
+def test_few_windows_have_no_distance_on_either_side(monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def tagged(count):
+        vectors, tags = rng.standard_normal((count, 4)), rng.random((count, 3))
+        return prompt_evaluation.Tagged(vectors, tags)
+
+    monkeypatch.setattr(prompt_evaluation, "RESAMPLES", 5)
+    assert prompt_evaluation.distance_rows("x", tagged(1), tagged(50)) == []
+    assert prompt_evaluation.distance_rows("x", tagged(50), tagged(1)) == []
+    assert len(prompt_evaluation.distance_rows("x", tagged(50), tagged(50))) == 4
+    same = prompt_evaluation.Tagged(np.ones((50, 4)), np.ones((50, 3)))  # copies of one sound
+    assert all(np.isfinite(r["value"]) for r in prompt_evaluation.distance_rows("x", same, same))
+
+
+def test_what_cannot_be_read_of_a_reference_is_left_out_and_named(reference, caplog):
+    (reference / "broken.wav").write_text("no sound")
+    what, sounds = prompt_evaluation.reference_sounds(reference, reference)
+    assert what == "reference" and len(sounds) == 3 and "broken.wav" in caplog.text

@@ -2,18 +2,22 @@
 
 import errno
 import json
+import logging
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
 import soundfile
+from sounds import encode
 
 from simba_music.__main__ import main
 from simba_music.audio import loudness_lufs
 from simba_music.errors import RequestError
-from simba_music.training.corpus import recordings, store
+from simba_music.training.corpus import store
 from simba_music.training.corpus.inspect import write_page
-from simba_music.training.corpus.recordings import crop_spans, import_recordings
+from simba_music.training.corpus.own import recordings
+from simba_music.training.corpus.own.recordings import crop_spans, import_recordings
 
 RATE = 24_000
 
@@ -90,18 +94,19 @@ def test_what_cannot_be_used_is_reported_and_skipped(audio_dir, tmp_path):
     out = tmp_path / "out"
     import_recordings(audio_dir, captions, out, RATE)
     assert [row["id"] for row in rows_of(out)] == ["a.wav"]
-    reasons = [f"{row['file']} {row['reason']}" for row in rows_of(out, recordings.REPORT)]
+    reasons = [" ".join(row.values()) for row in rows_of(out, recordings.REPORT)]
     for said in (
-        "a.wav line 3: the same file and caption",
+        "a.wav the same file and caption again line 3",
         "broken.wav",
         "text.mp3",
-        "empty.wav it is 0.00 s long",
+        "empty.wav it is too short: 0 s",
         "silent.wav it is silent",
-        "copy.wav it is the same recording as a.wav",
+        "copy.wav it is the same recording as another: a.wav",
         "missing.wav there is no such file",
         "captions.csv it lies outside",
-        "line 11: split must be one of",
-        "line 12: no file",
+        "split must be one of train, valid, test, compositional, training, validation",
+        "line 11: 'holdout'",
+        "no file is named line 12",
     ):
         assert any(said in reason for reason in reasons), (said, reasons)
 
@@ -157,15 +162,101 @@ def test_long_recordings_are_cut_where_they_are_quiet():
 
 @pytest.mark.parametrize(
     ("lines", "message"),
-    [("name,text\na.wav,x\n", "columns file,caption"), ("", "no rows"), ("\xff\xfe", "UTF-8")],
+    [
+        ("name,text\na.wav,x\n", "columns file,caption"),
+        ("", "no rows"),
+        ("\xff\xfe\x00", "not UTF-16"),
+    ],
 )
 def test_a_table_that_is_none_is_refused(audio_dir, tmp_path, lines, message):
     path = tmp_path / "captions.csv"
     path.write_bytes(lines.encode("latin-1"))
     with pytest.raises(RequestError, match=message):
         import_recordings(audio_dir, path, tmp_path / "out", RATE)
-    with pytest.raises(RequestError, match="cannot be read"):
+    with pytest.raises(RequestError, match="Cannot read"):
         import_recordings(audio_dir, tmp_path / "none.csv", tmp_path / "out", RATE)
+
+
+def test_names_of_other_systems_are_found_and_others_are_named(tmp_path, caplog):
+    folder = tmp_path / "music"
+    (folder / "sub").mkdir(parents=True)
+    names = ("sub/m1.wav", unicodedata.normalize("NFD", "café.wav"), "M3.WAV", "left.wav")
+    for i, name in enumerate(names):
+        soundfile.write(folder / name, tone(2, 300.0 + 50 * i), 44_100)
+    captions = table(
+        tmp_path / "c.csv",
+        "sub\\m1.wav,a path of Windows,train,",
+        unicodedata.normalize("NFC", "café.wav") + ",NFC of an NFD name,train,",
+        "m3.wav,other capitals,train,",
+        "M3.WAV,another name of our split,validation,",
+        "./m1.wav,elsewhere,,",
+    )
+    out = tmp_path / "out"
+    with caplog.at_level(logging.INFO):
+        import_recordings(folder, captions, out, RATE)
+    splits = {row["id"]: row["split"] for row in rows_of(out)}
+    assert splits == {"sub/m1.wav": "train", "café.wav": "train", "M3.WAV": "valid"}
+    reasons = {row["file"]: row["reason"] for row in rows_of(out, recordings.REPORT)}
+    assert reasons == {
+        "m3.wav": "there is no such file: M3.WAV differs in capitals; write it so",
+        "m1.wav": "there is no such file: is sub/m1.wav meant?",
+        "left.wav": "nothing names it",
+    }
+    assert "skipped: 2 × there is no such file; 1 × nothing names it" in caplog.text
+
+
+def test_every_file_of_a_folder_is_imported_or_listed(tmp_path):
+    folder = tmp_path / "music"
+    (folder / ".cache").mkdir(parents=True)
+    sound, names = tone(2)[:, 0].astype("f4"), ("caf", "aifc", "w64", "wv", "m4a")
+    for i, ending in enumerate(names):
+        encode(folder / f"x.{ending}", sound * (0.5 + 0.1 * i))
+    soundfile.write(folder / "anti.wav", np.stack([sound, -sound], 1), 44_100)
+    for name in ("notes.txt", "x.mid", "x.zip", ".cache/y.wav", "z"):
+        (folder / name).write_text("x")
+    (folder / "gone.wav").symlink_to("/nowhere")
+    out = tmp_path / "out"
+    import_recordings(folder, None, out, RATE)
+    rows = {row["id"]: row for row in rows_of(out)}
+    assert set(rows) == {"anti.wav", *(f"x.{ending}" for ending in names)}
+    assert "channels cancel" in rows["anti.wav"]["note"] and "note" not in rows["x.caf"]
+    listed = {row["file"] for row in rows_of(out, recordings.REPORT)}
+    assert listed == {"notes.txt", "x.mid", "x.zip", ".cache/y.wav", "z", "gone.wav"}
+
+
+def test_nothing_imported_is_an_error_and_a_small_import_holds_one_out(audio_dir, tmp_path, capsys):
+    captions = table(tmp_path / "c.csv", "none.wav,x,,")
+    command = ["corpus", "import", str(audio_dir), "--out", str(tmp_path / "out")]
+    assert main([*command, "--captions", str(captions)]) == 2
+    assert "Nothing was imported" in capsys.readouterr().err
+    assert main(command) == 0
+    assert [row["split"] for row in rows_of(tmp_path / "out")].count("valid") >= 1
+
+
+def test_one_recording_alone_is_not_held_out(tmp_path):
+    (tmp_path / "one").mkdir()
+    soundfile.write(tmp_path / "one" / "b.wav", tone(2), 44_100)
+    import_recordings(tmp_path / "one", None, tmp_path / "out", RATE)
+    assert len(rows_of(tmp_path / "out")) == 1
+
+
+def test_corrected_captions_are_taken_and_sound_is_left_alone(audio_dir, tmp_path, caplog):
+    captions, out = tmp_path / "c.csv", tmp_path / "out"
+    table(captions, "a.wav,wrong,train,", "b.flac,two,,")
+    import_recordings(audio_dir, captions, out, RATE)
+    before = {p: p.stat().st_mtime_ns for p in (out / "audio").iterdir()}
+    table(captions, "a.wav,right,test,CC0-1.0", "b.flac,two,,")
+    with caplog.at_level(logging.INFO):
+        import_recordings(audio_dir, captions, out, RATE)
+    assert "0 imported, 2 already there, 1 of them corrected" in caplog.text
+    (row,) = (row for row in rows_of(out) if row["id"] == "a.wav")
+    assert (row["split"], row["licence"]) == ("test", "CC0-1.0")
+    texts = {row["id"]: row["captions"] for row in rows_of(out, store.CAPTIONS)}
+    assert texts["a.wav"] == [["right"]]
+    assert {p: p.stat().st_mtime_ns for p in (out / "audio").iterdir()} == before
+    import_recordings(audio_dir, None, out, RATE)  # says nothing of captions
+    texts = {row["id"]: row["captions"] for row in rows_of(out, store.CAPTIONS)}
+    assert texts["a.wav"] == [["right"]]
 
 
 def test_an_empty_folder_and_a_composed_corpus_are_refused(audio_dir, tmp_path):

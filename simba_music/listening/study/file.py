@@ -17,12 +17,29 @@ from simba_music.files import (
     write_atomic,
     write_json,
 )
+from simba_music.files.names import beside
+from simba_music.files.tables import read_text
 from simba_music.generation.service import GenerationService, generate_pairs
 from simba_music.listening.gallery import about, sampling_of
 
 STUDY, CLIPS = "study.json", "clips"
 SCHEMA = 1
 BATCH = 8  # prompts that are generated together
+
+
+class _TextLoader(yaml.BaseLoader):
+    """YAML whose values are texts, and whose keys stand there once."""
+
+
+def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    for key in keys:
+        if not isinstance(key, str) or keys.count(key) > 1:
+            raise ValueError(f"the field {key!r} stands there twice, or is no word")
+    return dict(loader.construct_mapping(node, deep=True))
+
+
+_TextLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
 
 
 class Pair(StrictModel):
@@ -92,14 +109,29 @@ def read_study(path: Path) -> StudyConfig:
         RequestError: If it cannot be read, or a field is wrong: says which.
     """
     try:
-        found = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        # Every scalar as it is written: `off` and 2024 are titles too, and numbers are checked by
+        # the study's own fields.
+        found = yaml.load(read_text(path), Loader=_TextLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise RequestError(f"{path} cannot be read as YAML: {error}") from error
     try:
         return StudyConfig.model_validate(found)
     except ValidationError as error:
         where, problem = first_problem(error, "the study")
         raise RequestError(f"{path}: {where}: {problem}") from error
+
+
+def _clips_of(config: StudyConfig, folder: Path) -> dict[str, Path]:
+    """The file of every clip of the host's own pairs, each read once to see that it can be.
+
+    Raises:
+        RequestError: If one is missing, no sound, or silent: names it.
+    """
+    names = dict.fromkeys(name for pair in config.pairs for name in (pair.left, pair.right))
+    found = {name: beside(folder, name) for name in names}
+    for path in found.values():
+        audio.read_recording(path)
+    return found
 
 
 def _keep(out: Path, number: int, side: str, wave: audio.Waveform) -> str:
@@ -131,16 +163,14 @@ def _generated(
         }
 
 
-def _brought(config: StudyConfig, beside: Path, out: Path, done: int) -> Iterator[dict[str, Any]]:
+def _brought(config: StudyConfig, folder: Path, out: Path, done: int) -> Iterator[dict[str, Any]]:
     """Items of the host's own pairs from number `done` on."""
+    clips = _clips_of(config, folder)
     for i, pair in enumerate(config.pairs[done:], done):
-        files = {"left": beside / pair.left, "right": beside / pair.right}
+        files = {"left": clips[pair.left], "right": clips[pair.right]}
         sides = {}
         for side, file in files.items():
-            try:
-                wave = audio.read(file)
-            except (OSError, RuntimeError) as error:  # libsndfile's own errors are RuntimeErrors
-                raise RequestError(f"{file} cannot be read as sound: {error}") from error
+            wave = audio.read_recording(file)
             known = {"checkpoint": file.parent.name or "files", "file_sha256": sha256(file)}
             sides[side] = known | {"file": _keep(out, i, side, wave)}
         yield {"prompt": pair.prompt, "seed": config.seed, "sampling": {}, "sides": sides}

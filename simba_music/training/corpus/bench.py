@@ -13,7 +13,7 @@ from simba_music.training.corpus.build import CAPTION_SEEDS, renderer
 from simba_music.training.corpus.captioning.captions import captions
 from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.rendering.production import Production, produce
-from simba_music.training.corpus.store import MANIFEST, Row, read_rows, write_rows
+from simba_music.training.corpus.store import MANIFEST, Row, check_composed, read_rows, write_rows
 
 ITEMS = "items.jsonl"
 SIZE = {"test": 170, "compositional": 30}
@@ -49,6 +49,7 @@ def freeze(corpus: Path, out: Path) -> None:
     if (out / ITEMS).exists():
         raise RequestError(f"{out} is frozen: figures on it would no longer compare. Use another.")
     (out / "midi").mkdir(parents=True, exist_ok=True)
+    check_composed(corpus, "a benchmark")
     rows = list(read_rows(corpus / MANIFEST))
     items: list[Row] = []
     for split, count in SIZE.items():

@@ -22,6 +22,7 @@ from simba_music.training.corpus.store import (
     CAPTIONS,
     MANIFEST,
     Row,
+    check_composed,
     claim_sample_rate,
     read_rows,
     shard_path,
@@ -118,6 +119,7 @@ def render_corpus(
     Raises:
         RequestError: If the corpus holds audio at another rate, or nothing can be rendered here.
     """
+    check_composed(out, "rendering")
     groups = first_hours(shards(out), hours)
     renderer(sample_rate)  # fails here, with its advice, rather than in every worker
     claim_sample_rate(out, sample_rate)
@@ -140,6 +142,7 @@ def render_corpus(
 
 def caption_corpus(out: Path) -> None:
     """Write `captions.jsonl`: per piece, per crop, six captions."""
+    check_composed(out, "writing captions")
     rows = []
     for row in tqdm(list(read_rows(out / MANIFEST)), unit="piece", desc="caption", disable=None):
         # A seed a crop, so that captions do not change when other pieces join.

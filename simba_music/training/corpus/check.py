@@ -20,7 +20,7 @@ from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.composing.theory import BRIGHT
 from simba_music.training.corpus.rendering.mix import balance, master
 from simba_music.training.corpus.rendering.production import produce
-from simba_music.training.corpus.store import MANIFEST, Row, read_rows
+from simba_music.training.corpus.store import MANIFEST, Row, check_composed, read_rows
 from simba_music.training.record import machine
 
 logger = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ def check_corpus(corpus: Path, pieces: int, out: Path) -> None:
     Raises:
         RequestError: If there are fewer pieces, or they have no seed to compose them from.
     """
+    check_composed(corpus, "comparing facts")
     rows = list(read_rows(corpus / MANIFEST))
     if len(rows) < pieces or any("seed" not in row for row in rows):
         raise RequestError(f"{corpus} holds no {pieces} composed pieces.")

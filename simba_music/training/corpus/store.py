@@ -38,6 +38,20 @@ def read_rows(path: Path) -> Iterator[Row]:
         ) from error
 
 
+def check_composed(corpus: Path, what: str) -> None:
+    """Refuse a corpus whose pieces cannot be composed again, for what needs their notes.
+
+    Raises:
+        RequestError: If it holds recordings.
+    """
+    first = next(iter(read_rows(corpus / MANIFEST)), {})
+    if "seed" not in first:
+        raise RequestError(
+            f"{corpus} holds recordings, and {what} needs the notes of composed pieces. "
+            "Captions of recordings come with `corpus import --captions`."
+        )
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write JSON lines through a temporary file."""
     write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows).encode())

@@ -42,7 +42,8 @@ def kernel_distance(a: np.ndarray, b: np.ndarray) -> float:
 
     The bandwidth is the median distance within `b`, the reference (KAD, Chung et al. 2025).
     """
-    width = np.median(np.sqrt(_squares(b, b)[np.triu_indices(len(b), 1)]))
+    # Copies of one sound are at no distance; any width then says the same.
+    width = max(1e-6, np.median(np.sqrt(_squares(b, b)[np.triu_indices(len(b), 1)])))
     within_a, within_b, across = (
         np.exp(-_squares(x, y) / (2 * width**2)) for x, y in ((a, a), (b, b), (a, b))
     )

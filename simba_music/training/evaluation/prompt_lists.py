@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from scipy import stats
 
-from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
+from simba_music.audio import SAMPLE_RATE, SUFFIXES, Waveform, mono, resample
 from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
+from simba_music.files.names import Folder
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
 from simba_music.models.codec import Codec
 from simba_music.models.report import ReportTable, source_line, table
-from simba_music.training.corpus.recordings import SUFFIXES, decode
+from simba_music.training.corpus.own.recordings import decode
+from simba_music.training.corpus.own.wanted import every_recording
 from simba_music.training.evaluation.clip_store import (
     SEEDS,
     VARIED_PROMPTS,
@@ -67,15 +69,29 @@ def reference_sounds(folder: Path | None, bench: Path) -> tuple[str, list[np.nda
         RequestError: If there is no audio, or no synthesiser for the benchmark.
     """
     if folder is not None:
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-        if not paths:
-            raise RequestError(f"{folder} holds no audio ({', '.join(SUFFIXES)}).")
-        return folder.name, [decode(path, SAMPLE_RATE) for path in paths]
+        return folder.name, _sounds_of(folder)
     if shutil.which("fluidsynth") is None:
         raise RequestError("FluidSynth is not installed, so the benchmark cannot be rendered")
     from simba_music.training.evaluation.codec import bench_sounds
 
     return bench.name, [sound.samples for sound in bench_sounds(bench)]
+
+
+def _sounds_of(folder: Path) -> list[np.ndarray]:
+    """Every recording of a folder that can be read, `[T]`; others are logged with their reason."""
+    wanted, left = every_recording(Folder(folder))
+    sounds, problems = list[np.ndarray](), [f"{row['file']}: {row['reason']}" for row in left]
+    for entry in wanted:
+        try:
+            sounds.append(decode(folder / entry.file, SAMPLE_RATE)[0])
+        except RequestError as error:
+            problems.append(str(error))
+    for problem in problems:
+        logger.warning("left out of the reference: %s", problem)
+    if not sounds:
+        why = f" {problems[0]}" if problems else ""
+        raise RequestError(f"{folder} holds no audio ({', '.join(SUFFIXES)}).{why}")
+    return sounds
 
 
 def _spread(measure: Callable[[np.ndarray], float], vectors: np.ndarray) -> float:
@@ -92,9 +108,13 @@ def _spread(measure: Callable[[np.ndarray], float], vectors: np.ndarray) -> floa
 
 
 def distance_rows(name: str, heard: Tagged, reference: Tagged) -> list[Row]:
-    """FAD, FAD at infinite size, KAD and divergence of the tags, from the reference."""
-    count = len(heard.vectors)
-    target = reference.vectors
+    """FAD, FAD at infinite size, KAD and divergence of the tags, from the reference.
+
+    No rows if either has fewer than `FEWEST_WINDOWS` windows.
+    """
+    count, target = len(heard.vectors), reference.vectors
+    if min(count, len(target)) < FEWEST_WINDOWS:
+        return []
     fad = frechet_distance(heard.vectors, target)
     infinite = frechet_infinity(heard.vectors, target)
     kad = kernel_distance(heard.vectors, target)
@@ -133,9 +153,7 @@ def model_rows(
     rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
     rows += musical_rows(name, [sounds[p.id] for p in prompts])
     own = together([heard[p.id] for p in prompts])
-    if reference is not None and len(own.vectors) >= FEWEST_WINDOWS:
-        rows += distance_rows(name, own, reference)
-    return rows
+    return rows + (distance_rows(name, own, reference) if reference else [])
 
 
 def _paired_row(stores: dict[str, ClipStore], prompts: list[Prompt]) -> list[Row]:
@@ -187,7 +205,11 @@ def _reference(
         if folder is not None:
             raise
         return bench.name, [], None, {DISTANCES: str(error)}
-    return what, sounds, together([tagger.listen(sound) for sound in sounds]), {}
+    heard = together([tagger.listen(sound) for sound in sounds])
+    if (count := len(heard.vectors)) < FEWEST_WINDOWS:
+        reason = f"need {FEWEST_WINDOWS} windows of 5 s; the reference {what} has {count}"
+        return what, sounds, heard, {DISTANCES: reason}
+    return what, sounds, heard, {}
 
 
 def _real_rows(what: str, sounds: list[np.ndarray], duration_s: float, codec: Codec) -> list[Row]:
@@ -252,18 +274,23 @@ def evaluate_prompt_list(
         RequestError: On a bad prompt file, or a folder with other settings.
     """
     started, limits = time.monotonic(), pipeline.limits()
+    # All that is given is read before hours are spent on clips.
     prompts, left_out = read_prompts(file, limits.count_tokens, limits.max_text_tokens, limit, skip)
     for line in left_out:
         logger.warning("left out: %s", line)
-    stores, tagger = make_both_sides(pipeline, prompts, duration_s, out), load_tagger()
+    tagger = load_tagger()
     what, real, reference, missing = _reference(tagger, reference_folder, bench)
+    for reason in missing.values():
+        logger.warning("%s will be missing: %s", DISTANCES, reason)
+    stores = make_both_sides(pipeline, prompts, duration_s, out)
     rows = _paired_row(stores, prompts)
     for name, store in stores.items():
         rows += model_rows(name, store, prompts, tagger, reference)
     if reference is not None:
         rows += _halves_rows(what, reference)
         rows += _real_rows(what, real, duration_s, pipeline.models["left"].codec)
-        if not any(row["metric"].startswith("FAD") and row["model"] in stores for row in rows):
+        distant = {row["model"] for row in rows if row["metric"].startswith("FAD")}
+        if not missing and not distant & set(stores):
             missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
     scorer = pipeline.scorer
     made: dict[str, Any] = {

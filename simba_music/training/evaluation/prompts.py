@@ -212,9 +212,10 @@ def evaluate_prompts(
     started, everything = time.monotonic(), {item.id: item for item in read_bench(bench)}
     asked = make_asked(list(everything.values()))[:limit]
     prompts = [one.prompt for one in asked]
+    earlier = [_beside(folder, prompts) for folder in beside]
     stores = make_both_sides(pipeline, prompts, DURATION_S, out)
-    for folder in beside:
-        stores |= _beside(folder, prompts)
+    for found in earlier:
+        stores |= found
     held = HeldPieces([everything[one.piece_id] for one in asked])
     trips, _ = held.through(pipeline.models["left"].codec)
     sounds, tagger = _sounds(asked, stores, held, trips), load_tagger()

@@ -31,6 +31,7 @@ def update_report(
         **({"notes": remarks} if remarks else {}),
     }
     fresh = {name: {"id": name, **source, "rows": rows} for name, rows in tables.items()}
+    report.parent.mkdir(parents=True, exist_ok=True)
     write_json(report, {"schema": 2, "tables": list((kept | fresh).values())})
     write_metrics(report)
 
@@ -45,9 +46,12 @@ def write_metrics(report: Path) -> None:
     for folder in (p.parent for p in report.parent.glob(f"*/{WEIGHTS}")):
         own = [row for row in rows if row["model"] == folder.name]
         history = folder / "history.jsonl"
-        training = read_json(folder / "training.json")
-        if history.exists() and "valid" in (
-            last := json.loads(history.read_text().splitlines()[-1])
+        record = folder / "training.json"
+        training = read_json(record) if record.exists() else {}
+        if (
+            history.exists()
+            and training
+            and "valid" in (last := json.loads(history.read_text().splitlines()[-1]))
         ):
             name, loss = "held-out loss (nats a token)", last["valid"]
             own.append(row_of(name, folder.name, loss, loss, loss, training["held_out_crops"]))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from simba_music.audio import SAMPLE_RATE
 from simba_music.conditioning.text import mean_states
+from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.hub.places import CONFIG
 from simba_music.models.checkpoint import save_module
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 KIND = "simba-music scorer, trained on our own corpus, not LAION CLAP"
 NULL_PROMPTS = 200
+CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 PHRASE = 2  # which of a crop's captions is a phrase
 
 
@@ -83,7 +85,9 @@ def _log_mels(
         if row["split"] != split:
             continue
         for k, sound in enumerate(crop_audio(row, samples, corpus_sample_rate(corpus_dir))):
-            index = numbers[row["id"], k]
+            index = numbers.get((row["id"], k))
+            if index is None:  # without a caption
+                continue
             wave = torch.from_numpy(sound)
             # Clips come out of the codec: a scorer of originals alone would score how they sound,
             # not what they play.
@@ -95,12 +99,6 @@ def _log_mels(
     return mels, through
 
 
-def _text(corpus: TokenCorpus, caption: str) -> np.ndarray:
-    start, end = corpus.offsets[caption]
-    found: np.ndarray = np.asarray(corpus.text[start:end]).astype(np.float32).mean(0)
-    return found
-
-
 def _batch(
     corpus: TokenCorpus, mels: dict[int, Tensor], picks: np.ndarray, rng: np.random.Generator | None
 ) -> tuple[Tensor, Tensor]:
@@ -110,14 +108,14 @@ def _batch(
     frames = round(seconds * rate)
     audio, text = [], []
     for index in picks:
-        captions, mel = corpus.crops[index].captions, mels[index]
+        mel = mels[int(index)]
         if mel.shape[1] < frames:
             # Repeated, not padded: silence would say that the music stops.
             mel = mel.repeat(1, math.ceil(frames / mel.shape[1]))
         start = 0 if rng is None else int(rng.integers(mel.shape[1] - frames + 1))
         audio.append(mel[:, start : start + frames])
-        caption = PHRASE if rng is None else int(rng.integers(len(captions)))
-        text.append(_text(corpus, captions[caption % len(captions)]))
+        caption = PHRASE if rng is None else int(rng.integers(CAPTION_DRAWS))
+        text.append(corpus.states(int(index), caption).mean(0))
     return torch.stack(audio).float(), torch.from_numpy(np.stack(text))
 
 
@@ -181,6 +179,15 @@ def _learning_rate(step: int, preset: ClapPreset) -> float:
     return preset.learning_rate * min(1, (step + 1) / 30) * (0.02 + 0.98 * cosine)
 
 
+def _check_enough(corpus: Path, pools: list[np.ndarray], held_out: int) -> None:
+    """Refuse a corpus that leaves a half of each batch, or the held-out figure, without a crop."""
+    if not all(len(pool) for pool in pools) or not held_out:
+        raise RequestError(
+            f"{corpus} has sound for {sum(map(len, pools))} captioned crops to train on and "
+            f"{held_out} held out; the scorer needs at least two and one. Import or render more."
+        )
+
+
 def train_clap(
     corpus_dir: Path, out: Path, codec: Codec, preset: ClapPreset, device: str = "cpu"
 ) -> None:
@@ -192,6 +199,7 @@ def train_clap(
     mels, through = _log_mels(train, corpus_dir, model, codec, "train", preset.round_trips)
     valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
     pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
+    _check_enough(corpus_dir, pools, len(valid_mels))
     logger.info("log-mels of %d crops ready", len(mels))
     wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
     model = model.to(device)

@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
+from simba_music.errors import RequestError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS
 from simba_music.models.checkpoint import read_module, save_module
 from simba_music.scoring.bundled import ConvTower, LogMel, TowerConfig
 from simba_music.training.corpus.composing.compose import compose
 from simba_music.training.corpus.store import (
+    check_composed,
     corpus_sample_rate,
     piece_audio,
     rendered_hours,
@@ -139,6 +141,11 @@ def _windows(model: Tagger, corpus: Path, splits: tuple[str, ...]) -> tuple[Tens
         labels.append(
             window_labels(compose(row["seed"])[0], model.config.labels, row["duration_s"])
         )
+    if not mels:
+        raise RequestError(
+            f"{corpus} has no rendered pieces of {WINDOW_S:g} s in the split {splits[0]}; render "
+            "more."
+        )
     return torch.cat(mels), torch.cat(labels)
 
 
@@ -166,6 +173,7 @@ def train_tagger(corpus: Path, out: Path, preset: TaggerPreset) -> None:
     """Train on the true audio of a rendered, composed corpus; write it with its held-out AUC."""
     torch.manual_seed(preset.seed)
     started = time.monotonic()
+    check_composed(corpus, "the tagger")
     config = tagger_config(preset, corpus_sample_rate(corpus))
     model = Tagger(config)
     mels, labels = _windows(model, corpus, ("train",))

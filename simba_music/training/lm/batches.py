@@ -58,7 +58,7 @@ def _crop_of(known: CropTokens, first_s: float) -> Crop:
     """Facts of the music from `first_s` seconds into a crop on."""
     facts = known.facts
     return Crop(
-        start_s=facts["start_s"] + first_s,
+        start_s=known.start_s + first_s,
         remaining_s=known.remaining_s - first_s,
         tempo=facts.get("tempo"),
         key=facts.get("key"),
@@ -131,7 +131,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
     Step n is the same for every architecture, after a resume, and on any number of processes.
     """
     rate = corpus.codec["frame_rate"]
-    lengths = np.array([crop.length for crop in corpus.crops])
+    lengths = corpus.lengths
     buckets = min(LENGTH_BUCKETS, len(lengths))
     pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
     step, conditions = start, read_conditions(condition_settings(preset))
@@ -154,7 +154,7 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                     spare = max(0, length - window)
                     first = int(rng.integers(spare + 1)) if rng.random() < 0.5 else 0
                     frames = slice(first, first + window)
-                elif rng.random() < preset.tail_share and corpus.crops[crop].facts["ends"]:
+                elif rng.random() < preset.tail_share and corpus.crops[crop].ends:
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
                 # The unconditional branch of guidance is trained as the same model without text (Ho

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -22,12 +23,20 @@ from simba_music.models.mamba2 import kernels_of
 from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.devices import fast_bfloat16, peak_flops
 from simba_music.training.lm.batches import Batch, Pick, batches, collate
+from simba_music.training.lm.guards import (
+    check_loss,
+    check_preset,
+    check_weights,
+    describe,
+    open_splits,
+    resume,
+)
 from simba_music.training.lm.loss import VALID_CROPS, forward_flops, total_loss, validate
 from simba_music.training.lm.optimiser import RATE, make_optimisers
 from simba_music.training.lm.preset import Architecture, LMPreset, make_config
 from simba_music.training.lm.start import exported_start, start_from_codebooks
 from simba_music.training.record import write_training_record
-from simba_music.training.resume import read_state, write_state
+from simba_music.training.resume import write_state
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +81,8 @@ class LMTrainer:
         )
         self.steps, self.tokens, self.seconds = 0, 0, 0.0
         self.history = list[dict[str, Any]]()
-        self.before = dict[str, Any]()
+        self.before, self.last = dict[str, Any](), 0.0
+        self.made_with, self.changes = dict[str, Any](), list[dict[str, Any]]()
 
     def start_from(self, folder: Path) -> None:
         """Begin with the weights of an exported checkpoint; the optimiser begins anew.
@@ -113,14 +123,16 @@ class LMTrainer:
                 loss = total_loss(self.model, part.to(self.device))
                 accelerator.backward(loss * accelerator.num_processes / count)
             summed += loss.detach()
-        accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
+        norm = accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
+        found = float(accelerator.reduce(summed, "sum")) / count
+        check_loss(found, norm, self.steps + 1, self.last)
+        self.last = found
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad()
         self.steps += 1
         self.tokens += count
         self._follow()
-        found = float(accelerator.reduce(summed, "sum")) / count
         self.seconds += time.monotonic() - started
         return found
 
@@ -132,7 +144,12 @@ class LMTrainer:
             slow.lerp_(fast, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from."""
+        """Write the state to resume from.
+
+        Raises:
+            RequestError: If its weights are no numbers; the state before is left as it was.
+        """
+        check_weights(self.steps, self.raw, self.average)
         state = {
             "model": self.raw.state_dict(),
             "average": self.average.state_dict(),
@@ -143,6 +160,8 @@ class LMTrainer:
             "seconds": self.seconds,
             "history": self.history,
             "before": self.before,
+            "made_with": self.made_with,
+            "changes": self.changes,
         }
         write_state(path, state)
 
@@ -154,28 +173,7 @@ class LMTrainer:
             optimiser.load_state_dict(found)
         self.steps, self.tokens = state["steps"], state["tokens"]
         self.seconds, self.history = state["seconds"], state["history"]
-        self.before = state["before"]
-
-
-def _resume(trainer: LMTrainer, state: Path) -> None:
-    """Restore the last state, or, if more steps are planned now, the one before its fall."""
-    if not state.exists():
-        return
-    found, before = read_state(state, trainer.device), state.with_name("stable.state")
-    if found["planned"] != trainer.preset.steps and before.exists():
-        found = read_state(before, trainer.device)
-    trainer.restore(found)
-    logger.info("resumed at step %d", trainer.steps)
-
-
-def _splits(corpus_dir: Path, preset: LMPreset, codec: CodecRef) -> tuple[TokenCorpus, TokenCorpus]:
-    """What to train on, and what is held out; both with codes of the same codec."""
-    train, valid = (TokenCorpus(corpus_dir, s, preset.n_codebooks) for s in ("train", "valid"))
-    if train.codec["sha256"] != codec.sha256:
-        raise RequestError(
-            "The corpus was tokenised with another codec: run `corpus tokens` again."
-        )
-    return train, valid
+        self.before, self.changes = state["before"], state.get("changes", [])
 
 
 def train_lm(
@@ -188,24 +186,31 @@ def train_lm(
     device: str = "cpu",
     limit_steps: int | None = None,
     start: Path | None = None,
+    also: Sequence[Path] = (),
 ) -> None:
     """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
 
     A new training may `start` from the weights of an exported checkpoint of the same config; its
-    history then goes on in the new one, after a row of what it loses on this corpus.
+    history then goes on in the new one, after a row of what it loses on this corpus. Corpora of
+    `also` are pooled with the first.
 
     Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
     preset's snapshot steps, whole checkpoints under `snapshots/`.
 
     Raises:
-        RequestError: If the corpus was tokenised with another codec, or `start` does not fit.
+        RequestError: If the corpus was tokenised with another codec, `start` does not fit, `out`
+            holds another training, or the loss is no number any more.
     """
-    train, valid = _splits(corpus_dir, preset, codec)
+    check_preset(preset)
+    corpora = [corpus_dir, *also]
+    train, valid = open_splits(corpora, preset, codec)
+    out.mkdir(parents=True, exist_ok=True)
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
+    trainer.made_with = describe(preset, architecture.name, corpora)
     state = out / "resume.state"
     if start is not None and not state.exists():
         trainer.start_from(start)
-    _resume(trainer, state)
+    resume(trainer, state)
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     if trainer.before and not trainer.steps:
@@ -235,7 +240,7 @@ def train_lm(
             saved = time.monotonic()
     bar.close()
     if shown:
-        _export(out, trainer, train, corpus_dir, architecture, start)
+        _export(out, trainer, train, corpora, architecture, start)
 
 
 def _speed(trainer: LMTrainer, flops: float) -> dict[str, str]:
@@ -248,12 +253,14 @@ def _speed(trainer: LMTrainer, flops: float) -> dict[str, str]:
 def _row(
     trainer: LMTrainer, mean: float, valid: TokenCorpus, flops: float, train: TokenCorpus
 ) -> dict[str, Any]:
-    passes = trainer.tokens / sum(crop.length for crop in train.crops)
+    passes = trainer.tokens / train.frames
 
     def with_before(key: str, value: float) -> float:
         found: float = trainer.before.get(key, 0) + value
         return found
 
+    loss = validate(trainer.average, valid, trainer.device)
+    check_weights(trainer.steps, loss=loss)
     return {
         "step": with_before("step", trainer.steps),
         "tokens": with_before("tokens", trainer.tokens),
@@ -261,7 +268,7 @@ def _row(
         "flops": with_before("flops", trainer.tokens * flops),
         "seconds": round(with_before("seconds", trainer.seconds), 1),
         "train": round(mean, 4),
-        "valid": round(validate(trainer.average, valid, trainer.device), 4),
+        "valid": round(loss, 4),
     }
 
 
@@ -269,10 +276,11 @@ def _export(
     out: Path,
     trainer: LMTrainer,
     train: TokenCorpus,
-    corpus_dir: Path,
+    corpora: Sequence[Path],
     architecture: Architecture,
     start: Path | None,
 ) -> None:
+    check_weights(trainer.steps, trainer.average)
     save_language_model(out, trainer.average)
     lines = (json.dumps(row) + "\n" for row in trainer.history)
     (out / "history.jsonl").write_text("".join(lines))
@@ -282,12 +290,13 @@ def _export(
         steps=trainer.steps,
         seconds=trainer.seconds,
         device=trainer.device,
-        corpora=[corpus_dir],
+        corpora=corpora,
         preset=asdict(trainer.preset),
         architecture=architecture.name,
         parameters=sum(p.numel() for p in trainer.raw.parameters()),
         tokens=trainer.tokens,
-        tokenised_hours=round(sum(crop.duration_s for crop in train.crops) / 3600, 2),
+        tokenised_hours=train.hours,
+        changes=trainer.changes,
         processes=trainer.accelerator.num_processes,
         kernels=kernels_of(trainer.raw),
         started_from=read_json(start / "training.json") if start else None,

@@ -1,6 +1,5 @@
 """Coverage: which frequent words of other people's captions ours can produce."""
 
-import csv
 import logging
 import re
 import tomllib
@@ -11,6 +10,7 @@ from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from simba_music.errors import RequestError
 from simba_music.files import write_json
+from simba_music.files.tables import read_table
 from simba_music.training.corpus.store import CAPTIONS, read_rows
 from simba_music.training.corpus.tables import DATA
 
@@ -22,16 +22,15 @@ _WORD = re.compile(r"[a-z][a-z'-]+")
 
 
 def frequent_words(prompts: Path, count: int = FREQUENT) -> list[str]:
-    """The most frequent content words of the column `caption` of a CSV file.
+    """The most frequent content words of the column `caption` of a table.
 
     Raises:
         RequestError: If there is no such file or column.
     """
-    try:
-        with prompts.open(newline="") as file:
-            texts = [row["caption"].lower() for row in csv.DictReader(file)]
-    except (OSError, KeyError) as error:
-        raise RequestError(f"{prompts}: no CSV file with a column `caption` ({error}).") from error
+    table = read_table(prompts, ("caption",))
+    if "caption" not in table.columns:
+        raise RequestError(f"{prompts} has no column `caption`, but {', '.join(table.columns)}.")
+    texts = [row.first(("caption",)).lower() for row in table.rows]
     counts = Counter(word for text in texts for word in _WORD.findall(text))
     return [w for w, _ in counts.most_common() if w not in ENGLISH_STOP_WORDS][:count]
 

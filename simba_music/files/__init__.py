@@ -25,6 +25,15 @@ def first_problem(error: ValidationError, whole: str = "") -> tuple[str, str]:
     return ".".join(str(part) for part in first["loc"]) or whole, first["msg"]
 
 
+def problems(error: ValidationError, whole: str = "", most: int = 3) -> str:
+    """The first few problems that a strict model has, each with its place."""
+    found = [
+        f"{'.'.join(str(part) for part in one['loc']) or whole}: {one['msg']}"
+        for one in error.errors()[:most]
+    ]
+    return "; ".join(found)
+
+
 def sha256(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as file:

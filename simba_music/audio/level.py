@@ -1,21 +1,16 @@
-"""Waveform; read, write, resample, loudness (BS.1770), true peak and limiter."""
+"""Level: loudness (BS.1770), true peak and limiter; both clips of a pair at one loudness."""
 
-import io
 import math
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyloudnorm
-import soundfile
 import soxr
 import torch
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 
-from simba_music.files import write_atomic
+from simba_music.audio.waveform import Waveform, fit, mono, resample
 
-SAMPLE_RATE = 24_000  # Hz, at which corpora are rendered and clips are measured
 # About what streaming services play at: beside other music a clip needs no knob.
 TARGET_LUFS = -16.0
 PEAK_DBTP = -1.0
@@ -24,25 +19,6 @@ _LOOKAHEAD_S = 0.005
 _ROUNDS = 8  # of making louder what the limiter made quieter, until it makes no difference
 _CLOSE_DB = 0.01
 _MIN_LOUDNESS_S = 0.4  # one BS.1770 gating block
-_INT16_SCALE = 32767
-
-
-@dataclass(frozen=True)
-class Waveform:
-    """Sound: float32 samples `[C, T]` in [-1, 1] at `sample_rate` Hz."""
-
-    samples: torch.Tensor
-    sample_rate: int
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.samples.shape[-1] / self.sample_rate
-
-    def int16(self) -> np.ndarray:
-        """Samples as int16 `[T, C]`, the layout of a WAV file."""
-        scaled = (self.samples.clamp(-1, 1) * _INT16_SCALE).round()
-        return scaled.to(torch.int16).T.contiguous().numpy()
 
 
 def loudness_lufs(samples: np.ndarray, sample_rate: int) -> float:
@@ -120,29 +96,6 @@ def normalise(wave: Waveform) -> tuple[Waveform, float, float]:
     return Waveform(torch.from_numpy(louder.T.copy()), rate), loudness, gain_db
 
 
-def fit(wave: Waveform, duration_s: float, fade_s: float = 0.05) -> Waveform:
-    """Cut or pad with silence to exactly `duration_s` seconds, with a fade-out of `fade_s`."""
-    length = round(duration_s * wave.sample_rate)
-    samples = torch.nn.functional.pad(wave.samples, (0, max(0, length - wave.samples.shape[-1])))
-    samples = samples[:, :length].clone()
-    fade = min(round(fade_s * wave.sample_rate), length)
-    samples[:, length - fade :] *= torch.linspace(1, 0, fade)
-    return Waveform(samples, wave.sample_rate)
-
-
-def mono(wave: Waveform) -> Waveform:
-    """The mean of the channels, `[1, T]`."""
-    return Waveform(wave.samples.mean(0, keepdim=True), wave.sample_rate)
-
-
-def resample(wave: Waveform, sample_rate: int) -> Waveform:
-    """Resample to `sample_rate` Hz (soxr, high quality)."""
-    if wave.sample_rate == sample_rate:
-        return wave
-    frames = soxr.resample(wave.samples.T.numpy(), wave.sample_rate, sample_rate)
-    return Waveform(torch.from_numpy(np.ascontiguousarray(frames.T)).float(), sample_rate)
-
-
 def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
     """Both clips mono, at one rate, of one length and one loudness.
 
@@ -168,46 +121,3 @@ def match_pair(left: Waveform, right: Waveform) -> tuple[Waveform, Waveform]:
         for wave, level in zip(waves, levels, strict=True)
     )
     return first, second
-
-
-def read(path: str | Path) -> Waveform:
-    """Read a sound file that libsndfile knows (WAV, FLAC, OGG, MP3)."""
-    frames, sample_rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    return Waveform(torch.from_numpy(np.ascontiguousarray(frames.T)), sample_rate)
-
-
-def wav_bytes(wave: Waveform) -> bytes:
-    """The waveform as a 16-bit WAV file; the same samples give the same bytes."""
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave.int16(), wave.sample_rate, format="WAV", subtype="PCM_16")
-    return buffer.getvalue()
-
-
-def write(path: str | Path, wave: Waveform) -> None:
-    """Write a 16-bit WAV file whole or not at all (temporary file, then rename)."""
-    write_atomic(Path(path), wav_bytes(wave))
-
-
-def write_ogg(path: str | Path, wave: Waveform) -> None:
-    """Write an Ogg Vorbis file, for samples in documents."""
-    frames = wave.samples.T.numpy()
-    with soundfile.SoundFile(
-        str(path), "w", wave.sample_rate, frames.shape[1], format="OGG", subtype="VORBIS"
-    ) as file:
-        # libsndfile's encoder overflows its stack when it gets much at once.
-        for start in range(0, len(frames), wave.sample_rate):
-            file.write(frames[start : start + wave.sample_rate])
-
-
-def mel_bank(sample_rate: int, fft: int, bands: int) -> torch.Tensor:
-    """Triangular mel filters `[bands, fft // 2 + 1]` (HTK scale), each summing to one."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)
-    freqs = np.linspace(0, sample_rate / 2, fft // 2 + 1)
-    up = (freqs - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    down = (edges[2:, None] - freqs) / (edges[2:] - edges[1:-1])[:, None]
-    bank = np.maximum(0, np.minimum(up, down))
-    # A band narrower than a bin would be empty: give it its nearest bin.
-    for band in np.flatnonzero(bank.sum(1) == 0):
-        bank[band, int(np.abs(freqs - edges[band + 1]).argmin())] = 1
-    return torch.from_numpy(bank / bank.sum(1, keepdims=True)).float()

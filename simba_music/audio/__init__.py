@@ -1,0 +1,45 @@
+"""Audio: waveforms, read from what people bring, measured, levelled and written."""
+
+from simba_music.audio.level import (
+    LIMIT_DB,
+    PEAK_DBTP,
+    TARGET_LUFS,
+    loudness_lufs,
+    match_pair,
+    normalise,
+    true_peak_dbtp,
+)
+from simba_music.audio.reading import SUFFIXES, read, read_recording
+from simba_music.audio.waveform import (
+    SAMPLE_RATE,
+    Waveform,
+    cancels,
+    fit,
+    mel_bank,
+    mono,
+    resample,
+)
+from simba_music.audio.writing import wav_bytes, write, write_ogg
+
+__all__ = [
+    "LIMIT_DB",
+    "PEAK_DBTP",
+    "SAMPLE_RATE",
+    "SUFFIXES",
+    "TARGET_LUFS",
+    "Waveform",
+    "cancels",
+    "fit",
+    "loudness_lufs",
+    "match_pair",
+    "mel_bank",
+    "mono",
+    "normalise",
+    "read",
+    "read_recording",
+    "resample",
+    "true_peak_dbtp",
+    "wav_bytes",
+    "write",
+    "write_ogg",
+]
