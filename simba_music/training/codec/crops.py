@@ -18,9 +18,7 @@ from simba_music.training.record import describe_corpus
 POOL = 128  # composed pieces to cut from at a time
 FIRST = 32  # of them before the first crop
 PIECE_S = 36.0  # mean length of a composed piece
-# How often each second of a composed piece is used, on average: 14 processes then keep up with a
-# GPU that trains on 64 crops of a second ten times a second.
-USES = 4.0
+USES = 1.0  # how often each second of a composed piece is used, on average
 FOLDER_SHARE = 0.25  # of the crops, where there are folders beside an endless corpus
 # Peak of a crop that is not silent, and the share of silent ones that is kept: codes must cover
 # silence too, but all of it would take a good part of the batches.
