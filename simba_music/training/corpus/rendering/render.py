@@ -25,9 +25,10 @@ SOUNDFONTS = (
 HINT = (
     "Install them: apt-get install fluidsynth fluid-soundfont-gm musescore-general-soundfont-small"
 )
-# FluidSynth renders blocks of 64 frames and dithers from a table of 48,000. A part that begins
-# where both do depends on its notes alone, not on what was rendered before it.
-_PERIOD = 48_000
+# FluidSynth renders blocks of 64 frames and dithers from a table of 48,000; a note has 1 to 4 of
+# its 256 voices.
+_BLOCK, _PERIOD, _NOTES = 64, 48_000, 64
+_ALL_SOUND_OFF = 120  # MIDI controller
 _SETTINGS = {"synth.reverb.active": 0, "synth.chorus.active": 0}  # the mix has its own room
 
 
@@ -94,15 +95,13 @@ class Renderer:
 
     def _play(self, part: pretty_midi.Instrument, font: int, length: int) -> np.ndarray:
         synth = self._synth
-        # Tails of the last part would else begin this one.
-        synth.system_reset()
-        synth.get_samples(-self._drawn % _PERIOD)
-        self._drawn = length
         # General MIDI: drums are on channel 10, counted from 0, and in bank 128 of a soundfont.
         channel = 9 if part.is_drum else 0
+        self._silence()
         bank = 128 if part.is_drum else 0
         if synth.program_select(channel, font, bank, part.program) != 0:
             synth.program_select(channel, font, bank, 0)  # the standard kit
+        self._drawn = length
         events = [(n.start, 1, n.pitch, n.velocity) for n in part.notes]
         events += [(n.end, 0, n.pitch, 0) for n in part.notes]
         chunks, done = [], 0
@@ -119,3 +118,23 @@ class Renderer:
         stereo = np.concatenate(chunks).reshape(-1, 2)[:length]
         found: np.ndarray = (stereo[:, 0].astype(np.float32) + stereo[:, 1]) / np.float32(65536)
         return found
+
+    def _silence(self) -> None:
+        """Bring FluidSynth to where it began: a part depends on its notes alone.
+
+        A reset lets what rings ring on, and each voice fades in from the level at which it was
+        used last: so notes of the font's piano take up as many voices as a part has, and are
+        cut off.
+        """
+        synth = self._synth
+        synth.system_reset()
+        synth.cc(0, _ALL_SOUND_OFF, 0)
+        synth.cc(9, _ALL_SOUND_OFF, 0)
+        synth.get_samples(_BLOCK)
+        synth.program_select(0, self._fonts[0], 0, 0)
+        for _ in range(_NOTES):
+            synth.noteon(0, 60, 1)
+            synth.get_samples(_BLOCK)
+        synth.cc(0, _ALL_SOUND_OFF, 0)
+        drawn = self._drawn + (1 + _NOTES) * _BLOCK
+        synth.get_samples(_PERIOD - drawn % _PERIOD)
