@@ -133,8 +133,7 @@ def _describe(path: Path, clip: Clip) -> str:
 
 def _said(recipe: Recipe) -> list[str]:
     """What was drawn, is left out, cannot be done or hardly understood, if anything."""
-    drawn = [one.value for one in recipe.conditions.values() if one.drawn]
-    said = [f"drawn: {', '.join(drawn)}"] if drawn else []
+    said = [f"drawn: {', '.join(recipe.drawn.values())}"] if recipe.drawn else []
     said += [f"without {', '.join(recipe.denied)}"] if recipe.denied else []
     said += [f"not possible here: {', '.join(recipe.cannot)}"] if recipe.cannot else []
     return said + ([recipe.note] if recipe.note else [])

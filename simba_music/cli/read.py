@@ -11,7 +11,7 @@ from simba_music.cli.options import Left, Right, example, new_group
 
 if TYPE_CHECKING:
     from simba_music.conditioning.reading.prompt import Reading
-    from simba_music.generation.reading import Reader
+    from simba_music.generation.loaded_models import Reader
 
 commands = new_group()
 EMPTY = "-"
@@ -39,7 +39,7 @@ def read(
 ) -> None:
     """Print what is read from a prompt, what is drawn, and what cannot be done."""
     from simba_music.errors import RequestError
-    from simba_music.generation.reading import Reader
+    from simba_music.generation.loaded_models import Reader
     from simba_music.settings import settings
 
     if bool(prompt.strip()) == (file is not None):

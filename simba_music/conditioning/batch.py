@@ -89,12 +89,11 @@ def of_requests(
 
 
 class ReadCondition(StrictModel):
-    """What was read from a prompt for one condition in words, or drawn; levels of both branches."""
+    """What one condition is given, in words, and the levels of both branches of guidance."""
 
     value: str
     guided: float
     unguided: float
-    drawn: bool = False
 
 
 def read_from(conditions: Mapping[str, AnyCondition], request: Request) -> dict[str, ReadCondition]:
@@ -104,10 +103,17 @@ def read_from(conditions: Mapping[str, AnyCondition], request: Request) -> dict[
         value = condition.wanted(request)
         if value is None:
             continue
-        drawn = condition.is_drawn(request)
-        words = condition.brief(value) if drawn else condition.describe(value)
-        if words:
-            found[name] = ReadCondition(
-                value=words, guided=condition.guided, unguided=condition.unguided, drawn=drawn
-            )
+        if words := condition.describe(value):
+            levels = {"guided": condition.guided, "unguided": condition.unguided}
+            found[name] = ReadCondition(value=words, **levels)
     return found
+
+
+def drawn_from(conditions: Mapping[str, AnyCondition], request: Request) -> dict[str, str]:
+    """Which of these values the seed drew, or a part of them, in short words."""
+    found = dict[str, str]()
+    for name, condition in conditions.items():
+        value = condition.wanted(request)
+        if value is not None and condition.is_drawn(request):
+            found[name] = condition.brief(value)
+    return {name: words for name, words in found.items() if words}

@@ -1,10 +1,10 @@
-"""Loading: a model whole, models kept by least recent use, loading in steps that can be stopped."""
+"""Loading: a model whole, models kept by use, loading in steps; and reading prompts without it."""
 
 import functools
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -12,7 +12,10 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from simba_music.conditioning.reading.prompt import Reading, read_prompt
+from simba_music.conditioning.registry import KINDS
 from simba_music.conditioning.request import Request
+from simba_music.conditioning.types import AnyCondition
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.choice import Engines
@@ -20,10 +23,17 @@ from simba_music.generation.engines.graph.engine import GraphEngine
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.streaming.scheduler import Scheduler
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
-from simba_music.models.checkpoint import Origin, check_encoder, codec_source, load_language_model
+from simba_music.hub.places import CONFIG, locate
+from simba_music.models.checkpoint import (
+    Origin,
+    check_encoder,
+    codec_source,
+    load_language_model,
+    read_config,
+)
 from simba_music.models.codec import Codec
 from simba_music.models.lm import MusicLM
-from simba_music.models.text_encoder import TextEncoder, one_of
+from simba_music.models.text_encoder import TextEncoder, one_of, vocabulary
 from simba_music.settings import settings
 
 KEPT = 4  # two for each side
@@ -237,3 +247,49 @@ def usable_device(device: str) -> str:
             "auto or cpu, or install the torch of your accelerator."
         )
     return device
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads prompts as some models do: their conditions, and the words that their encoder knows."""
+
+    models: Sequence[Mapping[str, AnyCondition]]
+    knows: Callable[[str], bool]
+
+    @classmethod
+    def of_models(cls, models: Sequence[LoadedModel]) -> "Reader":
+        """That of models that are loaded."""
+        return cls([one.lm.config.conditions for one in models], models[0].encoder.knows)
+
+    @classmethod
+    def of_checkpoints(cls, sources: Sequence[str], on_download: OnDownload = ignore) -> "Reader":
+        """That of checkpoints by their config.json alone.
+
+        Raises:
+            CheckpointError: If one cannot be found or read.
+        """
+        configs = [
+            read_config(locate(source, on_download, (CONFIG,)).folder)[0]
+            for source in dict.fromkeys(sources)
+        ]
+        known = vocabulary(configs[0].text_encoder, on_download)
+        return cls([config.conditions for config in configs], known)
+
+    def read(self, prompt: object, seed: object = 0, draw: object = True) -> Reading:
+        """What is read from a prompt.
+
+        Raises:
+            RequestError: If it is no text, or seed and draw are none.
+        """
+        if not isinstance(prompt, str):
+            raise RequestError(f"prompt must be text, got {type(prompt).__name__}.")
+        if not isinstance(draw, bool) or isinstance(seed, bool) or not isinstance(seed, int):
+            raise RequestError(f"seed must be a whole number and draw true or false, got {seed!r}.")
+        text = prompt.encode("utf-8", "replace").decode().strip()
+        return read_prompt(Request(text, seed=seed, draw=draw), self.models, self.knows)
+
+    def parse(self, prompt: str) -> Reading:
+        """What stands in a prompt, as if the models had every condition."""
+        every = {name: kind for model in self.models for name, kind in model.items()}
+        every |= {name: KINDS[name]() for name in ("beat", "key", "chords") if name not in every}
+        return read_prompt(Request(prompt, draw=False), [every], self.knows)

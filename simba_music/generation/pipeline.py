@@ -18,7 +18,6 @@ from simba_music.generation.decoding import frames_of
 from simba_music.generation.engines.choice import EngineChoice, now, prepare
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
-from simba_music.generation.reading import Reader
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
 from simba_music.generation.service import Event, never
@@ -189,11 +188,6 @@ class Pipeline:
     def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
         """See `GenerationService`."""
         return validate_request(self.limits(sides), **raw)
-
-    def reader(self, sides: Sequence[str] = SIDES) -> Reader:
-        """What reads prompts as these sides do."""
-        chosen = [self.models[side] for side in sides]
-        return Reader([one.lm.config.conditions for one in chosen], chosen[0].encoder.knows)
 
     def generate(
         self,

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, ValidationError
 
 from simba_music import __version__
-from simba_music.conditioning.batch import ReadCondition, read_from
+from simba_music.conditioning.batch import ReadCondition, drawn_from, read_from
 from simba_music.conditioning.reading.prompt import read_prompt
 from simba_music.conditioning.request import Request
 from simba_music.errors import EngineError, RequestError
@@ -39,7 +39,7 @@ class Weights(StrictModel):
 class Recipe(StrictModel):
     """All that made a clip: the same on the same machine gives the same clip again.
 
-    `denied`, `cannot` and `note` are those of `Reading`.
+    `drawn` are the conditions that the seed drew; `denied`, `cannot` and `note` those of `Reading`.
     `loudness_lufs` is the clip's level, None if it is silent, after the gain of `gain_db` that
     brought it to playing level.
     """
@@ -47,6 +47,7 @@ class Recipe(StrictModel):
     schema_version: Literal[2] = Field(default=2, alias="schema")
     request: Request
     conditions: dict[str, ReadCondition] = {}
+    drawn: dict[str, str] = {}
     denied: tuple[str, ...] = ()
     cannot: tuple[str, ...] = ()
     note: str = ""
@@ -86,6 +87,7 @@ def recipe_of(
     return Recipe(
         request=request,
         conditions=read_from(config.conditions, request),
+        drawn=drawn_from(config.conditions, request),
         denied=reading.denied,
         cannot=reading.cannot,
         note=reading.note,

@@ -100,12 +100,11 @@ def result_card(heading: str, clip: Clip, notice: str | None = None) -> str:
 
 def _reading(recipe: Recipe) -> str:
     """What was read from the prompt besides its text, as sentences; "" if nothing."""
-    read = [one.value for one in recipe.conditions.values() if not one.drawn]
+    read = [one.value for name, one in recipe.conditions.items() if name not in recipe.drawn]
     if recipe.denied:
         read.append(f"without {', '.join(recipe.denied)}")
-    drawn = [one.value for one in recipe.conditions.values() if one.drawn]
     said = f" Read: {'; '.join(read)}." if read else ""
-    said += f" Drawn: {', '.join(drawn)}." if drawn else ""
+    said += f" Drawn: {', '.join(recipe.drawn.values())}." if recipe.drawn else ""
     said += f" Not possible here: {', '.join(recipe.cannot)}." if recipe.cannot else ""
     said += f" {recipe.note[0].upper()}{recipe.note[1:]}." if recipe.note else ""
     return escape(said)

@@ -140,7 +140,10 @@ class Handlers:
     def read(self, prompt: str, seed: int = 0, draw: bool = True) -> dict[str, Any]:
         """What is read from a prompt; the API's `read`."""
         try:
-            reader = self.opening.comparison.result().pipeline.reader()
+            from simba_music.generation.loaded_models import Reader
+
+            models = self.opening.comparison.result().pipeline.models
+            reader = Reader.of_models(list(models.values()))
             return reader.read(prompt, seed, draw).as_dict()
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from error

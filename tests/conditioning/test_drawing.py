@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from conftest import play_beside_plain
 
-from simba_music.conditioning.batch import read_from
+from simba_music.conditioning.batch import drawn_from, read_from
 from simba_music.conditioning.beat import Beat
 from simba_music.conditioning.key import KeySignature
 from simba_music.conditioning.reading.scales import SCALES
@@ -73,11 +73,9 @@ def test_the_same_seed_draws_the_same_for_any_model_and_a_setting_turns_it_off()
     off = dataclasses.replace(request, draw=False)
     assert beat.wanted(off) is None and KeySignature().wanted(off) is None
     conditions = {"beat": beat, "key": KeySignature()}
-    assert {n: one.drawn for n, one in read_from(conditions, request).items()} == {
-        "beat": True,
-        "key": True,
-    }
-    assert read_from(conditions, off) == {}
+    assert set(read_from(conditions, request)) == set(drawn_from(conditions, request))
+    assert read_from(conditions, off) == drawn_from(conditions, off) == {}
+    assert drawn_from(conditions, Request("90 bpm, A minor")) == {}
     # what is said is never drawn; a mode alone gets its tonic with drawing or without
     said = Request("90 bpm, sad", seed=5)
     assert beat.wanted(said).tempo == 90
@@ -96,7 +94,7 @@ def test_card_and_recipe_show_what_was_drawn_apart(system, tmp_path):
     conditions = {"key": {}, "beat": {}}
     found = play_beside_plain(system, tmp_path, "drums, no vocals, C# minor", conditions)["left"]
     bpm = Beat().wanted(found.recipe.request).tempo
-    assert found.recipe.conditions["beat"].drawn and not found.recipe.conditions["key"].drawn
+    assert found.recipe.drawn == {"beat": f"{bpm:g} bpm"} and "key" in found.recipe.conditions
     card = result_card("", found)
     assert "Read: C# minor; without vocals." in card and f"Drawn: {bpm:g} bpm." in card
     assert found.recipe.denied == ("vocals",)

@@ -213,3 +213,11 @@ def test_the_api_answers_plain_http(client, pipeline):
     answers = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: [")]
     assert {len(answer) for answer in answers} == {6} and "pcm_b64" not in events
     assert "simba-calm-piano-seed5.wav" in events
+
+
+def test_the_api_reads_a_prompt_as_the_command_does(client):
+    found = client.predict("flute, 96 bpm, no drums, A minor, rap", api_name="/read")
+    assert (found["tempo"], found["key"], found["denied"]) == (96, "A minor", ["drums"])
+    assert found["cannot"] == ["vocals"] and found["drawn"] == {}
+    with pytest.raises(Exception, match="seed must be"):
+        client.predict("flute", "x", api_name="/read")

@@ -80,7 +80,7 @@ _EXCEPTION = re.compile(_NO_DENIAL, re.IGNORECASE)
 _FILLER = re.compile(
     r"(?:[\s'\"“”]|\b(?:(?:any|an?|the|of|use|using|need|for|have|having|with|this|that|those|these|there"
     r"|be|been|being|even|other|usual|much|many|added|kinds?|sorts?|types?|form|trace|hint|sign"
-    r"|sound|sounds|such|all|either|both|one|single|from)(?=\s)))+",
+    r"|sound|sounds|such|all|either|both|one|single|from|in)(?=\s)))+",
     re.IGNORECASE,
 )
 _STOP = re.compile(

@@ -1,7 +1,10 @@
 """Understanding: whether a prompt looks like English words, which is all that models learned."""
 
+import functools
 import re
 from collections.abc import Callable
+
+from simba_music.conditioning.reading.styles import styles, word_lists
 
 ENGLISH = set(
     "a an and are as at be but by can could for from has have i if in into is it its just like me "
@@ -21,11 +24,23 @@ FOREIGN = set(
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LATIN = re.compile(r"[A-Za-zÀ-ɏ]")
 FEWEST_KNOWN = 0.5  # of the words
+SHORT = frozenset("bpm edm lofi synth synths rnb dnb idm vgm maj min".split())
 OTHER_LANGUAGE = (
     "low confidence: this does not look like English, and the models learned from English captions"
 )
 NONSENSE = "low confidence: few of these words are known; the clip and its score say little"
 NO_WORDS = "low confidence: there are no words in it"
+
+
+@functools.cache
+def _of_music() -> frozenset[str]:
+    """Words of genres and of instruments, which a text encoder may spell from pieces."""
+    tables = word_lists("names.toml")
+    listed = [words for table in tables.values() for words in table.values()]
+    names = [name for style in styles().values() for name in (*style.names, *style.also)]
+    names += [name for kind in ("also", "choices") for name in tables[kind]]
+    names += [name for words in listed for name in words]
+    return SHORT | {part.lower() for name in names for part in _WORD.findall(name)}
 
 
 def note_on(prompt: str, knows: Callable[[str], bool] | None = None) -> str:
@@ -48,5 +63,5 @@ def note_on(prompt: str, knows: Callable[[str], bool] | None = None) -> str:
     if knows is None:
         return ""
     long = [part for word in words for part in re.split(r"['’-]", word) if len(part) > 1]
-    known = sum(knows(part) for part in long)
+    known = sum(part in _of_music() or knows(part) for part in long)
     return NONSENSE if long and known < FEWEST_KNOWN * len(long) else ""

@@ -15,7 +15,7 @@ from simba_music.conditioning.reading.measure import FIELDS, measure, read_expec
 from simba_music.conditioning.reading.metres import KNOWN
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
-from simba_music.generation.reading import Reader
+from simba_music.generation.loaded_models import Reader
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data" / "prompts"
