@@ -131,6 +131,7 @@ def resume(trainer: "LMTrainer", state: Path) -> None:
     Raises:
         RequestError: If it is of another training, see `changes_of`.
     """
+    state.parent.mkdir(parents=True, exist_ok=True)
     if not state.exists():
         return
     found, before = read_state(state, trainer.device), state.with_name("stable.state")
@@ -149,8 +150,9 @@ def open_splits(
     """What to train on, and what is held out; both with codes of the same codec.
 
     Raises:
-        RequestError: If either is empty, or was tokenised with another codec.
+        RequestError: If either is empty, or was tokenised with another codec; see `check_preset`.
     """
+    check_preset(preset)
     train, valid = (TokenCorpus(corpora, s, preset.n_codebooks) for s in ("train", "valid"))
     if train.codec["sha256"] != codec.sha256:
         raise RequestError(
