@@ -201,9 +201,7 @@ def train_lm(
     train, valid = open_splits(corpora, preset, codec)
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     trainer.made_with = describe(preset, architecture.name, corpora)
-    if start is not None and not state.exists():
-        trainer.start_from(start)
-    resume(trainer, state)
+    resume(trainer, state, start)
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     if trainer.before and not trainer.steps:
