@@ -27,12 +27,12 @@ SCHEMA = 1
 BATCH = 8  # prompts that are generated together
 
 
-class _TextLoader(yaml.BaseLoader):
+class _TextLoader(yaml.BaseLoader):  # type: ignore[misc]
     """YAML whose values are texts, and whose keys stand there once."""
 
 
 def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # type: ignore[no-untyped-call]
+    keys = [loader.construct_object(key) for key, _ in node.value]
     for key in keys:
         if not isinstance(key, str) or keys.count(key) > 1:
             raise ValueError(f"the field {key!r} stands there twice, or is no word")

@@ -186,6 +186,7 @@ def _check_enough(corpus: Path, pools: list[np.ndarray], held_out: int) -> None:
             f"{corpus} has sound for {sum(map(len, pools))} captioned crops to train on and "
             f"{held_out} held out; the scorer needs at least two and one. Import or render more."
         )
+    logger.info("log-mels of %d crops ready", sum(map(len, pools)))
 
 
 def train_clap(
@@ -200,7 +201,6 @@ def train_clap(
     valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
     pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
     _check_enough(corpus_dir, pools, len(valid_mels))
-    logger.info("log-mels of %d crops ready", len(mels))
     wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
     model = model.to(device)
     optimiser = torch.optim.AdamW(

@@ -125,13 +125,18 @@ def check_weights(step: int, *modules: torch.nn.Module, loss: float = 0.0) -> No
         )
 
 
-def resume(trainer: "LMTrainer", state: Path) -> None:
+def resume(trainer: "LMTrainer", state: Path, start: Path | None) -> None:
     """Restore the last state, or, if more steps are planned now, the one before its fall.
+
+    A new training begins with the weights of `start`, if that is given.
 
     Raises:
         RequestError: If it is of another training, see `changes_of`.
     """
+    state.parent.mkdir(parents=True, exist_ok=True)
     if not state.exists():
+        if start is not None:
+            trainer.start_from(start)
         return
     found, before = read_state(state, trainer.device), state.with_name("stable.state")
     made_with = found.get("made_with")
@@ -149,8 +154,9 @@ def open_splits(
     """What to train on, and what is held out; both with codes of the same codec.
 
     Raises:
-        RequestError: If either is empty, or was tokenised with another codec.
+        RequestError: If either is empty, or was tokenised with another codec; see `check_preset`.
     """
+    check_preset(preset)
     train, valid = (TokenCorpus(corpora, s, preset.n_codebooks) for s in ("train", "valid"))
     if train.codec["sha256"] != codec.sha256:
         raise RequestError(

@@ -25,7 +25,6 @@ from simba_music.training.devices import fast_bfloat16, peak_flops
 from simba_music.training.lm.batches import Batch, Pick, batches, collate
 from simba_music.training.lm.guards import (
     check_loss,
-    check_preset,
     check_weights,
     describe,
     open_splits,
@@ -191,26 +190,19 @@ def train_lm(
     """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
 
     A new training may `start` from the weights of an exported checkpoint of the same config; its
-    history then goes on in the new one, after a row of what it loses on this corpus. Corpora of
-    `also` are pooled with the first.
+    history goes on in the new one, after a row of what it loses here. Corpora are pooled.
 
     Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
     preset's snapshot steps, whole checkpoints under `snapshots/`.
 
     Raises:
-        RequestError: If the corpus was tokenised with another codec, `start` does not fit, `out`
-            holds another training, or the loss is no number any more.
+        RequestError: See `open_splits`, `start_from`, `resume`, `check_loss`.
     """
-    check_preset(preset)
-    corpora = [corpus_dir, *also]
+    corpora, state = [corpus_dir, *also], out / "resume.state"
     train, valid = open_splits(corpora, preset, codec)
-    out.mkdir(parents=True, exist_ok=True)
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     trainer.made_with = describe(preset, architecture.name, corpora)
-    state = out / "resume.state"
-    if start is not None and not state.exists():
-        trainer.start_from(start)
-    resume(trainer, state)
+    resume(trainer, state, start)
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     if trainer.before and not trainer.steps:
