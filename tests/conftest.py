@@ -75,6 +75,7 @@ CODES = 64
 APP = Path(__file__).parent.parent / "app.py"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     """A worker a file, and one for all files on the corpus, whose tokens take most of a minute."""
     on_corpus = {item.path for item in items if "corpus" in item.fixturenames}

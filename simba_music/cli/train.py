@@ -64,12 +64,9 @@ Minutes = Annotated[
     float | None,
     typer.Option(min=0, callback=finite, help="codec: time budget, from 0; default the preset's."),
 ]
-Workers = Annotated[
-    int,
-    typer.Option(min=1, help="codec: processes that make the pieces of compose:SEED, from 1."),
-]
+Workers = Annotated[int, typer.Option(min=1, help="codec: processes for compose:SEED, from 1.")]
 Crops = Annotated[
-    int | None, typer.Option(min=1, help="codec: crops a step, from 1; default the preset's.")
+    int | None, typer.Option(min=1, help="codec: crops a step; the preset's if none.")
 ]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
@@ -143,9 +140,9 @@ def train(
     check_device(device)
     torch.set_num_threads(threads)
     named = preset or ("bundle" if stage == "lm" else "cpu")
+    corpora = [corpus, *(also or [])]
     if stage == "codec":
         own = {"minutes": minutes, "batch": crops}
-        corpora = [corpus, *(also or [])]
         _train_codec(corpora, out, named, own, stop_after, device, start, workers)
     elif stage == "lm":
         changes = {
@@ -159,7 +156,6 @@ def train(
         }
         inside = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
         architecture = (backbone, inside, conditioning)
-        corpora = [corpus, *(also or [])]
         _train_lm(corpora, out, architecture, named, changes, codec, device, stop_after, start)
     else:
         _train_judge(stage, corpus, out, named, codec, device)

@@ -77,6 +77,8 @@ class Meeting:
 class Only:
     """Engines of a model of which there is one."""
 
+    on_gpu = False
+
     def __init__(self, engine):
         self.engine = engine
 
