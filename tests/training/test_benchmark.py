@@ -17,6 +17,7 @@ from simba_music.generation.loaded_models import LoadedModel
 from simba_music.generation.streaming.threads import cores
 from simba_music.training.benchmark import baselines, decoding, latency, lengths, run, systems
 from simba_music.training.benchmark.figures import draw_lengths
+from simba_music.training.benchmark.gpu.report import GPU_SECTIONS
 from simba_music.training.benchmark.latency import Case, Checkpoints
 from simba_music.training.benchmark.lengths import FarAlong, Lengths, Player, growth
 from simba_music.training.benchmark.machine import in_a_new_process, pinned, this_machine
@@ -28,7 +29,6 @@ from simba_music.training.benchmark.memory_floor import (
     read_bandwidth,
     weight_bytes,
 )
-from simba_music.training.benchmark.gpu.report import GPU_SECTIONS
 from simba_music.training.benchmark.report import SECTIONS, of_kind, sections
 from simba_music.training.benchmark.rows import (
     MAMBA2,
