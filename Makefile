@@ -23,7 +23,7 @@ app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lowest-test: $(LOWEST)/.lowest
 	$(LOWEST)/bin/python -m pytest $(LOWEST_TESTS)

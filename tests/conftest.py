@@ -75,15 +75,6 @@ CODES = 64
 APP = Path(__file__).parent.parent / "app.py"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """A worker a file, and one for all files on the corpus, whose tokens take most of a minute."""
-    on_corpus = {item.path for item in items if "corpus" in item.fixturenames}
-    for item in items:
-        name = "corpus" if item.path in on_corpus else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(name))
-
-
 def lm_config(backbone: str, mixer: str = "mlp", conditions=None, **changes) -> LMConfig:
     """`conditions` are beside the text and the length, or other settings of these."""
     transformer = backbone == "transformer"

@@ -1,7 +1,6 @@
 """Root of the command line: the groups of commands, in the order of the help."""
 
 from simba_music.cli import (
-    adopt,
     app,
     bench,
     corpus,
@@ -28,6 +27,6 @@ root.add_typer(listening.study, name="study")
 root.add_typer(hub.hub, name="hub")
 root.add_typer(corpus.corpus, name="corpus")
 root.add_typer(train.commands)
-root.add_typer(adopt.commands)
+root.add_typer(corpus.commands)
 root.add_typer(evaluate.commands)
 root.add_typer(bench.commands)

@@ -1,4 +1,4 @@
-"""Commands of a corpus: compose or import, render, caption, tokenise, look at it."""
+"""Commands of a corpus, from composing to tokens, and of a codec that keeps its tokens."""
 
 import re
 from pathlib import Path
@@ -22,6 +22,8 @@ corpus = new_group(
     "Compose or import a corpus, render, caption and tokenise it.",
     "corpus compose --out runs/corpus --hours 10",
 )
+
+commands = new_group()
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the corpus.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the corpus, made if missing.")]
@@ -189,3 +191,30 @@ def words(
     from simba_music.training.corpus.captioning.coverage import write_coverage
 
     write_coverage(folder, prompts, out)
+
+
+@commands.command(epilog=example("adopt runs/books --files runs/corpus/tokens.codec.json"))
+def adopt(
+    new: Annotated[Path, typer.Argument(metavar="DIR", help="Codec that was trained.")],
+    *,
+    old: Annotated[
+        Path, typer.Option(metavar="DIR", help="Codec in whose place it is put.")
+    ] = CODEC,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Other JSON that names the old one; may be given again; default none.",
+        ),
+    ] = None,
+) -> None:
+    """Replace a codec by one with the same tokens.
+
+    Models, gallery and training steps beside it name the new one then.
+    """
+    from simba_music.training.codec.adopt import adopt_codec
+
+    beside = [*old.parent.glob("*/config.json"), old.parent / "gallery.json"]
+    beside = [path for path in (*beside, old.parent / "steps.json") if path.exists()]
+    for path in adopt_codec(new, old, [*beside, *(files or [])]):
+        print(f"{path} names the new codec")

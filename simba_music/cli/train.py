@@ -65,7 +65,7 @@ Minutes = Annotated[
     typer.Option(min=0, callback=finite, help="codec: time budget, from 0; default the preset's."),
 ]
 Workers = Annotated[int, typer.Option(min=1, help="codec: processes for compose:SEED, from 1.")]
-Crops = Annotated[int | None, typer.Option(min=1, help="codec: crops a step; or the preset's.")]
+Crops = Annotated[int | None, typer.Option(min=1, help="codec: crops a step; default: preset.")]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
 ]

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import librosa
 import numpy as np
+import torch
 
-from simba_music.audio import SAMPLE_RATE
+from simba_music.audio import SAMPLE_RATE, Waveform, mono, resample
+from simba_music.models.codec import Codec
 from simba_music.training.evaluation.health import quiet_share
 from simba_music.training.evaluation.measures import Row, mean_row, share_row
 
 HOP = 512
+REAL_PIECES = 60  # of a reference set, whose measures stand beside the models'
 SLOWEST_BPM, FASTEST_BPM = 40.0, 240.0
 LAGS_S = (1.0, 4.0)
 CHROMA_HZ = 10.0  # frames a second that repetition is looked for in
@@ -91,3 +94,15 @@ def musical_rows(name: str, sounds: Sequence[np.ndarray]) -> list[Row]:
     rows = [mean_row(metric, name, [of(s) for s in sounds]) for metric, of in measures.items()]
     empty = sum(is_nearly_empty(sound) for sound in sounds)
     return [*rows, share_row("nearly empty clips", name, empty, len(sounds))]
+
+
+def real_rows(what: str, sounds: list[np.ndarray], duration_s: float, codec: Codec) -> list[Row]:
+    """Musical measures of the middle of some real pieces, and of their codec round trips."""
+    size, some = round(duration_s * SAMPLE_RATE), np.linspace(0, len(sounds) - 1, REAL_PIECES)
+    chosen = [sounds[i] for i in dict.fromkeys(some.astype(int).tolist())]
+    middles = [s[max(0, (len(s) - size) // 2) :][:size] for s in chosen]
+    waves = (Waveform(torch.from_numpy(middle)[None], SAMPLE_RATE) for middle in middles)
+    trips = (codec.decode(codec.encode(wave))[0] for wave in waves)
+    through = [resample(mono(wave), SAMPLE_RATE).samples[0].numpy() for wave in trips]
+    rows = musical_rows(f"real pieces of {what}", middles)
+    return rows + musical_rows(f"codec round trips of {what}", through)

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from scipy import stats
 
-from simba_music.audio import SAMPLE_RATE, SUFFIXES, Waveform, mono, resample
+from simba_music.audio import SAMPLE_RATE, SUFFIXES
 from simba_music.errors import RequestError
 from simba_music.files import write_atomic, write_json
 from simba_music.files.names import Folder
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt, read_prompts
-from simba_music.models.codec import Codec
 from simba_music.models.report import ReportTable, source_line, table
 from simba_music.training.corpus.own.recordings import decode
 from simba_music.training.corpus.own.wanted import every_recording
@@ -36,7 +34,7 @@ from simba_music.training.evaluation.distances import (
     tag_divergence,
 )
 from simba_music.training.evaluation.measures import BOOTSTRAP_SEED, Row, in_order, mean_row, row_of
-from simba_music.training.evaluation.musical import musical_rows
+from simba_music.training.evaluation.musical import musical_rows, real_rows
 from simba_music.training.judges.tagger import Tagger, load_tagger
 from simba_music.training.record import git_commit, machine
 
@@ -46,7 +44,6 @@ SCORES = {"alignment (cosine)": "cosine", "percentile among mismatched prompts":
 DISTANCES = "FAD, KAD, KL"  # what is missing without a reference set
 FEWEST_WINDOWS = 40  # below, a Frechet distance says nothing
 RESAMPLES = 200
-REAL_PIECES = 60  # of the reference set, whose musical measures stand beside the models'
 
 
 @dataclass(frozen=True)
@@ -212,18 +209,6 @@ def _reference(
     return what, sounds, heard, {}
 
 
-def _real_rows(what: str, sounds: list[np.ndarray], duration_s: float, codec: Codec) -> list[Row]:
-    """Musical measures of the middle of some real pieces, and of their codec round trips."""
-    size, some = round(duration_s * SAMPLE_RATE), np.linspace(0, len(sounds) - 1, REAL_PIECES)
-    chosen = [sounds[i] for i in dict.fromkeys(some.astype(int).tolist())]
-    middles = [s[max(0, (len(s) - size) // 2) :][:size] for s in chosen]
-    waves = (Waveform(torch.from_numpy(middle)[None], SAMPLE_RATE) for middle in middles)
-    trips = (codec.decode(codec.encode(wave))[0] for wave in waves)
-    through = [resample(mono(wave), SAMPLE_RATE).samples[0].numpy() for wave in trips]
-    rows = musical_rows(f"real pieces of {what}", middles)
-    return rows + musical_rows(f"codec round trips of {what}", through)
-
-
 def _halves_rows(what: str, reference: Tagged) -> list[Row]:
     """How far the reference set is from itself: below that, a distance says nothing."""
     # Every second window, so that both halves have some of each piece.
@@ -288,7 +273,7 @@ def evaluate_prompt_list(
         rows += model_rows(name, store, prompts, tagger, reference)
     if reference is not None:
         rows += _halves_rows(what, reference)
-        rows += _real_rows(what, real, duration_s, pipeline.models["left"].codec)
+        rows += real_rows(what, real, duration_s, pipeline.models["left"].codec)
         distant = {row["model"] for row in rows if row["metric"].startswith("FAD")}
         if not missing and not distant & set(stores):
             missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
