@@ -52,6 +52,7 @@ from simba_music.ui.cards import result_card
         ("122 Am", "A minor"),
         ("138 bpm C#m, dark", "C# minor"),
         ("F, Am, C and G", None),
+        ("over Cm | Bb | F | Cm.", None),
         ("Cb major", "B major"),
         ("D# min", "Eb minor"),
         ("not in C minor", None),

@@ -37,10 +37,10 @@ _SHORT = re.compile(
 )
 _SYMBOL = r"[A-G][#♯b♭]?(?:m|min|maj)?\d*"
 _TAG = re.compile(  # a symbol of its own among tags, or beside a number: "122 Am"
-    rf"(?:^|[,;/|(]|(?i:bpm)\b|\b\d{{2,3}})(?<!{'[A-G]'},)\s*{_TONIC}(?P<minor>m)\b"
+    rf"(?:^|[,;/|(]|(?i:bpm)\b|\b\d{{2,3}})\s*{_TONIC}(?P<minor>m)\b"
     rf"(?=\s*(?:$|[,;/|).]|\d{{2,3}}\b))(?!\s*[,|/-]\s*{_SYMBOL}\b)"
 )
-_ENDS_IN_SYMBOL = re.compile(rf"(?<![\w#♯♭]){_SYMBOL}\s*\Z")
+_CHORD_BEFORE = re.compile(rf"(?<!\w){_SYMBOL}\s*[,|/>→–—-]+\s*$")  # then it is the next chord
 _AFTER_KEY = re.compile(r"\s*(?:$|[,.;:!?)/|]|\d|(?:and|at|with)\b)")
 _KIND = re.compile(r"\s*-?(?:keys?|modes?|scales?|tonality|mood)\b", re.IGNORECASE)
 _ALONE = re.compile(rf"\b(?!(?i:maj|min)\b){_MODE}{_NO_INTERVAL}")
@@ -90,8 +90,8 @@ def full_key(prompt: str) -> Key | None:
         if match["letter"].isupper():
             return Key(_tonic(match), "minor" if match["minor"] else "major")
     for match in _TAG.finditer(text):
-        # After another symbol it is one of several chords.
-        if match["letter"].isupper() and not _ENDS_IN_SYMBOL.search(text, 0, match.start()):
+        chord = _CHORD_BEFORE.search(text[: match.start("letter")])
+        if match["letter"].isupper() and chord is None:
             return Key(_tonic(match), "minor")
     return None
 

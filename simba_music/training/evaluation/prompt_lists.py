@@ -1,5 +1,6 @@
 """Evaluation on prompts: clips of any prompt file, scored and compared with a reference set."""
 
+import itertools
 import logging
 import shutil
 import time
@@ -243,12 +244,10 @@ def evaluate_prompt_list(
 ) -> None:
     """Clips of both sides for a prompt file, into `out`: `report.json`, `report.md`, figures.
 
-    A run that was stopped goes on where it was.
-
     Args:
         pipeline: the checkpoints and the scorer.
         file: see `read_prompts`.
-        out: folder for clips and reports.
+        out: folder for clips and reports; a run that was stopped goes on there.
         bench: frozen benchmark, rendered as the reference set unless a folder is given.
         reference_folder: audio that the clips are compared with.
         duration_s: of every clip.
@@ -265,15 +264,14 @@ def evaluate_prompt_list(
         logger.warning("left out: %s", line)
     tagger = load_tagger()
     what, real, reference, missing = _reference(tagger, reference_folder, bench)
-    for reason in missing.values():
-        logger.warning("%s will be missing: %s", DISTANCES, reason)
+    if missing:
+        logger.warning("will be missing: %s", missing)
     stores = make_both_sides(pipeline, prompts, duration_s, out)
-    rows = _paired_row(stores, prompts)
-    for name, store in stores.items():
-        rows += model_rows(name, store, prompts, tagger, reference)
+    each = (model_rows(*pair, prompts, tagger, reference) for pair in stores.items())
+    rows = [*_paired_row(stores, prompts), *itertools.chain(*each)]
     if reference is not None:
-        rows += _halves_rows(what, reference)
-        rows += real_rows(what, real, duration_s, pipeline.models["left"].codec)
+        codec = pipeline.models["left"].codec
+        rows += _halves_rows(what, reference) + real_rows(what, real, duration_s, codec)
         distant = {row["model"] for row in rows if row["metric"].startswith("FAD")}
         if not missing and not distant & set(stores):
             missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
