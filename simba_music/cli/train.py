@@ -133,9 +133,9 @@ def train(
     """
     import torch
 
-    from simba_music.training.devices import check_device
+    from simba_music.generation.loaded_models import usable_device
 
-    check_device(device)
+    device = usable_device(device)
     torch.set_num_threads(threads)
     named = preset or ("bundle" if stage == "lm" else "cpu")
     corpora = [corpus, *(also or [])]
@@ -291,10 +291,10 @@ def search(
     """Compare short codec trainings that differ in one factor."""
     import torch
 
+    from simba_music.generation.loaded_models import usable_device
     from simba_music.training.codec.search import search, search_report
-    from simba_music.training.devices import check_device
 
-    check_device(device)
+    device = usable_device(device)
     torch.set_num_threads(threads)
     search(corpus or [], out, minutes, device)
     search_report(out, bench, pieces)

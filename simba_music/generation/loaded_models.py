@@ -92,8 +92,10 @@ class LoadedModel:
         """What steps requests together, one for an engine; None where each is on its own."""
         if not slots or not isinstance(engine, GraphEngine):
             return None
-        made = Scheduler(engine, self.encoder, slots)
-        return self._schedulers.setdefault((engine.dtype, slots), made)
+        key = engine.dtype, slots
+        if key not in self._schedulers:
+            self._schedulers.setdefault(key, Scheduler(engine, self.encoder, slots))
+        return self._schedulers[key]
 
     def blocks(self, engine: AnyEngine, request: Request, slots: int) -> Iterator[Tensor]:
         """Codes `[1, K, n]` of a request, a few frames at a time.

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256
+from simba_music.hub.places import WEIGHTS
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+INDEX = f"{WEIGHTS}.index.json"
 # Names of dtypes in a safetensors header.
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 # What training wrappers put before every name: DistributedDataParallel, torch.compile, and models

@@ -14,9 +14,8 @@ from torch import nn
 from simba_music.errors import CheckpointError
 from simba_music.files import problems, read_json, sha256, write_json
 from simba_music.hub.fetch import OnDownload, ignore
-from simba_music.hub.places import BUNDLED, CONFIG, is_repository, locate, short_name, tidy
+from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS, is_repository, locate, short_name, tidy
 from simba_music.hub.weights import (
-    WEIGHTS,
     check_dtypes,
     digest,
     prefix_of,

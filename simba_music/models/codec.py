@@ -15,6 +15,7 @@ from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
+from simba_music.hub.places import WEIGHTS
 from simba_music.hub.weights import weight_files
 from simba_music.models.config import CodecRef
 from simba_music.models.fast_decoder.codec_config import (
@@ -32,8 +33,6 @@ from simba_music.models.fast_decoder.decoder import (
 from simba_music.models.fast_decoder.layers import UnsupportedCodecError
 
 logger = logging.getLogger(__name__)
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from simba_music.generation.clip import Clip
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.generation.pipeline import Pipeline
 from simba_music.hub.lookup import explain
-from simba_music.hub.places import CONFIG, locate
-from simba_music.hub.weights import INDEX, WEIGHTS, weight_files
+from simba_music.hub.places import CONFIG, WEIGHTS, locate
+from simba_music.hub.weights import INDEX, weight_files
 from simba_music.models.checkpoint import codec_source
 from simba_music.publishing.model_card import LIBRARY, TASK, model_card
 

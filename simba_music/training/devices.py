@@ -1,10 +1,8 @@
-"""Devices: whether one is there, how fast it can be, and how long it has computed."""
+"""Devices: how fast one can be, and how long it has computed."""
 
 import time
 
 import torch
-
-from simba_music.errors import RequestError
 
 # Dense bfloat16 products a second by the vendors' data sheets (float16 where there is no bfloat16),
 # by what torch calls the card.
@@ -30,21 +28,6 @@ def compute_clock(device: str) -> float:
     if device.startswith("cuda"):
         return time.monotonic()
     return time.process_time() / torch.get_num_threads()
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there, before anything is read or written.
-
-    Raises:
-        RequestError: If this machine, or this build of torch, lacks it.
-    """
-    kind, _, number = device.partition(":")
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if kind in there and int(number or 0) >= there[kind]:
-        raise RequestError(
-            f"There is no device {device!r} for this torch ({torch.__version__}). Use --device "
-            "cpu, or install the torch of your accelerator."
-        )
 
 
 def peak_flops(device: str) -> float | None:

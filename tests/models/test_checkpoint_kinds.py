@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from simba_music.errors import CheckpointError
 from simba_music.generation.loaded_models import LoadedModel
-from simba_music.hub.places import CONFIG, is_repository, tidy
-from simba_music.hub.weights import INDEX, WEIGHTS
+from simba_music.hub.places import CONFIG, WEIGHTS, is_repository, tidy
+from simba_music.hub.weights import INDEX
 from simba_music.models.checkpoint import load_language_model, read_config
 
 SHARD = "model-0000{}-of-00002.safetensors"

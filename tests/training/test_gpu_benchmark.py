@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from simba_music.errors import CheckpointError, RequestError
+from simba_music.generation.loaded_models import usable_device
 from simba_music.training.benchmark.gpu import run
 from simba_music.training.benchmark.gpu.models import TINY, Models
 from simba_music.training.benchmark.gpu.report import gpu_section, last_runs_text
 from simba_music.training.benchmark.gpu.rows import GpuBook, GpuResults, GpuRow, read_gpu_results
 from simba_music.training.benchmark.rows import Spread
-from simba_music.training.devices import check_device, peak_flops
+from simba_music.training.devices import peak_flops
 
 
 @pytest.fixture
@@ -70,8 +71,8 @@ def test_training_on_a_gpu_that_is_not_there_is_refused(capsys, tmp_path):
     assert said.count("\n") == 1 and "no device 'cuda'" in said
     assert not (tmp_path / "out").exists()
     with pytest.raises(RequestError, match="cuda:3"):
-        check_device("cuda:3")
-    check_device("cpu")
+        usable_device("cuda:3")
+    assert usable_device("cpu") == "cpu"
 
 
 def test_the_peak_of_a_card_is_by_its_name(monkeypatch):

@@ -37,12 +37,16 @@ class Found(NamedTuple):
     @property
     def precision(self) -> float:
         """Share of what is read that should be; 1 where nothing is read."""
-        return self.right / max(self.right + self.wrong, 1) if self.right + self.wrong else 1.0
+        return _share(self.right, self.wrong)
 
     @property
     def recall(self) -> float:
         """Share of what should be read that is; 1 where nothing should be."""
-        return self.right / max(self.right + self.missed, 1) if self.right + self.missed else 1.0
+        return _share(self.right, self.missed)
+
+
+def _share(right: int, other: int) -> float:
+    return right / (right + other) if right + other else 1.0
 
 
 def read_expected(text: str, source: str) -> list[Expected]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -174,73 +174,106 @@ AnyRow = Annotated[
 ]
 
 
-class Results(StrictModel):
-    """What a run measured; not `complete` if it was cut.
+class Kept(StrictModel):
+    """What the file of every run has; a run is not `complete` if it was cut.
 
-    `missing` says what this machine could not measure, and why.
+    `missing` says what could not be measured, and why.
     """
 
     schema_version: Literal[1] = Field(alias="schema")
-    plan: str
-    machine: Machine
     commit: str
-    weights: dict[str, str]
     complete: bool = False
     minutes: float = 0.0
-    rows: tuple[AnyRow, ...] = ()
     missing: dict[str, str] = Field(default_factory=dict)
 
 
-class Book:
+class Results(Kept):
+    """What a run measured on this machine."""
+
+    plan: str
+    machine: Machine
+    weights: dict[str, str]
+    rows: tuple[AnyRow, ...] = ()
+
+
+class Keyed(Protocol):
+    """A row, with what sets it apart from all others."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What sets it apart."""
+
+
+OneRow = TypeVar("OneRow", bound=Keyed)
+Run = TypeVar("Run", bound=Kept)
+
+
+class RunBook(Generic[OneRow, Run]):
     """The results of a run, written whole whenever a row comes in."""
 
-    def __init__(self, path: Path, begun: Results, say: Callable[[str], None]):
+    def __init__(self, path: Path, begun: Run, say: Callable[[str], None]):
         self._path, self._begun, self._say = path, begun, say
-        self._rows: dict[tuple[object, ...], AnyRow] = {}
-        self._missing, self._started = dict[str, str](), time.monotonic()
+        self._rows, self._missing = dict[tuple[object, ...], OneRow](), dict[str, str]()
+        self._started = time.monotonic()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._write()
 
-    def put(self, row: AnyRow) -> None:
+    @property
+    def elapsed_s(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self._started
+
+    def put(self, row: OneRow) -> None:
         """Keep a row, in the place of the one with its key if there is one."""
         self._rows[row.key] = row
         self._write()
 
     def done(self, what: str) -> None:
         """Say how far it is."""
-        self._say(f"{time.monotonic() - self._started:4.0f} s: {what}")
+        self._say(f"{self.elapsed_s:4.0f} s: {what}")
 
     def miss(self, what: str, why: str) -> None:
         """Keep that something could not be measured."""
         if what not in self._missing:
             self._missing[what] = why
-            self._say(f"not measured: {what}: {why}")
+            self.done(f"not measured: {what}: {why}")
             self._write()
 
-    def close(self) -> Results:
+    def close(self) -> Run:
         """The results, complete."""
-        minutes = figure((time.monotonic() - self._started) / 60)
-        update = {"complete": True, "minutes": minutes}
-        self._begun = self._begun.model_copy(update=update)
+        self._begun = self._begun.model_copy(update={"complete": True})
         return self._write()
 
-    def _write(self) -> Results:
-        update = {"rows": tuple(self._rows.values()), "missing": self._missing}
+    def _write(self) -> Run:
+        update = {
+            "rows": tuple(self._rows.values()),
+            "missing": self._missing,
+            "minutes": figure(self.elapsed_s / 60),
+        }
         found = self._begun.model_copy(update=update)
         write_json(self._path, found.model_dump(by_alias=True))
         return found
 
 
-def read_results(path: Path) -> Results:
-    """The results in a file.
+class Book(RunBook[AnyRow, Results]):
+    """The results of a run on this machine's CPU."""
+
+
+def read_run(path: Path, kind: type[Run], command: str) -> Run:
+    """The results of a kind in a file that a command writes.
 
     Raises:
-        CheckpointError: If it is missing or not one of a benchmark.
+        CheckpointError: If it is missing or none of that kind.
     """
     try:
-        return Results.model_validate(read_json(path))
+        return kind.model_validate(read_json(path))
     except ValidationError as error:
         where, what = first_problem(error, "the file")
         raise CheckpointError(
-            f"{path} is not a benchmark's: {where}: {what}. Write it with simba-music bench."
+            f"{path} is not a benchmark's: {where}: {what}. Write it with {command}."
         ) from error
+
+
+def read_results(path: Path) -> Results:
+    """The results in a file; see `read_run`."""
+    return read_run(path, Results, "simba-music bench")

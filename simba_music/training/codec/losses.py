@@ -147,7 +147,7 @@ class Discriminator(nn.Module):
         for scale in self.scales:
             logits, maps = scale(torch.cat([real, fake.detach()]))
             of_real, of_fake = logits.chunk(2)
-            # Hinge: what is told apart by a margin already has no gradient left to be spent on.
+            # Hinge: what is separated by a margin already has no gradient left to be spent on.
             losses += [F.relu(1 - of_real).mean(), F.relu(1 + of_fake).mean()]
             features.append([h.detach().chunk(2)[0] for h in maps])
         return torch.stack(losses).mean(), features

@@ -47,22 +47,28 @@ class CodecPreset:
 _FOUND = CodecPreset(
     shape=CodecShape(context=31, lstm=True), crop_s=1.0, waveform_weight=0.5, balance=0.3
 )
-# Three residual books beside the first, and a deeper decoder that plays 1 to 4 of them, on a GPU.
-_BOOKS = replace(
+# After a whole training, on a GPU: what plays better needs no new tokens.
+_DECODER = replace(
     _FOUND,
-    shape=CodecShape(context=31, lstm=True, residuals=2, books=4),
-    minutes=6.0,
-    batch=64,
+    minutes=8.0,
+    batch=48,
     learning_rate=5e-4,
-    ramp_fraction=0.05,
     peak_weight=0.2,
-    warmup_fraction=0.0,
     judge_fraction=0.0,
     adversarial_fraction=0.06,
     adversarial_batch=32,
     channels=32,
-    balance=0.0,
     decoder_only=True,
+)
+# The same with three residual books beside the first, and a deeper decoder that plays 1 to 4.
+_BOOKS = replace(
+    _DECODER,
+    shape=CodecShape(context=31, lstm=True, residuals=2, books=4),
+    minutes=6.0,
+    batch=64,
+    ramp_fraction=0.05,
+    warmup_fraction=0.0,
+    balance=0.0,
     book_shares=(0.5, 0.15, 0.1, 0.25),
 )
 PRESETS = {
@@ -74,19 +80,7 @@ PRESETS = {
         adversarial_fraction=0.65,
         adversarial_batch=4,
     ),
-    # After either, on a GPU: what plays better needs no new tokens.
-    "decoder": replace(
-        _FOUND,
-        minutes=8.0,
-        batch=48,
-        learning_rate=5e-4,
-        peak_weight=0.2,
-        judge_fraction=0.0,
-        adversarial_fraction=0.06,
-        adversarial_batch=32,
-        channels=32,
-        decoder_only=True,
-    ),
+    "decoder": _DECODER,
     "books": _BOOKS,
     # The same on two cores, where a step has fewer crops, and the discriminator fewer still.
     "books-cpu": replace(

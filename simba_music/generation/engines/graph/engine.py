@@ -149,7 +149,7 @@ class GraphEngine:
         return state.runner
 
     def _check_room(self, state: GraphState, runner: Runner, steps: int) -> None:
-        if state.done + steps > max(state.steps, 0) and runner.buffers.keys:
+        if state.done + steps > state.steps and runner.buffers.keys:
             raise ValueError(
                 f"The KV cache holds {state.steps} steps and {state.done + steps} are needed; "
                 "call prefill with more steps."
@@ -195,8 +195,7 @@ class GraphEngine:
         guided = Sampling(guidance=2.0 if state.rows > batch else 1.0)
         with self._borrowed(state, batch, guided) as runner:
             buffers, found = runner.buffers, list[Tensor]()
-            if buffers.keys and state.done + count > state.steps:
-                self._check_room(state, runner, count)
+            self._check_room(state, runner, count)
             for i in range(count):
                 found.append(self.step.logits(buffers, plane[:, i].float()))
                 own = tokens[..., i].to(self.device)

@@ -1,15 +1,10 @@
 """Rows of a GPU's benchmark, and the file that has each as soon as it is measured."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
-
-from simba_music.errors import CheckpointError
-from simba_music.files import StrictModel, first_problem, read_json, write_json
-from simba_music.training.benchmark.rows import Spread
+from simba_music.files import StrictModel
+from simba_music.training.benchmark.rows import Kept, RunBook, Spread, read_run
 
 Group = Literal["parity", "decoding", "latency", "training", "parts"]
 
@@ -44,35 +39,18 @@ class GpuRow(StrictModel):
         return self.group, self.what, self.size, self.engine, self.dtype, self.prompts
 
 
-class GpuResults(StrictModel):
-    """What a run measured; not `complete` if it was cut. `missing` says what was not, and why."""
+class GpuResults(Kept):
+    """What a run measured on a card."""
 
-    schema_version: Literal[1] = Field(alias="schema")
     card: str
     date: str
-    commit: str
     libraries: dict[str, str]
     minutes_allowed: float
-    complete: bool = False
-    minutes: float = 0.0
     rows: tuple[GpuRow, ...] = ()
-    missing: dict[str, str] = Field(default_factory=dict)
 
 
-class GpuBook:
-    """The results of a run, written whole whenever a row comes in; knows how much time is left."""
-
-    def __init__(self, path: Path, begun: GpuResults, say: Callable[[str], None]):
-        self._path, self._begun, self._say = path, begun, say
-        self._rows, self._missing = dict[tuple[object, ...], GpuRow](), dict[str, str]()
-        self._started = time.monotonic()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._write()
-
-    @property
-    def elapsed_s(self) -> float:
-        """Since the run began."""
-        return time.monotonic() - self._started
+class GpuBook(RunBook[GpuRow, GpuResults]):
+    """The results of a run on a GPU; knows how much time is left."""
 
     @property
     def allowed_s(self) -> float:
@@ -85,31 +63,9 @@ class GpuBook:
         return self.allowed_s - self.elapsed_s
 
     def put(self, row: GpuRow) -> None:
-        """Keep a row, in the place of the one with its key if there is one."""
-        self._rows[row.key] = row
-        self._write()
-        self._say(f"{self.elapsed_s:4.0f} s: {in_words(row)}")
-
-    def miss(self, what: str, why: str) -> None:
-        """Keep that something was not measured."""
-        self._missing[what] = why
-        self._write()
-        self._say(f"{self.elapsed_s:4.0f} s: not measured: {what}: {why}")
-
-    def close(self) -> GpuResults:
-        """The results, complete."""
-        self._begun = self._begun.model_copy(update={"complete": True})
-        return self._write()
-
-    def _write(self) -> GpuResults:
-        update = {
-            "rows": tuple(self._rows.values()),
-            "missing": self._missing,
-            "minutes": round(self.elapsed_s / 60, 2),
-        }
-        found = self._begun.model_copy(update=update)
-        write_json(self._path, found.model_dump(by_alias=True))
-        return found
+        """See `RunBook`; says it."""
+        super().put(row)
+        self.done(in_words(row))
 
 
 def in_words(row: GpuRow) -> str:
@@ -132,15 +88,5 @@ def in_words(row: GpuRow) -> str:
 
 
 def read_gpu_results(path: Path) -> GpuResults:
-    """The results in a file.
-
-    Raises:
-        CheckpointError: If it is missing or not one of a GPU's benchmark.
-    """
-    try:
-        return GpuResults.model_validate(read_json(path))
-    except ValidationError as error:
-        where, what = first_problem(error, "the file")
-        raise CheckpointError(
-            f"{path} is not a GPU benchmark's: {where}: {what}. Write it with bench --gpu."
-        ) from error
+    """The results in a file; see `read_run`."""
+    return read_run(path, GpuResults, "simba-music bench --gpu")

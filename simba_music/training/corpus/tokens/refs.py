@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256
+from simba_music.hub.places import WEIGHTS
 from simba_music.hub.weights import weight_files
-from simba_music.models.codec import WEIGHTS
 from simba_music.models.config import CodecRef, TextEncoderRef
 
 MINILM = TextEncoderRef(
