@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pretty_midi
@@ -65,14 +66,28 @@ class Judges:
     def __init__(self, tagger: Tagger, scorer: Scorer | None = None):
         self.tagger, self.scorer = tagger, scorer
         self.mel, self.spectral = MelDistance(SAMPLE_RATE), SpectralLoss(SAMPLE_RATE)
+        # Of originals, which every system is compared with.
+        self._tagged = WeakKeyDictionary[Heard, np.ndarray]()
+        self._embedded = WeakKeyDictionary[Heard, torch.Tensor]()
 
-    def similarity(self, original: np.ndarray, other: np.ndarray) -> float:
-        """Cosine of the scorer's vectors of two sounds `[T]`; nan without a scorer."""
-        if self.scorer is None:
+    def tagged(self, original: Heard) -> np.ndarray:
+        """The tagger's vectors `[W, E]` of an original."""
+        if original not in self._tagged:
+            self._tagged[original] = self.tagger.listen(original.samples)[0]
+        return self._tagged[original]
+
+    def similarity(self, original: Heard, other: np.ndarray) -> float:
+        """Cosine of the scorer's vectors of an original and a sound `[T]`; nan without a scorer."""
+        scorer = self.scorer
+        if scorer is None:
             return float("nan")
-        waves = (Waveform(torch.from_numpy(x)[None], SAMPLE_RATE) for x in (original, other))
-        a, b = (self.scorer.embed_wave(wave) for wave in waves)
-        return float(a @ b)
+        if original not in self._embedded:
+            self._embedded[original] = scorer.embed_wave(_wave(original.samples))
+        return float(self._embedded[original] @ scorer.embed_wave(_wave(other)))
+
+
+def _wave(samples: np.ndarray) -> Waveform:
+    return Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE)
 
 
 @dataclass
@@ -101,10 +116,10 @@ class Measured:
         found.append(pitch_agreement(sound.heard, heard) if sound.solo else float("nan"))
         found.append(comb_db(other, rate) - comb_db(original, rate))
         found.append(peakiness_db(other) - peakiness_db(original))
-        wanted, (vectors, chances) = tagger.listen(original)[0], tagger.listen(other)
+        wanted, (vectors, chances) = judges.tagged(sound.heard), tagger.listen(other)
         lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(vectors, axis=1)
         named = dict(zip(METRICS, found, strict=True))
-        named[SIMILAR.format("scorer")] = judges.similarity(original, other)
+        named[SIMILAR.format("scorer")] = judges.similarity(sound.heard, other)
         named[SIMILAR.format("tagger")] = float(np.mean((wanted * vectors).sum(1) / lengths))
         for metric, value in named.items():
             self.values.setdefault(metric, []).append(value)
