@@ -23,6 +23,7 @@ import huggingface_hub.constants
 import pytest
 import torch
 from browser import WIDTHS, visit
+from filelock import FileLock
 from transformers import EncodecConfig, EncodecModel
 
 from simba_music.files import sha256, write_json
@@ -191,15 +192,39 @@ def pipeline(system) -> Pipeline:
 
 
 @pytest.fixture(scope="session")
-def corpus(tmp_path_factory):
+def shared(tmp_path_factory):
+    """`shared(name, make, folder)`: what `make(folder)` writes, made by one process of a run and
+    copied by the others."""
+    own = tmp_path_factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def get(name, make, folder):
+        kept = root / f"shared-{name}"
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                make(folder)
+                shutil.copytree(folder, kept)
+                return folder
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory, shared):
     """A composed, captioned corpus whose audio is sines, so that no synthesiser is needed."""
+    return shared("corpus", write_corpus, tmp_path_factory.mktemp("corpus"))
+
+
+def write_corpus(folder):
+    """Compose it: seven minutes, every split with pieces."""
     import numpy as np
     import pretty_midi
 
     from simba_music import audio
     from simba_music.training.corpus import build, store
 
-    folder = tmp_path_factory.mktemp("corpus")
     build.compose_corpus(0.12, 7, folder, workers=1)
     build.caption_corpus(folder)
     rows = list(store.read_rows(folder / store.MANIFEST))
@@ -219,30 +244,35 @@ def corpus(tmp_path_factory):
             )
             parts.append(store.to_int16(wave))
         store.write_array(store.shard_path(folder, group[0]["shard"]), np.concatenate(parts))
-    return folder
 
 
 @pytest.fixture(scope="session")
-def codec_folder(corpus, tmp_path_factory):
+def codec_folder(corpus, tmp_path_factory, shared):
+    """A codec of three steps, and the state to resume it from."""
     from simba_music.training.codec import trainer as codec_trainer
     from simba_music.training.codec.preset import CodecPreset
 
+    def train(folder):
+        preset = CodecPreset(batch=2, crop_s=0.4, warmup_fraction=0.0, latents=2500)
+        codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=2)
+        codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=3)
+
     folder = tmp_path_factory.mktemp("checkpoints") / "codec"
     folder.mkdir()
-    preset = CodecPreset(batch=2, crop_s=0.4, warmup_fraction=0.0)
-    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=2)
-    codec_trainer.train_codec([corpus], folder, preset, folder / "resume.state", steps=3)
-    return folder
+    return shared("codec", train, folder)
 
 
 @pytest.fixture(scope="session")
-def tokenised(corpus, codec_folder):
+def tokenised(corpus, codec_folder, shared):
+    """The corpus with its tokens and caption states."""
     from simba_music.models.text_encoder import TextEncoder
     from simba_music.training.corpus import tokens
 
-    tokens.encode_corpus(corpus, codec_folder, workers=1)
-    tokens.encode_captions(corpus, TextEncoder.load(tokens.MINILM))
-    return corpus
+    def encode(folder):
+        tokens.encode_corpus(folder, codec_folder, workers=1)
+        tokens.encode_captions(folder, TextEncoder.load(tokens.MINILM))
+
+    return shared("tokenised", encode, corpus)
 
 
 @pytest.fixture

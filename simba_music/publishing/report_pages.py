@@ -20,6 +20,7 @@ BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
 SEARCH_BEGIN, SEARCH_END = "<!-- search -->", "<!-- /search -->"
 PERFORMANCE_BEGIN, PERFORMANCE_END = "<!-- performance:{} -->", "<!-- /performance -->"
 PERFORMANCE = "performance.json"  # in docs/, by `simba-music bench`
+LISTS = "*-report.json"  # in docs/: of lists of prompts, by `simba-music evaluate prompts`
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
 SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
 SUMMARY_ROWS = (  # table of the report, its metric, what README calls it
@@ -131,7 +132,7 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
     Args:
         page: README, a page of docs, or a model card; `search.md` lies beside a codec's.
         report: what REPORT.json holds.
-        docs: folder of the figures of corpus and benchmark.
+        docs: folder of the figures of corpus, benchmark and lists of prompts.
 
     Raises:
         RequestError: If a marker names nothing that there is, or is never closed.
@@ -145,7 +146,8 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
     def search() -> str:
         return (page.parent / "search.md").read_text().strip()
 
-    text = fill(page.read_text(), report, page.name)
+    lists = [table for file in sorted(docs.glob(LISTS)) for table in read_json(file)["tables"]]
+    text = fill(page.read_text(), {**report, "tables": [*report["tables"], *lists]}, page.name)
     text = _between(text, CORPUS_BEGIN, CORPUS_END, page, corpus)
     for name in SECTIONS:
         begin = PERFORMANCE_BEGIN.format(name)

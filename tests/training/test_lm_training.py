@@ -30,6 +30,7 @@ from simba_music.training.lm.average import average_training
 from simba_music.training.lm.preset import ARCHITECTURES, PRESETS, Architecture
 
 TINY = PRESETS["tiny"]
+SHORT = replace(TINY, steps=15, validate_every=5)
 CORPUS_CODEC = {"codebook_size": 2048, "frame_rate": 75}
 
 
@@ -54,8 +55,8 @@ def weights(folder):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_learns(tokenised, codec_folder, tmp_path, name):
-    history = train(tokenised, codec_folder, tmp_path, architecture=ARCHITECTURES[name])
-    assert [row["step"] for row in history] == [10, 20, 30]
+    history = train(tokenised, codec_folder, tmp_path, SHORT, ARCHITECTURES[name])
+    assert [row["step"] for row in history] == [5, 10, 15]
     assert history[-1]["valid"] < history[0]["valid"]
     record = read_json(tmp_path / "training.json")
     assert record["architecture"] == name and record["tokens"] == history[-1]["tokens"]
@@ -67,13 +68,13 @@ def test_every_architecture_learns(tokenised, codec_folder, tmp_path, name):
 def test_training_that_was_killed_ends_as_if_it_had_not_been(
     tokenised, codec_folder, tmp_path, monkeypatch, backbone, optimiser
 ):
-    architecture, preset = Architecture(backbone), replace(TINY, optimiser=optimiser)
+    architecture, preset = Architecture(backbone), replace(SHORT, optimiser=optimiser)
     whole = train(tokenised, codec_folder, tmp_path / "whole", preset, architecture)
     monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
     step = lm_trainer.LMTrainer.step
 
     def killed(trainer, parts):
-        if trainer.steps == 17:
+        if trainer.steps == 8:
             raise SystemExit("killed")
         return step(trainer, parts)
 
@@ -88,11 +89,10 @@ def test_training_that_was_killed_ends_as_if_it_had_not_been(
 
 
 def test_a_longer_training_goes_on_from_before_the_fall(tokenised, codec_folder, tmp_path):
-    short = replace(TINY, steps=20)
-    train(tokenised, codec_folder, tmp_path / "short", short)
-    longer = train(tokenised, codec_folder, tmp_path / "short")
-    whole = train(tokenised, codec_folder, tmp_path / "whole")
-    assert [row["step"] for row in longer] == [10, 20, 30]
+    train(tokenised, codec_folder, tmp_path / "short", replace(SHORT, steps=10))
+    longer = train(tokenised, codec_folder, tmp_path / "short", SHORT)
+    whole = train(tokenised, codec_folder, tmp_path / "whole", SHORT)
+    assert [row["step"] for row in longer] == [5, 10, 15]
     assert longer[-1]["valid"] == whole[-1]["valid"]
 
 

@@ -46,7 +46,7 @@ def test_the_exported_codec_is_the_trained_network(shape):
     x = 0.1 * torch.randn(2, 20 * shape.hop)
     trainer.step(x)
     batches = iter(lambda: 0.1 * torch.randn(2, 20 * shape.hop), None)
-    trainer.start_quantising(batches, vectors=4096)
+    trainer.start_quantising(batches, vectors=2500)
     trainer.quantizer.eval()
     stock = export(trainer.model, trainer.quantizer.embed, shape)
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_the_exported_codec_is_the_trained_network(shape):
 @pytest.mark.parametrize("lstm", [False, True])
 def test_training_goes_on_from_an_exported_codec(corpus, tmp_path, lstm):
     shape = CodecShape(codes=256, context=15, lstm=lstm)
-    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0)
+    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0, latents=600)
     first = tmp_path / "first"
     first.mkdir()
     codec_trainer.train_codec([corpus], first, preset, first / "resume.state", steps=2)
@@ -88,7 +88,7 @@ def test_training_goes_on_from_an_exported_codec(corpus, tmp_path, lstm):
 
 def test_a_decoder_is_trained_alone_and_no_token_changes(corpus, tmp_path):
     shape = CodecShape(codes=256, context=15)
-    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0)
+    preset = CodecPreset(shape=shape, batch=2, crop_s=0.4, warmup_fraction=0.0, latents=600)
     first, second = tmp_path / "first", tmp_path / "second"
     for folder in (first, second):
         folder.mkdir()
@@ -106,7 +106,12 @@ def test_a_decoder_is_trained_alone_and_no_token_changes(corpus, tmp_path):
 
 def test_a_decoder_waits_until_the_discriminator_knows_it(corpus, tmp_path):
     preset = CodecPreset(
-        shape=CodecShape(codes=64), batch=2, crop_s=0.4, warmup_fraction=0.0, channels=4
+        shape=CodecShape(codes=64),
+        batch=2,
+        crop_s=0.4,
+        warmup_fraction=0.0,
+        latents=600,
+        channels=4,
     )
     codec_trainer.train_codec([corpus], tmp_path, preset, tmp_path / "resume.state", steps=1)
     alone = replace(preset, decoder_only=True, judge_fraction=0.0, adversarial_fraction=0.5)

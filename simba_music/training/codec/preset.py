@@ -33,6 +33,7 @@ class CodecPreset:
     dead_below: float = 0.2  # of the mean use of a code
     balance: float = 0.0  # see EMAQuantizer
     settle_fraction: float = 0.85  # from here on codes are chosen as the codec will choose them
+    latents: int = 40_000  # for the k-means of the first book
     decoder_only: bool = False  # encoder and codes stay, and with them every token
     # Of several books: the share of the crops that are decoded from 1, 2 ... of them (quantiser
     # dropout), until when those after the first learn, and latents for their k-means.

@@ -176,9 +176,9 @@ class CodecTrainer:
         }
 
     @torch.no_grad()
-    def start_quantising(self, batches: Iterator[Tensor], vectors: int = 40_000) -> None:
+    def start_quantising(self, batches: Iterator[Tensor], vectors: int | None = None) -> None:
         """k-means the codebook on what the warmed-up encoder puts out."""
-        self.quantizer.initialise(*self._encoded(batches, vectors))
+        self.quantizer.initialise(*self._encoded(batches, vectors or self.preset.latents))
         self.quantising = True
 
     def _encoded(self, batches: Iterator[Tensor], vectors: int) -> tuple[Tensor, int]:

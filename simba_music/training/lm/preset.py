@@ -258,11 +258,11 @@ def make_config(architecture: Architecture, preset: LMPreset, codec: CodecRef) -
         return _config(architecture, preset, codec, **size, **{free: n * step})
 
     if architecture.channel_mixer == "mlp":
-        configs = [solved("d_ff", 8)]
+        configs = iter([solved("d_ff", 8)])
     else:
         around = (preset.d_model + k * preset.head // 2 for k in (0, 1, -1, 2, -2, 3, -3, 4, 5, 6))
         widths = [width for width in around if width >= 0.75 * preset.d_model]
-        configs = [solved("n_layers", 1, d_ff=0, d_model=width) for width in widths]
+        configs = (solved("n_layers", 1, d_ff=0, d_model=width) for width in widths)
     for config in configs:
         if abs(count_parameters(config) / wanted - 1) <= TOLERANCE:
             return config
