@@ -216,13 +216,13 @@ def measure_together(pipeline: Pipeline, clients: Clients, book: Book) -> None:
             found += listen_together(slotted, request, clients.count)
             apart.append(between - started)
             together.append(time.perf_counter() - between)
-        row = _together_row(clients, found[0].engine, apart, together)
-    book.put(row)
-    book.done(
-        f"{row.users} clients on {row.cores} cores, clips a minute: {row.together.median:g} "
-        f"through {row.slots} slots, {row.apart.median:g} one after the other; "
-        f"{row.ratio:.2f} times"
-    )
+            row = _together_row(clients, found[0].engine, apart, together)
+            book.put(row)
+            book.done(
+                f"{row.users} clients on {row.cores} cores, clips a minute: "
+                f"{row.together.median:g} through {row.slots} slots, {row.apart.median:g} one "
+                f"after the other; {row.ratio:.2f} times"
+            )
 
 
 def _together_row(
