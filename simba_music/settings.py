@@ -94,11 +94,12 @@ class Settings(BaseSettings):
         "How compiled (CPU) and graph (GPU) store weights; fewer bits are faster and less exact.",
         "`float32`, `bfloat16` or, on a CPU, `int8`",
     )
-    slots: int = _variable(
+    slots: int | None = _variable(
         "SIMBA_MUSIC_SLOTS",
-        0,
-        "Requests that the engine graph steps together; 0: each on its own.",
+        None,
+        "Requests that compiled (CPU) or graph (GPU) steps together; 0: each on its own.",
         "a whole number from 0",
+        otherwise="8 with compiled, 0 with graph",
         ge=0,
     )
     at_once: bool = _variable(

@@ -19,6 +19,7 @@ class Group(StrEnum):
 
     DECODING = "decoding"
     LATENCY = "latency"
+    TOGETHER = "together"
     LENGTH = "length"
     PARTS = "parts"
 

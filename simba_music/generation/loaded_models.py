@@ -19,8 +19,7 @@ from simba_music.conditioning.types import AnyCondition
 from simba_music.errors import CheckpointError, RequestError
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.choice import Engines
-from simba_music.generation.engines.graph.engine import GraphEngine
-from simba_music.generation.engines.types import AnyEngine
+from simba_music.generation.engines.types import AnyEngine, SlottedEngine
 from simba_music.generation.streaming.scheduler import Scheduler
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.hub.places import CONFIG, locate
@@ -85,14 +84,14 @@ class LoadedModel:
         return Engines(self.lm)
 
     @functools.cached_property
-    def _schedulers(self) -> dict[tuple[str, int], Scheduler]:
+    def _schedulers(self) -> dict[tuple[str, str, int], Scheduler]:
         return {}
 
     def _scheduler(self, engine: AnyEngine, slots: int) -> Scheduler | None:
         """What steps requests together, one for an engine; None where each is on its own."""
-        if not slots or not isinstance(engine, GraphEngine):
+        if not slots or not isinstance(engine, SlottedEngine):
             return None
-        key = engine.dtype, slots
+        key = engine.name, engine.dtype, slots
         if key not in self._schedulers:
             self._schedulers.setdefault(key, Scheduler(engine, self.encoder, slots))
         return self._schedulers[key]
@@ -100,7 +99,7 @@ class LoadedModel:
     def blocks(self, engine: AnyEngine, request: Request, slots: int) -> Iterator[Tensor]:
         """Codes `[1, K, n]` of a request, a few frames at a time.
 
-        With `slots` and the engine graph they are made together with what others ask for.
+        With `slots`, compiled and graph make them together with what others ask for.
         """
         scheduler = self._scheduler(engine, slots)
         if scheduler is not None:
@@ -109,7 +108,8 @@ class LoadedModel:
 
     def codes(self, engine: AnyEngine, requests: Sequence[Request], slots: int) -> list[Tensor]:
         """Codes `[K, S]` of every request, S at least what it needs; made together."""
-        if self._scheduler(engine, slots) is None:
+        # In a batch too, the codes of graph with slots are to be those of its slots.
+        if engine.name != "graph" or self._scheduler(engine, slots) is None:
             blocks = generate(engine, self.lm.config, self.encoder, requests)
             return list(torch.cat(list(blocks), dim=-1))
         with ThreadPoolExecutor(len(requests)) as pool:

@@ -245,7 +245,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in model.blocks(engine, request, self.choice.slots):
+        for block in model.blocks(engine, request, self.choice.slots_of(engine)):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -276,7 +276,7 @@ class Pipeline:
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        made = (score, self.device, loudness_lufs, gain_db, self.choice.slots)
+        made = (score, self.device, loudness_lufs, gain_db, self.choice.slots_of(engine))
         recipe = recipe_of(model, engine, request, *made)
         name, early = self.names()[side], done < total
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
@@ -285,7 +285,8 @@ class Pipeline:
         """See `GenerationService`; `seconds` of a clip is its share."""
         model, started = self.models[side], time.monotonic()
         engine = model.engines.get(self.engine_now(), self.choice.dtype)
-        codes, clips = model.codes(engine, requests, self.choice.slots), list[Clip]()
+        codes = model.codes(engine, requests, self.choice.slots_of(engine))
+        clips = list[Clip]()
         for row, request in zip(codes, requests, strict=True):
             total = frames_of(model.lm.config, request)
             own = row[:, :total]

@@ -18,7 +18,7 @@ from simba_music.generation.streaming.threads import cores
 from simba_music.training.benchmark import baselines, decoding, latency, lengths, run, systems
 from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.gpu.report import GPU_SECTIONS
-from simba_music.training.benchmark.latency import Case, Checkpoints
+from simba_music.training.benchmark.latency import Case, Checkpoints, Clients
 from simba_music.training.benchmark.lengths import FarAlong, Lengths, Player, growth
 from simba_music.training.benchmark.machine import in_a_new_process, pinned, this_machine
 from simba_music.training.benchmark.memory_floor import (
@@ -41,6 +41,7 @@ from simba_music.training.benchmark.rows import (
     PartRow,
     Results,
     Spread,
+    TogetherRow,
     TrafficRow,
     read_results,
 )
@@ -60,6 +61,7 @@ def tiny(system):
         cases=(Case(1, 2.0, 2, all_cores=False, neighbour=True), Case(2, 2.0, 1)),
         cold_s=2.0,
         lengths=Lengths((0.5, 2.0, 12.0), decode_to_s=2.0, steps=3, repeats=2),
+        clients=Clients(2, 2.0, 2),
         parts_s=2.0,
         parts_repeats=2,
         checkpoints=Checkpoints(*checkpoints),
@@ -135,6 +137,9 @@ def test_figures_of_a_run_are_sane(measured):
     for row in of_kind(results, LatencyRow):
         assert 0 < row.first_audio_s.median < row.total_s.median
         assert row.total_s.n == {"warm": 2}.get(row.start, 1)
+    (row,) = of_kind(results, TogetherRow)
+    assert (row.users, row.apart.n, row.together.n, row.slots) == (2, 2, 2, 8)
+    assert 0 < row.apart.median and row.ratio == row.together.median / row.apart.median
     lengths = {(r.system, r.seconds): r for r in of_kind(results, LengthRow)}
     assert lengths["simba", 2.0].how == "decoded" and lengths["simba", 12.0].how == "set up"
     assert lengths["simba", 12.0].state_mb == lengths["simba", 0.5].state_mb
@@ -371,6 +376,8 @@ def test_the_text_has_every_row_of_the_run(measured, tmp_path):
     assert len(re.findall(r"^\| (?!at|---)", text["length"], re.MULTILINE)) == 9
     for row in of_kind(results, PartRow):
         assert row.part in text["parts"]
+    (row,) = of_kind(results, TogetherRow)
+    assert f"| {row.ratio:.2f} | 2 |" in text["together"]
     assert "times as fast as, float32" in text["decoding"]
     assert "nan" not in shown and results.commit in text["machine"]
     assert "Measured, the Transformer's time a step over SiMBA's" in text["length"]

@@ -22,6 +22,7 @@ from simba_music.settings import EngineName, WeightDtype, settings
 logger = logging.getLogger(__name__)
 
 FASTEST_FIRST: tuple[EngineName, ...] = ("compiled", "packed", "reference")  # on a CPU
+SLOTS = 8  # of the compiled engine, where nobody says how many
 ON_GPU: tuple[EngineName, ...] = ("graph", "reference")
 
 
@@ -31,7 +32,7 @@ class EngineChoice:
 
     name: EngineName = "auto"
     dtype: WeightDtype = "float32"
-    slots: int = 0  # of requests that the engine graph steps together; 0: each on its own
+    slots: int | None = 0  # of requests stepped together; 0: each on its own; None: what suits
 
     @classmethod
     def of_settings(cls) -> "EngineChoice":
@@ -39,9 +40,19 @@ class EngineChoice:
         return cls(settings().engine, settings().weights, settings().slots)
 
     @property
-    def parts(self) -> tuple[EngineName, WeightDtype, int]:
+    def parts(self) -> tuple[EngineName, WeightDtype, int | None]:
         """All that it says."""
         return self.name, self.dtype, self.slots
+
+    def slots_of(self, engine: AnyEngine) -> int:
+        """How many requests an engine steps together.
+
+        The rows of compiled are as fast alone as without slots. Those of graph are not, since a
+        step has them all whoever is there, so its slots are only used where they were asked for.
+        """
+        if self.slots is None:
+            return SLOTS if engine.name == "compiled" else 0
+        return self.slots
 
     def __post_init__(self) -> None:
         """Refuse what no engine can do.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,21 +10,24 @@ from torch import Tensor
 
 from simba_music.conditioning.types import Conditioning
 from simba_music.errors import EngineError
+from simba_music.generation.engines.compiled_slots import CompiledSlots
 from simba_music.generation.engines.kernels.decode import decode
 from simba_music.generation.engines.kernels.layout import (
     STORED,
-    Draw,
     Floats,
     Integers,
     Memory,
     Room,
+    Seats,
     copied,
     room_for,
 )
-from simba_music.generation.engines.packing import memory_of, pack, shape_of
+from simba_music.generation.engines.packing import memory_of, pack, seats_of, shape_of
 from simba_music.generation.engines.types import DAMAGED
+from simba_music.generation.request import SIDES
 from simba_music.generation.sampling import Sampling
-from simba_music.models.lm import MusicLM
+from simba_music.generation.streaming.threads import usable_cores
+from simba_music.models.lm import LMState, MusicLM
 
 NOTHING: Floats = np.zeros((0, 0, 0), np.float32)
 
@@ -60,15 +64,23 @@ class CompiledEngine:
         """See `Engine`."""
         return self.lm.plane(given)
 
+    def memory(self, state: LMState, rows: int, steps: int) -> Memory:
+        """A prefilled state of so many rows, with room for so many steps."""
+        config = self.lm.config
+        previous = torch.full((rows, config.n_codebooks), config.special_ids.bos)
+        return memory_of(self.shape, state, steps, previous)
+
     @torch.inference_mode()
     def prefill(self, given: Conditioning, steps: int) -> CompiledState:
         """See `Engine`."""
-        config = self.lm.config
         groups = len(given.null)
-        previous = torch.full((groups, config.n_codebooks), config.special_ids.bos)
-        memory = memory_of(self.shape, self.lm.init_state(given, 0), steps, previous)
+        memory = self.memory(self.lm.init_state(given, 0), groups, steps)
         longest = int(max(memory.lengths.max() + steps, memory.text_lengths.max()))
         return CompiledState(memory, room_for(self.shape, groups, longest))
+
+    def slots(self, count: int) -> CompiledSlots:
+        """See `SlottedEngine`; both sides of a comparison share the cores."""
+        return CompiledSlots(self, count, max(1, usable_cores() // len(SIDES)))
 
     def decode_n(
         self,
@@ -84,28 +96,28 @@ class CompiledEngine:
             ValueError: If the state has no room for so many steps.
             FloatingPointError: If a logit is NaN.
         """
-        tokens = np.zeros((noise.shape[1], noise.shape[2], len(noise)), np.int64)
-        sound = self._run(state.memory, state.room, plane, tokens, noise, active, sampling)
-        if not sound:
+        batch = noise.shape[1]
+        tokens = np.zeros((batch, noise.shape[2], len(noise)), np.int64)
+        own = active[None].expand(batch, -1, -1)
+        if not self._run(state, plane, tokens, noise, own, sampling):
             raise FloatingPointError(DAMAGED)
         return torch.from_numpy(tokens), state
 
     def logits(self, state: CompiledState, tokens: Tensor, plane: Tensor) -> Tensor:
         """See `Engine`; leaves the state as it is."""
         (batch, books, count), groups = tokens.shape, len(state.memory.previous)
-        memory = copied(state.memory)
+        one = CompiledState(copied(state.memory), state.room)
         given = tokens.contiguous().numpy().astype(np.int64)
         nothing = torch.zeros(0, batch, books, self.shape.codes)
         kept = np.zeros((count, groups, books * self.shape.codes), np.float32)
-        everywhere = torch.ones(books, count, dtype=torch.bool)
-        self._run(memory, state.room, plane, given, nothing, everywhere, Sampling(), kept)
+        everywhere = torch.ones(batch, books, count, dtype=torch.bool)
+        self._run(one, plane, given, nothing, everywhere, Sampling(), kept)
         by_book = torch.from_numpy(kept).reshape(count, groups, books, -1)
         return by_book.permute(1, 2, 0, 3)
 
     def _run(
         self,
-        memory: Memory,
-        room: Room,
+        state: CompiledState,
         plane: Tensor,
         tokens: Integers,
         noise: Tensor,
@@ -113,24 +125,37 @@ class CompiledEngine:
         sampling: Sampling,
         kept: Floats = NOTHING,
     ) -> bool:
-        """The native call.
+        """Step all rows of a state; False if a logit was NaN.
 
         Raises:
             ValueError: If the cache is too short; kernels do not check their bounds.
         """
-        needed = int(memory.lengths.max()) + tokens.shape[-1]
-        if not self.shape.inner and needed > len(room.scores):
+        needed = int(state.memory.lengths.max()) + tokens.shape[-1]
+        if not self.shape.inner and needed > len(state.room.scores):
             raise ValueError(
-                f"The KV cache holds {len(room.scores)} tokens and {needed} are needed; "
+                f"The KV cache holds {len(state.room.scores)} tokens and {needed} are needed; "
                 "call prefill with more steps."
             )
-        draws = Draw(
-            sampling.guided,
-            np.float32(sampling.guidance),
-            np.float32(sampling.temperature),
-            sampling.top_k,
-            np.float32(sampling.top_p),
-        )
+        batch = len(tokens)
+        guided = len(state.memory.previous) > batch
+        pairs = [(b, batch + b if guided else -1) for b in range(batch)]
+        seats = seats_of([sampling] * batch, pairs)
+        sound = self.run(state.memory, seats, plane, noise, active, state.room, tokens, kept)
+        return bool(sound.all())
+
+    def run(
+        self,
+        memory: Memory,
+        seats: Seats,
+        plane: Tensor,
+        noise: Tensor,
+        active: Tensor,
+        room: Room,
+        tokens: Integers,
+        kept: Floats = NOTHING,
+    ) -> np.ndarray:
+        """The native call, see `decode`; whether no logit of a request was NaN, `[B]`."""
+        sound, native = np.ones(len(tokens), np.bool_), cast(Callable[..., None], decode)
         inputs = (t.detach().contiguous().numpy() for t in (plane.float(), noise, active))
-        run: Callable[..., bool] = decode
-        return run(self.shape, self.weights, memory, *inputs, draws, room, tokens, kept)
+        native(self.shape, self.weights, memory, seats, *inputs, room, tokens, sound, kept)
+        return sound

@@ -1,15 +1,16 @@
 """Packing: a language model's weights and prefilled state as the arrays that kernels read."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from simba_music.generation.engines.kernels import layout
-from simba_music.generation.engines.kernels.layout import Floats, Memory, Shape, Weights
+from simba_music.generation.engines.kernels.layout import Floats, Memory, Seats, Shape, Weights
 from simba_music.generation.engines.kernels.panel import LANES, aligned, in_panels, padded
+from simba_music.generation.sampling import Sampling
 from simba_music.models.config import EXPAND
 from simba_music.models.cross_attention import TextContext
 from simba_music.models.einfft import EinFFT
@@ -178,6 +179,30 @@ def memory_of(shape: Shape, state: LMState, steps: int, previous: Tensor) -> Mem
         text_values=texts[1],
         text_lengths=text_lengths,
         previous=previous.numpy().astype(np.int64),
+    )
+
+
+def seats_of(samplings: Sequence[Sampling], rows: Sequence[tuple[int, int]]) -> Seats:
+    """Requests as kernels have them: how each draws, and its rows of the memory.
+
+    Args:
+        samplings: one a request.
+        rows: of each the conditional one and the unconditional one, -1 where there is no guidance.
+    """
+    guided = [b for b, (_, unconditional) in enumerate(rows) if unconditional >= 0]
+    place_of = {b: len(rows) + i for i, b in enumerate(guided)}
+    places = [row for row, _ in rows] + [rows[b][1] for b in guided]
+
+    def numbers(values: Iterable[float]) -> Floats:
+        return np.array([*values], np.float32)
+
+    return Seats(
+        places=np.array(places, np.int64),
+        unconditional=np.array([place_of.get(b, -1) for b in range(len(rows))], np.int64),
+        guidance=numbers(s.guidance for s in samplings),
+        temperature=numbers(s.temperature for s in samplings),
+        top_k=np.array([s.top_k for s in samplings], np.int64),
+        top_p=numbers(s.top_p for s in samplings),
     )
 
 

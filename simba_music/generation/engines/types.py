@@ -1,12 +1,15 @@
 """Engine: what the decode loop asks of whatever runs a language model."""
 
-from typing import Any, Protocol, TypeAlias, TypeVar
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from simba_music.conditioning.types import Conditioning
 from simba_music.generation.sampling import Sampling
+from simba_music.models.lm import LMState, MusicLM
 
 State = TypeVar("State")
 
@@ -51,6 +54,50 @@ class Engine(Protocol[State]):
 
     def logits(self, state: State, tokens: Tensor, plane: Tensor) -> Tensor:
         """Logits `[G, K, n, V]` of the next n steps, given the tokens `[B, K, n]` themselves."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What a request brings to the next n steps.
+
+    plane `[g, n, D]`, with guidance of both branches; noise `[n, K, V]`; active `[n, K]`.
+    """
+
+    plane: Tensor
+    noise: Tensor
+    active: Tensor
+
+
+class Slots(Protocol):
+    """Places of one engine that requests take between steps; neighbours change nothing of them."""
+
+    def join(self, slot: int, state: LMState, steps: int, sampling: Sampling) -> None:
+        """Seat a request with its prefilled state, and room for so many steps, in a free slot."""
+
+    def leave(self, slot: int) -> None:
+        """A slot is free again."""
+
+    def run(self, chunks: Mapping[int, Chunk]) -> dict[int, Tensor | None]:
+        """The next n steps of who is seated: tokens `[n, K]` by slot, None where a logit is NaN."""
+
+    def close(self) -> None:
+        """Nobody is seated any more; memory is given back."""
+
+
+@runtime_checkable
+class SlottedEngine(Protocol):
+    """An engine that steps requests together which join and leave meanwhile."""
+
+    name: str
+    dtype: str
+    device: torch.device
+    lm: MusicLM
+
+    def plane(self, given: Conditioning) -> Tensor:
+        """See `Engine`."""
+
+    def slots(self, count: int) -> Slots:
+        """So many empty slots."""
 
 
 # What every engine says of NaN logits.

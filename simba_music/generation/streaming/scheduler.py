@@ -4,17 +4,14 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from simba_music.conditioning.request import Request
 from simba_music.generation.decoding import PLANE_S, CodeBuffer, frames_of, read_requests
-from simba_music.generation.engines.graph.buffers import CHUNK, Size
-from simba_music.generation.engines.graph.capture import Runner
-from simba_music.generation.engines.graph.engine import GraphEngine
-from simba_music.generation.engines.types import DAMAGED
+from simba_music.generation.engines.graph.buffers import CHUNK
+from simba_music.generation.engines.types import DAMAGED, Chunk, Slots, SlottedEngine
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.models.codebook_pattern import pattern
 from simba_music.models.lm import LMState
@@ -24,7 +21,7 @@ from simba_music.models.text_encoder import TextEncoder
 class _Seat:
     """A request: its conditions and noise step by step, and the codes that wait for its reader."""
 
-    def __init__(self, engine: GraphEngine, encoder: TextEncoder, request: Request):
+    def __init__(self, engine: SlottedEngine, encoder: TextEncoder, request: Request):
         config = engine.lm.config
         self.engine, self.config = engine, config
         self.sampling, self.order = Sampling.of([request]), pattern(config.codebook_pattern)
@@ -52,31 +49,29 @@ class _Seat:
         start = self.done - self._plane_at
         return self._plane[:, start : start + count]
 
-    def noise(self, count: int) -> Tensor:
-        """`[n, K, V]` of the next n steps."""
-        shape = (self.config.n_codebooks, self.config.vocab)
-        return draw_noise([self.generator], count, shape)[:, 0]
-
-    def active(self, count: int) -> Tensor:
-        """`[n, K]`, which books have a code."""
-        return self.order.active(self.config.n_codebooks, self.done, count, self.frames).t()
+    def chunk(self, count: int) -> Chunk:
+        """What the next n steps need."""
+        books, shape = self.config.n_codebooks, (self.config.n_codebooks, self.config.vocab)
+        noise = draw_noise([self.generator], count, shape)[:, 0]
+        active = self.order.active(books, self.done, count, self.frames).t()
+        return Chunk(self.plane(count), noise, active)
 
 
 class Scheduler:
     """One model for many at a time: every chunk of steps is run for all who are seated.
 
-    There are as many rows in a step whoever is there, and every request has its own noise, so that
-    its codes are the same alone and in any company. Who waits is seated in the order of coming,
-    between chunks; a seat is free within a chunk after its reader has gone.
+    Every request has its own noise, and neighbours change nothing of its sums, so that its codes
+    are the same alone and in any company. Who waits is seated in the order of coming, between
+    chunks; a seat is free within a chunk after its reader has gone.
     """
 
-    def __init__(self, engine: GraphEngine, encoder: TextEncoder, slots: int = 8):
+    def __init__(self, engine: SlottedEngine, encoder: TextEncoder, slots: int = 8):
         self.engine, self.encoder, self.slots = engine, encoder, slots
         self._waiting = deque[_Seat]()
         self._seated = dict[int, _Seat]()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._runner: Runner | None = None
+        self._slots: Slots | None = None
 
     @torch.inference_mode()
     def generate(self, request: Request) -> Iterator[Tensor]:
@@ -119,7 +114,7 @@ class Scheduler:
                     seat.out.put(error)
                 self._seated.clear()
                 self._waiting.clear()
-                self._thread = self._runner = None
+                self._thread = self._slots = None
 
     def _changed(self) -> bool:
         """Free the seats of who has gone, seat who waits; False, and the end, if nobody is left."""
@@ -139,63 +134,34 @@ class Scheduler:
         return True
 
     def _end(self) -> None:
-        if self._runner is not None:
-            self.engine.give_back(self._runner)
-        self._thread = self._runner = None
+        if self._slots is not None:
+            self._slots.close()
+        self._thread = self._slots = None
 
     def _sit(self, slot: int, seat: _Seat) -> None:
-        """Load a request into its slot; buffers grow if it needs a longer cache."""
-        guided = replace(seat.sampling, guidance=2.0)  # a room for both, whoever comes
-        size = self.engine.size_of(seat.prefilled, seat.total + CHUNK, self.slots, guided)
-        before = self._runner
-        if before is not None:
-            old = before.buffers.size
-            size = Size(
-                self.slots,
-                True,
-                max(size.cache, old.cache),
-                max(size.text, old.text),
-                size.nucleus or old.nucleus,
-            )
-        if before is None or size != before.buffers.size:
-            self._runner = self.engine.runner(size, seat.total)
-            if before is None:
-                self._runner.buffers.clear(range(self.slots))
-            else:
-                self._runner.buffers.take_over(before.buffers)
-                self.engine.give_back(before)
-        assert self._runner is not None
-        self._runner.buffers.load(seat.prefilled, [slot])
-        self._runner.buffers.set_sampling(seat.sampling, [slot])
+        """Load a request into its slot."""
+        if self._slots is None:
+            self._slots = self.engine.slots(self.slots)
+        self._slots.join(slot, seat.prefilled, seat.total + CHUNK, seat.sampling)
 
     def _rise(self, slot: int) -> None:
         """A slot is free; the caller holds the lock."""
         del self._seated[slot]
-        if self._runner is not None:
-            self._runner.buffers.clear([slot])
-            self._runner.buffers.set_sampling(Sampling(), [slot])
+        if self._slots is not None:
+            self._slots.leave(slot)
 
     def _chunk(self) -> None:
         """A chunk of steps for all who are seated."""
-        assert self._runner is not None
-        buffers = self._runner.buffers
-        buffers.at.zero_()
-        for slot, seat in self._seated.items():
-            plane = seat.plane(CHUNK).transpose(0, 1)
-            buffers.plane[:, buffers.rows_of(slot)[: plane.shape[1]]] = plane
-            buffers.noise[:, slot].copy_(seat.noise(CHUNK), non_blocking=True)
-            buffers.active[:, slot] = seat.active(CHUNK).to(self.engine.device)
-        self._runner.run(CHUNK)
-        codes = buffers.codes.to("cpu", copy=True)
-        damaged = buffers.damaged.tolist()
+        assert self._slots is not None
+        found = self._slots.run({slot: seat.chunk(CHUNK) for slot, seat in self._seated.items()})
         for slot, seat in list(self._seated.items()):
-            count = min(CHUNK, seat.total - seat.done)
+            count, tokens = min(CHUNK, seat.total - seat.done), found[slot]
             seat.done += count
-            if damaged[slot]:
+            if tokens is None:
                 seat.out.put(FloatingPointError(DAMAGED))
                 seat.left.set()
                 continue
-            seat.out.put(seat.buffer.add(codes[:count, slot].t()[None]))
+            seat.out.put(seat.buffer.add(tokens[:count].t()[None]))
             if seat.done == seat.total:
                 seat.out.put(None)
                 seat.left.set()

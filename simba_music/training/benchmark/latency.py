@@ -1,4 +1,4 @@
-"""Latency: what a listener waits for through the service, alone, among others, and at first."""
+"""Latency: what a listener waits for through the service, and how many clips several get."""
 
 import subprocess
 import sys
@@ -12,10 +12,19 @@ from typing import Literal
 
 from simba_music.conditioning.request import Request
 from simba_music.generation.clip import AudioChunk, Clip
+from simba_music.generation.engines.choice import SLOTS
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import SIDES
 from simba_music.generation.streaming.threads import cores
 from simba_music.training.benchmark.machine import in_a_new_process, pinned, quiet
-from simba_music.training.benchmark.rows import Book, LatencyRow, PartRow, Spread, figure
+from simba_music.training.benchmark.rows import (
+    Book,
+    LatencyRow,
+    PartRow,
+    Spread,
+    TogetherRow,
+    figure,
+)
 from simba_music.training.benchmark.systems import PROMPT
 
 
@@ -165,4 +174,67 @@ def _row(
         engine=" or ".join(sorted({one.engine for one in found})),
         first_audio_s=Spread.of([one.first_audio_s for one in found]),
         total_s=Spread.of([one.total_s for one in found]),
+    )
+
+
+@dataclass(frozen=True)
+class Clients:
+    """So many clients who each want both clips of a prompt; and how often that is repeated."""
+
+    count: int
+    duration_s: float
+    repeats: int
+
+
+def with_slots(pipeline: Pipeline, slots: int) -> Pipeline:
+    """The same models, stepped in so many slots, or each request on its own where 0."""
+    choice = replace(pipeline.choice, slots=slots)
+    return Pipeline(
+        pipeline.models, pipeline.scorer, pipeline.device, pipeline.cache, choice=choice
+    )
+
+
+def measure_together(pipeline: Pipeline, clients: Clients, book: Book) -> None:
+    """Measure both ways by turns, on all cores: sound streamed, loudness and scores included.
+
+    One after the other, both sides of a request are at once where there are cores for both.
+
+    Args:
+        pipeline: a warm one.
+        clients: how many.
+        book: where the row goes.
+    """
+    request = Request(PROMPT, clients.duration_s, seed=1)
+    alone, slotted = with_slots(pipeline, 0), with_slots(pipeline, SLOTS)
+    apart, together, found = list[float](), list[float](), list[Waiting]()
+    with pinned(len(cores())):
+        for _ in range(clients.repeats):
+            started = time.perf_counter()
+            for client in range(clients.count):
+                found.append(listen(alone, replace(request, seed=request.seed + client)))
+            between = time.perf_counter()
+            found += listen_together(slotted, request, clients.count)
+            apart.append(between - started)
+            together.append(time.perf_counter() - between)
+            row = _together_row(clients, found[0].engine, apart, together)
+            book.put(row)
+            book.done(
+                f"{row.users} clients on {row.cores} cores, clips a minute: "
+                f"{row.together.median:g} through {row.slots} slots, {row.apart.median:g} one "
+                f"after the other; {row.ratio:.2f} times"
+            )
+
+
+def _together_row(
+    clients: Clients, engine: str, apart: list[float], together: list[float]
+) -> TogetherRow:
+    clips = 60 * clients.count * len(SIDES)
+    return TogetherRow(
+        users=clients.count,
+        cores=len(cores()),
+        duration_s=figure(clients.duration_s),
+        engine=engine,
+        slots=SLOTS,
+        apart=Spread.of([clips / seconds for seconds in apart]),
+        together=Spread.of([clips / seconds for seconds in together]),
     )

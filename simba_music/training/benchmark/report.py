@@ -12,11 +12,15 @@ from simba_music.training.benchmark.rows import (
     PartRow,
     Results,
     Row,
+    TogetherRow,
     TrafficRow,
 )
 from simba_music.training.benchmark.tables import NAMES, named, short, spread_text, table
 
-SECTIONS = ("summary", "machine", "decoding", "traffic", "length", "latency", "parts", "missing")
+SECTIONS = (
+    *("summary", "machine", "decoding", "traffic", "length"),
+    *("latency", "together", "parts", "missing"),
+)
 _CLIPS_S = (10, 30, 120)  # that the sentences speak of
 _Kind = TypeVar("_Kind", bound=Row)
 
@@ -35,6 +39,7 @@ def sections(results: Results) -> dict[str, str]:
         "traffic": traffic_text(of_kind(results, TrafficRow)),
         "length": length_text(of_kind(results, LengthRow)),
         "latency": latency_text(of_kind(results, LatencyRow)),
+        "together": together_text(of_kind(results, TogetherRow)),
         "parts": parts_text(of_kind(results, PartRow)),
         "missing": missing_text(results.missing),
     }
@@ -251,6 +256,20 @@ def latency_text(rows: Sequence[LatencyRow]) -> str:
         for row in rows
     ]
     return table(heads, lines) if rows else ""
+
+
+def together_text(rows: Sequence[TogetherRow]) -> str:
+    """Clips a minute of several clients, through slots and one after the other."""
+    heads = ("clients", "cores", "clip", "engine", "one after the other", "slots", "through them")
+    lines = [
+        (
+            *(str(row.users), str(row.cores), f"{row.duration_s:g} s", row.engine),
+            *(spread_text(row.apart), str(row.slots), spread_text(row.together)),
+            *(f"{row.ratio:.2f}", str(row.together.n)),
+        )
+        for row in rows
+    ]
+    return table((*heads, "times", "n"), lines) if rows else ""
 
 
 def parts_text(rows: Sequence[PartRow]) -> str:

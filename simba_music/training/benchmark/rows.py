@@ -138,6 +138,28 @@ class LatencyRow(Row):
     total_s: Spread
 
 
+class TogetherRow(Row):
+    """Clips a minute of several clients, each of whom wants both clips of a prompt.
+
+    `together` they are made through slots, `apart` one after the other; wall-clock time.
+    """
+
+    identity = ("users", "cores", "duration_s")
+    group: Literal["together"] = "together"
+    users: int
+    cores: int
+    duration_s: float
+    engine: str
+    slots: int
+    apart: Spread
+    together: Spread
+
+    @property
+    def ratio(self) -> float:
+        """How many times as many clips there are through slots."""
+        return self.together.median / self.apart.median
+
+
 class LengthRow(Row):
     """A step far into a clip.
 
@@ -170,7 +192,8 @@ class PartRow(Row):
 
 
 AnyRow = Annotated[
-    DecodingRow | TrafficRow | LatencyRow | LengthRow | PartRow, Field(discriminator="group")
+    DecodingRow | TrafficRow | LatencyRow | TogetherRow | LengthRow | PartRow,
+    Field(discriminator="group"),
 ]
 
 

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simba_music.training.benchmark.decoding import measure_decoding
-from simba_music.training.benchmark.latency import Case, Checkpoints, measure_latency
+from simba_music.training.benchmark.latency import (
+    Case,
+    Checkpoints,
+    Clients,
+    measure_latency,
+    measure_together,
+)
 from simba_music.training.benchmark.lengths import Lengths, measure_lengths
 from simba_music.training.benchmark.machine import quiet, this_machine
 from simba_music.training.benchmark.parts import measure_parts
@@ -13,7 +19,7 @@ from simba_music.training.benchmark.rows import Book, Results
 from simba_music.training.benchmark.systems import Size
 from simba_music.training.record import git_commit
 
-GROUPS = ("decoding", "latency", "length", "parts")
+GROUPS = ("decoding", "latency", "together", "length", "parts")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Plan:
     cases: tuple[Case, ...]
     cold_s: float
     lengths: Lengths
+    clients: Clients
     parts_s: float = 10.0
     parts_repeats: int = 5
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
@@ -47,6 +54,7 @@ FULL = Plan(
     ),
     cold_s=10.0,
     lengths=Lengths(),
+    clients=Clients(8, 10.0, 3),
 )
 QUICK = Plan(
     "quick",
@@ -55,6 +63,7 @@ QUICK = Plan(
     cases=(Case(1, 10.0, 1), Case(8, 2.0, 1)),
     cold_s=2.0,
     lengths=Lengths((1.0, 10.0, 30.0), decode_to_s=0.0, steps=10, repeats=3),
+    clients=Clients(8, 2.0, 1),
     parts_repeats=2,
 )
 
@@ -87,4 +96,6 @@ def run_benchmark(
         measure_parts(pipeline, plan.parts_s, plan.parts_repeats, book)
     if "latency" in only:
         measure_latency(pipeline, plan.checkpoints, plan.cases, plan.cold_s, book)
+    if "together" in only:
+        measure_together(pipeline, plan.clients, book)
     return book.close()

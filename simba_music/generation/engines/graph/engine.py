@@ -21,6 +21,7 @@ from simba_music.generation.engines.graph.buffers import (
     bucket,
 )
 from simba_music.generation.engines.graph.capture import Runner
+from simba_music.generation.engines.graph.slots import GraphSlots
 from simba_music.generation.engines.graph.step import TorchStep
 from simba_music.generation.engines.graph.weights import Weights
 from simba_music.generation.engines.types import DAMAGED
@@ -90,6 +91,10 @@ class GraphEngine:
     def prefill(self, given: Conditioning, steps: int) -> GraphState:
         """See `Engine`; the model itself reads the text, all tokens at once."""
         return GraphState(self.lm.init_state(given, 0), len(given.null), steps)
+
+    def slots(self, count: int) -> GraphSlots:
+        """See `SlottedEngine`."""
+        return GraphSlots(self, count)
 
     def size_of(self, state: LMState, steps: int, batch: int, sampling: Sampling) -> Size:
         """The size of buffers that so many steps from a prefilled state need."""

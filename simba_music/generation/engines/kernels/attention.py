@@ -15,18 +15,19 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
 @kernel
-def attend(queries, keys, values, lengths, heads, size, scores, y):
+def attend(queries, keys, values, lengths, places, new, heads, size, scores, y):
     """Softmax attention (Vaswani et al. 2017, 3.2.1) of queries `[G, H d]` into y `[G, H d]`.
 
-    Keys are `[G, H, T d]` and values `[G, H, d T]`, d in whole panels; row g has `lengths[g]`
-    positions. y has room for 32 more.
+    Keys are `[R, H, T d]` and values `[R, H, d T]`, d in whole panels; row g has those at
+    `places[g]`, with `lengths` `[R]` and `new` positions. y has room for 32 more.
     """
     scale = np.float32(1 / math.sqrt(size))
     for g in range(queries.shape[0]):
-        length = lengths[g]
+        place = places[g]
+        length = lengths[place] + new
         for h in range(heads):
             query, out = queries[g, h * size :], y[g, h * size :]
-            own, read = keys[g, h], values[g, h]
+            own, read = keys[place, h], values[place, h]
             for t in range(0, length, LANES):
                 panel_of_one(own, t * size, size, query, scores, t)
             most = scores[0]

@@ -20,8 +20,8 @@ def build(dtype: str) -> float:
         MATRICES,
         STORED,
         VECTORS,
-        Draw,
         Memory,
+        Seats,
         Shape,
         Weights,
         room_for,
@@ -42,17 +42,18 @@ def build(dtype: str) -> float:
     cache, count = np.zeros((0, 0, 0, 0), np.float32), np.zeros(1, np.int64)
     previous = np.zeros((1, 1), np.int64)
     memory = Memory(cache, cache, count, cache, cache, cache, cache, count.copy(), previous)
-    one = np.float32(1)
+    one, place = np.ones(1, np.float32), np.zeros(1, np.int64)
     decode(
         shape,
         weights,
         memory,
+        Seats(place, place - 1, one, one, place, one),
         np.zeros((1, 1, 4), np.float32),
         np.ones((1, 1, 1, 4), np.float32),
-        np.ones((1, 1), np.bool_),
-        Draw(False, one, one, 0, one),
+        np.ones((1, 1, 1), np.bool_),
         room_for(shape, 1, 1),
         np.zeros((1, 1, 1), np.int64),
+        np.ones(1, np.bool_),
         np.zeros((0, 0, 0), np.float32),
     )
     return time.monotonic() - started

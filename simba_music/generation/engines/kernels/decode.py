@@ -38,38 +38,41 @@ from simba_music.generation.engines.kernels.mamba import (
 
 
 @kernel
-def embed(shape, weights, previous, plane, x):
-    """Sum of the books' embeddings of `previous` `[G, K]` and the plane's row `[G, D]`."""
+def embed(shape, weights, previous, places, plane, x):
+    """Sum of the books' embeddings of `previous` `[R, K]` and the plane's row `[G, D]`."""
     for g in range(x.shape[0]):
         row = x[g]
         for i in range(shape.width):
             row[i] = plane[g, i]
         for k in range(shape.books):
-            token = weights.embedding[k * (shape.codes + 1) + previous[g, k]]
+            token = weights.embedding[k * (shape.codes + 1) + previous[places[g], k]]
             for i in range(shape.width):
                 row[i] += token[i]
 
 
 @kernel
-def attention_layer(shape, weights, memory, layer, room):
+def attention_layer(shape, weights, memory, places, layer, room):
     """Self-attention of a Transformer's block, with its residual connection."""
     w, width = weights, shape.width
     size, frequencies = width // shape.heads, w.vectors[w.begins[shape.layers, FREQUENCIES] :]
     normalise(room.x, w.vectors[w.begins[layer, MIXER_NORM] :], width, room.normed)
     project(w.matrices, w.scales, w.where[layer, INWARD], room.normed, room.wide)
     for g in range(room.x.shape[0]):
-        qkv, place = room.wide[g], memory.lengths[g]
+        qkv, row = room.wide[g], places[g]
+        place = memory.lengths[row]
         if shape.rotary:
             rotate(qkv, 0, shape.heads, size, place, frequencies)
             rotate(qkv, width, shape.heads, size, place, frequencies)
         keys, values = qkv[width:], qkv[2 * width :]
-        own, read = memory.keys[layer, g], memory.values[layer, g]
+        own, read = memory.keys[layer, row], memory.values[layer, row]
         remember(keys, values, shape.heads, size, place, own, read)
     attend(
         room.wide,
         memory.keys[layer],
         memory.values[layer],
-        memory.lengths + 1,
+        memory.lengths,
+        places,
+        1,
         shape.heads,
         size,
         room.scores,
@@ -80,7 +83,7 @@ def attention_layer(shape, weights, memory, layer, room):
 
 
 @kernel
-def mamba_layer(shape, weights, memory, layer, room):
+def mamba_layer(shape, weights, memory, places, layer, room):
     """The Mamba-2 mixer of a SiMBA block, with its residual connection."""
     w, inner, heads, state = weights, shape.inner, shape.heads, shape.state
     vectors, begins, channels = w.vectors, w.begins[layer], inner + 2 * state
@@ -90,13 +93,13 @@ def mamba_layer(shape, weights, memory, layer, room):
         z, xbc = room.wide[g, :inner], room.wide[g, inner : inner + channels]
         dt = room.wide[g, inner + channels : inner + channels + heads]
         mixed, decay, drive = room.inner[0, g], room.inner[1, g], room.inner[2, g]
-        y, past = room.inner[3, g], memory.conv[layer, g]
+        y, past = room.inner[3, g], memory.conv[layer, places[g]]
         taps, bias = vectors[begins[TAPS] :], vectors[begins[TAP_BIAS] :]
         convolve(xbc, past, taps, bias, channels, mixed)
         b, c = mixed[inner : inner + state], mixed[inner + state : channels]
         rate, dt_bias = vectors[begins[RATE] :], vectors[begins[DT_BIAS] :]
         decay_and_drive(dt, dt_bias, rate, mixed, inner, heads, decay, drive)
-        advance(memory.ssm[layer, g], decay, drive, b, c, inner, y)
+        advance(memory.ssm[layer, places[g]], decay, drive, b, c, inner, y)
         gate(y, vectors[begins[SKIP] :], mixed, z, inner, heads)
     normalise(room.inner[3], vectors[begins[GATED_NORM] :], inner, room.normed)
     project(w.matrices, w.scales, w.where[layer, OUTWARD], room.normed, room.out)
@@ -104,7 +107,7 @@ def mamba_layer(shape, weights, memory, layer, room):
 
 
 @kernel
-def text_layer(shape, weights, memory, layer, room):
+def text_layer(shape, weights, memory, places, layer, room):
     """Cross-attention to the text's keys and values, with its residual connection."""
     w, width = weights, shape.width
     normalise(room.x, w.vectors[w.begins[layer, CROSS_NORM] :], width, room.normed)
@@ -114,6 +117,8 @@ def text_layer(shape, weights, memory, layer, room):
         memory.text_keys[layer],
         memory.text_values[layer],
         memory.text_lengths,
+        places,
+        0,
         shape.cross_heads,
         width // shape.cross_heads,
         room.scores,
@@ -143,64 +148,66 @@ def channel_layer(shape, weights, layer, room):
 
 
 @kernel
-def step(shape, weights, memory, plane, room):
-    """Logits `[G, K V]` of one step, into `room`; moves the state on."""
+def step(shape, weights, memory, places, plane, room):
+    """Logits `[G, K V]` of one step of the rows at `places`, into `room`; moves the state on."""
     w = weights
-    embed(shape, w, memory.previous, plane, room.x)
+    embed(shape, w, memory.previous, places, plane, room.x)
     for layer in range(shape.layers):
         if shape.inner:
-            mamba_layer(shape, w, memory, layer, room)
+            mamba_layer(shape, w, memory, places, layer, room)
         else:
-            attention_layer(shape, w, memory, layer, room)
+            attention_layer(shape, w, memory, places, layer, room)
         if shape.cross_heads:
-            text_layer(shape, w, memory, layer, room)
+            text_layer(shape, w, memory, places, layer, room)
         channel_layer(shape, w, layer, room)
-    memory.lengths[:] += 1
+    for place in places:
+        memory.lengths[place] += 1
     norm = w.vectors[w.begins[shape.layers, LAST_NORM] :]
     normalise(room.x, norm, shape.width, room.normed)
     project(w.matrices, w.scales, w.where[shape.layers, HEAD], room.normed, room.logits)
 
 
 @kernel
-def sample(shape, draws, room, batch, b, k, noise):
+def sample(shape, seats, room, b, k, noise):
     """A code for book k of request b from the logits in `room`, or -1 if one is NaN."""
     logits = room.logits[:, k * shape.codes : (k + 1) * shape.codes]
-    own, other = room.drawn[0], room.drawn[1]
-    unconditional = batch + b if draws.guided else b
-    if not guide(logits, b, unconditional, draws.guidance, draws.guided, own):
+    own, other, unconditional = room.drawn[0], room.drawn[1], seats.unconditional[b]
+    if not guide(logits, b, unconditional, seats.guidance[b], unconditional >= 0, own):
         return -1
-    return draw(own, noise, draws.temperature, draws.top_k, draws.top_p, other, room.keys)
+    temperature, top_k, top_p = seats.temperature[b], seats.top_k[b], seats.top_p[b]
+    return draw(own, noise, temperature, top_k, top_p, other, room.keys)
 
 
 @entry
-def decode(shape, weights, memory, plane, noise, active, draws, room, tokens, kept):
-    """Sample n steps into `tokens` `[B, K, n]`; False if a logit was NaN.
+def decode(shape, weights, memory, seats, plane, noise, active, room, tokens, sound, kept):
+    """Sample n steps of B requests into `tokens` `[B, K, n]`.
+
+    A row sums in the same order whatever the others are, so they change nothing of it.
 
     Args:
         shape: sizes of the model.
         weights: its weights.
         memory: the state, changed in place.
+        seats: which rows of it, and settings of sampling.
         plane: `[G, n, D]`.
         noise: `[n, B, K, V]`, exponential; with n = 0, `tokens` are given and nothing is sampled.
-        active: `[K, n]`; where False, `bos` stands in place of a code.
-        draws: settings of sampling.
+        active: `[B, K, n]`; where False, `bos` stands in place of a code.
         room: to work in.
         tokens: where they go.
+        sound: `[B]`, made False where a logit is NaN; what is drawn then means nothing.
         kept: `[n, G, K V]` for the logits of all steps, or `[0, 0, 0]`.
     """
-    sound, batch, groups, codes = True, tokens.shape[0], plane.shape[0], shape.codes
+    batch, codes, places = tokens.shape[0], shape.codes, seats.places
     for i in range(tokens.shape[2]):
-        step(shape, weights, memory, plane[:, i], room)
+        step(shape, weights, memory, places, plane[:, i], room)
         if kept.shape[0]:
             kept[i] = room.logits[:, : shape.books * codes]
         for b in range(batch):
             for k in range(shape.books):
                 if noise.shape[0]:
-                    code = sample(shape, draws, room, batch, b, k, noise[i, b, k])
-                    sound = sound and code >= 0
-                    tokens[b, k, i] = code if active[k, i] else codes
-                for g in range(b, groups, batch):
-                    memory.previous[g, k] = tokens[b, k, i]
-        if not sound:
-            return False
-    return True
+                    code = sample(shape, seats, room, b, k, noise[i, b, k])
+                    sound[b] = sound[b] and code >= 0
+                    tokens[b, k, i] = max(code, 0) if active[b, k, i] else codes
+                memory.previous[places[b], k] = tokens[b, k, i]
+                if seats.unconditional[b] >= 0:
+                    memory.previous[places[seats.unconditional[b]], k] = tokens[b, k, i]

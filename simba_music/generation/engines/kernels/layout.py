@@ -62,12 +62,12 @@ class Weights(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The decoding state of G rows; kernels change it in place.
+    """The decoding state of R rows, of which a step takes some; kernels change it in place.
 
-    keys, values: of a Transformer, `[L, G, H, T d]` and `[L, G, H, d T]` in panels, with
-    `lengths` `[G]` of T filled; conv `[L, G, 3, C]` and ssm `[L, G, N, H P]`: of Mamba-2;
+    keys, values: of a Transformer, `[L, R, H, T d]` and `[L, R, H, d T]` in panels, with
+    `lengths` `[R]` of T filled; conv `[L, R, 3, C]` and ssm `[L, R, N, H P]`: of Mamba-2;
     text_keys, text_values, text_lengths: as keys, values and lengths, for cross-attention;
-    previous `[G, K]`: tokens before the next step.
+    previous `[R, K]`: tokens before the next step.
     """
 
     keys: Floats
@@ -102,14 +102,20 @@ class Room(NamedTuple):
     keys: npt.NDArray[np.int32]
 
 
-class Draw(NamedTuple):
-    """Settings of sampling; see `generation.sampling.Sampling`."""
+class Seats(NamedTuple):
+    """Who is stepped: B requests, and how their codes are drawn; see `generation.sampling`.
 
-    guided: bool
-    guidance: np.float32
-    temperature: np.float32
-    top_k: int
-    top_p: np.float32
+    `places` `[G]` says which rows of the memory they have: first the B conditional ones, then the
+    unconditional ones of who has guidance. `unconditional` `[B]` is the row of the G for the
+    latter, -1 where there is none; the other arrays are `[B]` too.
+    """
+
+    places: Integers
+    unconditional: Integers
+    guidance: Floats
+    temperature: Floats
+    top_k: Integers
+    top_p: Floats
 
 
 def room_for(shape: Shape, groups: int, longest: int) -> Room:
