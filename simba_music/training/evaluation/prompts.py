@@ -26,6 +26,7 @@ from simba_music.training.evaluation.adherence import (
     make_asked,
 )
 from simba_music.training.evaluation.clip_store import SETTINGS, ClipStore, make_both_sides
+from simba_music.training.evaluation.distances import distance_rows, similarity_rows, together
 from simba_music.training.evaluation.health import (
     degenerate_row,
     flatness_rows,
@@ -35,7 +36,6 @@ from simba_music.training.evaluation.health import (
 )
 from simba_music.training.evaluation.measures import Row, flatness, in_order, mean_row, row_of
 from simba_music.training.evaluation.musical import musical_rows
-from simba_music.training.evaluation.prompt_lists import distance_rows, together
 from simba_music.training.evaluation.report import update_report
 from simba_music.training.judges.tagger import load_tagger, tagger_weights
 
@@ -73,17 +73,21 @@ def embed_clips(scorer: Scorer, clips: Sequence[np.ndarray]) -> torch.Tensor:
 def alignment_rows(
     scorer: Scorer, asked: Sequence[Asked], sounds: dict[str, list[np.ndarray]]
 ) -> list[Row]:
-    """Cosine of every system's clips with their prompts, and with those of other clips."""
+    """Cosine of every system's clips with their prompts, and with those of other clips.
+
+    And with the pieces that the prompts were made from, in the space of this scorer.
+    """
     text = scorer.embed_prompts([one.prompt.text for one in asked])
+    embedded = {name: embed_clips(scorer, clips) for name, clips in sounds.items()}
     own, others = list[Row](), list[Row]()
-    for name, clips in sounds.items():
-        audio = embed_clips(scorer, clips)
+    for name, audio in embedded.items():
         for rows, metric, vectors in (
             (own, "alignment (cosine)", text),
             (others, "alignment with the next clip's prompt", text.roll(1, 0)),
         ):
             rows.append(mean_row(metric, name, (audio * vectors).sum(-1).tolist()))
-    return own + others
+    vectors = {name: list(audio.numpy()) for name, audio in embedded.items()}
+    return own + others + similarity_rows(vectors, REAL, "scorer")
 
 
 class HeldPieces:
@@ -157,6 +161,8 @@ def prompts_table(
         for name, clips in sounds.items()
     }
     rows = adherence_rows(asked, listened, TRIP, labels)
+    vectors = {name: [own.mean(0) for own, _ in found] for name, found in heard.items()}
+    rows += similarity_rows(vectors, REAL, "tagger")
     return rows if scorer is None else rows + alignment_rows(scorer, asked, sounds)
 
 

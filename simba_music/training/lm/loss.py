@@ -44,7 +44,7 @@ def mean_loss(books: Sequence[float]) -> float:
 def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> list[float]:
     """Loss in nats a code of each book, over a fixed spread of held-out crops.
 
-    Their captions are all that the model is told.
+    Of all conditions it gets their captions alone.
 
     Conditions that captions do not hold are left out, so that losses compare between models that
     have them and models that have not.
