@@ -154,23 +154,18 @@ class MusicLM(nn.Module):
         logits = self.head(self.norm(hidden))
         return in_books(logits, self.sizes, self.config.vocab).transpose(1, 2)
 
-    def _predict_at(self, hidden: Tensor, places: Tensor) -> Tensor:
-        """Logits `[B, K, S, V]` of the codes that stand at steps `places` `[K, S]`."""
-        hidden, heads = self.norm(hidden), self.head.weight.split(list(self.sizes))
-        more = [self.config.vocab - size for size in self.sizes]
-        books = [F.linear(hidden[:, at], head) for at, head in zip(places, heads, strict=True)]
-        padded = (F.pad(b, (0, n), value=NO_CODE) for b, n in zip(books, more, strict=True))
-        return torch.stack(list(padded), dim=1)
-
-    def forward(self, codes: Tensor, given: Conditioning) -> Tensor:
+    def forward(
+        self, codes: Tensor, given: Conditioning, apart: bool = False
+    ) -> Tensor | list[Tensor]:
         """Logits of every code given those that the pattern has before it (teacher forcing).
 
         Args:
             codes: `[B, K, S]`.
             given: conditions of the same S frames.
+            apart: whether a loss asks, which needs no logits of ids that a book lacks.
 
         Returns:
-            `[B, K, S, V]`.
+            `[B, K, S, V]`; or `[B, S, V]` of every book, whose V is its own.
         """
         states, mask = self._embed_text(given)
         (_, books, count), bos = codes.shape, self.config.special_ids.bos
@@ -187,10 +182,13 @@ class MusicLM(nn.Module):
             padding = (~mask).sum(1)
             x = roll_left(torch.cat([states.to(frames.dtype), frames], dim=1), padding)
             hidden = roll_left(self.backbone(x), -padding)[:, states.shape[1] :]
-        if books == 1:
-            return self._predict(hidden)
         # Steps of a pattern to frames: the loss is over codes, and bos is never a target.
-        return self._predict_at(hidden, self.pattern.places(count, books).to(codes.device))
+        places = self.pattern.places(count, books).to(codes.device)
+        hidden, heads = self.norm(hidden), self.head.weight.split(list(self.sizes))
+        own = [F.linear(hidden[:, at], head) for at, head in zip(places, heads, strict=True)]
+        if apart:
+            return own
+        return in_books(torch.cat(own, -1), self.sizes, self.config.vocab).transpose(1, 2)
 
     def init_state(self, given: Conditioning, steps: int) -> LMState:
         """State that has read the text and has room for so many steps."""

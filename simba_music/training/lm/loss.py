@@ -21,11 +21,11 @@ VALID_CROPS = 32
 def book_losses(model: Any, batch: Batch) -> Tensor:
     """Cross-entropy in nats of each book `[K]`, summed over its targets."""
     # Sums, which the trainer divides by the targets of all parts: crops weigh by their tokens.
-    logits = model(batch.codes, batch.given)
+    logits = model(batch.codes, batch.given, apart=True)
     # The softmax over V in float32, whatever the model computes in.
     books = [
         F.cross_entropy(own.flatten(0, 1).float(), targets.flatten(), reduction="sum")
-        for own, targets in zip(logits.unbind(1), batch.targets.unbind(1), strict=True)
+        for own, targets in zip(logits, batch.targets.unbind(1), strict=True)
     ]
     return torch.stack(books)
 
