@@ -27,7 +27,7 @@ from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.request import SIDES
 from simba_music.generation.sampling import Sampling
 from simba_music.generation.streaming.threads import usable_cores
-from simba_music.models.lm import LMState, MusicLM
+from simba_music.models.lm import LMState, MusicLM, in_books
 
 NOTHING: Floats = np.zeros((0, 0, 0), np.float32)
 
@@ -109,10 +109,10 @@ class CompiledEngine:
         one = CompiledState(copied(state.memory), state.room)
         given = tokens.contiguous().numpy().astype(np.int64)
         nothing = torch.zeros(0, batch, books, self.shape.codes)
-        kept = np.zeros((count, groups, books * self.shape.codes), np.float32)
+        kept = np.zeros((count, groups, sum(self.lm.sizes)), np.float32)
         everywhere = torch.ones(batch, books, count, dtype=torch.bool)
         self._run(one, plane, given, nothing, everywhere, Sampling(), kept)
-        by_book = torch.from_numpy(kept).reshape(count, groups, books, -1)
+        by_book = in_books(torch.from_numpy(kept), self.lm.sizes, self.shape.codes)
         return by_book.permute(1, 2, 0, 3)
 
     def _run(

@@ -149,7 +149,7 @@ def channel_layer(shape, weights, layer, room):
 
 @kernel
 def step(shape, weights, memory, places, plane, room):
-    """Logits `[G, K V]` of one step of the rows at `places`, into `room`; moves the state on."""
+    """Logits `[G, V1 + V2 ...]` of one step of the rows at `places`, into `room`; moves the state on."""
     w = weights
     embed(shape, w, memory.previous, places, plane, room.x)
     for layer in range(shape.layers):
@@ -168,14 +168,16 @@ def step(shape, weights, memory, places, plane, room):
 
 
 @kernel
-def sample(shape, seats, room, b, k, noise):
+def sample(weights, seats, room, b, k, noise):
     """A code for book k of request b from the logits in `room`, or -1 if one is NaN."""
-    logits = room.logits[:, k * shape.codes : (k + 1) * shape.codes]
-    own, other, unconditional = room.drawn[0], room.drawn[1], seats.unconditional[b]
+    first, last = weights.books[k], weights.books[k + 1]
+    logits, codes = room.logits[:, first:last], last - first
+    own, other, keys = room.drawn[0, :codes], room.drawn[1, :codes], room.keys[:codes]
+    unconditional = seats.unconditional[b]
     if not guide(logits, b, unconditional, seats.guidance[b], unconditional >= 0, own):
         return -1
     temperature, top_k, top_p = seats.temperature[b], seats.top_k[b], seats.top_p[b]
-    return draw(own, noise, temperature, top_k, top_p, other, room.keys)
+    return draw(own, noise[:codes], temperature, top_k, top_p, other, keys)
 
 
 @entry
@@ -195,17 +197,17 @@ def decode(shape, weights, memory, seats, plane, noise, active, room, tokens, so
         room: to work in.
         tokens: where they go.
         sound: `[B]`, made False where a logit is NaN; what is drawn then means nothing.
-        kept: `[n, G, K V]` for the logits of all steps, or `[0, 0, 0]`.
+        kept: `[n, G, V1 + V2 ...]` for the logits of all steps, or `[0, 0, 0]`.
     """
     batch, codes, places = tokens.shape[0], shape.codes, seats.places
     for i in range(tokens.shape[2]):
         step(shape, weights, memory, places, plane[:, i], room)
         if kept.shape[0]:
-            kept[i] = room.logits[:, : shape.books * codes]
+            kept[i] = room.logits[:, : weights.books[shape.books]]
         for b in range(batch):
             for k in range(shape.books):
                 if noise.shape[0]:
-                    code = sample(shape, seats, room, b, k, noise[i, b, k])
+                    code = sample(weights, seats, room, b, k, noise[i, b, k])
                     sound[b] = sound[b] and code >= 0
                     tokens[b, k, i] = max(code, 0) if active[b, k, i] else codes
                 memory.previous[places[b], k] = tokens[b, k, i]
