@@ -2,7 +2,6 @@
 
 from simba_music.cli import (
     app,
-    bench,
     corpus,
     evaluate,
     generate,
@@ -12,6 +11,7 @@ from simba_music.cli import (
     replay,
     train,
 )
+from simba_music.cli.machine import bench, soak
 from simba_music.cli.options import new_group
 
 root = new_group(
@@ -30,3 +30,4 @@ root.add_typer(train.commands)
 root.add_typer(corpus.commands)
 root.add_typer(evaluate.commands)
 root.add_typer(bench.commands)
+root.add_typer(soak.commands)

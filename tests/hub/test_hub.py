@@ -8,8 +8,8 @@ import pytest
 from hub_server import FILES, Fault, Repo, on
 
 from simba_music.errors import CheckpointError
-from simba_music.hub import fetch as hub_fetch
 from simba_music.hub.fetch import Downloading, fetch
+from simba_music.hub.ledger import LEDGER
 
 
 def sent(hub, word):
@@ -173,6 +173,6 @@ def test_a_commit_that_holds_other_files_is_refused(hub, tmp_path):
 
 def test_what_was_downloaded_is_written_down(hub, tmp_path):
     commit = fetch("org/name").commit
-    ledger = json.loads((Path(tmp_path) / "data" / hub_fetch.LEDGER).read_text())
+    ledger = json.loads((Path(tmp_path) / "data" / LEDGER).read_text())
     assert ledger["org/name@main"] == commit
     assert set(ledger[f"org/name@{commit}"]) == {"config.json", "model.safetensors", "README.md"}
