@@ -13,7 +13,17 @@ TESTS = Path(__file__).parent
 MATRIX = TESTS / "data" / "faults.json"
 PAGE = TESTS / "FAULTS.md"
 # Markers that leave a test out of `make test`.
-ELSEWHERE = ("gpu", "network", "browser", "fluidsynth", "postgres", "wheel", "compiled", "slow")
+ELSEWHERE = (
+    "gpu",
+    "network",
+    "browser",
+    "fluidsynth",
+    "postgres",
+    "wheel",
+    "compiled",
+    "soak",
+    "slow",
+)
 HEAD = """# The fault matrix
 
 Written by `python tests/faults.py` from the markers `@pytest.mark.fault("P3", "…")` of the tests;

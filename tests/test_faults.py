@@ -22,3 +22,10 @@ def test_every_row_has_a_test(row):
 
 def test_the_page_is_made_from_the_markers():
     assert PAGE.read_text() == page(), "run `python tests/faults.py` to write FAULTS.md again"
+
+
+def test_every_guard_of_the_mutation_check_stands_in_its_module():
+    from mutations import MUTATIONS, check
+
+    assert len(MUTATIONS) >= 20
+    check()

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.file_download import repo_folder_name
 
 from simba_music.errors import CheckpointError
-from simba_music.files import read_json, sha256, write_json
+from simba_music.files import read_json, sha256, write_atomic, write_json
 from simba_music.hub.lookup import Remote
 from simba_music.settings import data_folder
 
@@ -59,14 +59,27 @@ def read_ledger() -> dict[str, Any]:
     return {}
 
 
+def _folder_of(repository: str) -> Path:
+    """Where the client's cache keeps a repository."""
+    name = repo_folder_name(repo_id=repository, repo_type="model")
+    return Path(constants.HF_HUB_CACHE) / name
+
+
+def _refer(remote: Remote) -> None:
+    """Note in the cache which commit a branch or tag is, as the client does; we ask by commit."""
+    if remote.asked == remote.commit or ".." in remote.asked.split("/"):
+        return
+    reference = _folder_of(remote.repository) / "refs" / remote.asked
+    reference.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(reference, remote.commit.encode())
+
+
 def from_names(repository: str, revision: str | None) -> tuple[str | None, dict[str, str]]:
     """(commit, digest of every file) of a cached snapshot, by what the cache calls its files.
 
     (None, {}) if there is none. The cache names a file by the digest that the Hub gave for it.
     """
-    name = repo_folder_name(repo_id=repository, repo_type="model")
-    folder = Path(constants.HF_HUB_CACHE) / name
-    commit = revision or constants.DEFAULT_REVISION
+    folder, commit = _folder_of(repository), revision or constants.DEFAULT_REVISION
     reference = folder / "refs" / commit
     if reference.is_file():
         commit = reference.read_text().strip()
@@ -104,6 +117,7 @@ def remember(remote: Remote) -> str | None:
             known[asked] = remote.commit
         data_folder().mkdir(parents=True, exist_ok=True)
         write_json(data_folder() / LEDGER, known)
+        _refer(remote)
     if moved == remote.commit:
         return None
     return (

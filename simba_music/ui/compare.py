@@ -100,7 +100,7 @@ def plain(part: gr.components.Component) -> None:
         except (TypeError, ValueError) as error:
             raise gr.Error(f"{part.label} cannot be {payload!r:.80}.") from error
 
-    part.preprocess = checked
+    part.preprocess = checked  # type: ignore[method-assign]
 
 
 class Handlers:

@@ -18,6 +18,8 @@ def test_a_good_request_comes_back_with_its_types():
     assert isinstance(request.duration_s, float) and request.seed == 2**32 - 1
 
 
+@pytest.mark.fault("P6", "every number out of its range, NaN and infinity")
+@pytest.mark.fault("P1", "empty and blank prompts")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

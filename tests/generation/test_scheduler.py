@@ -80,6 +80,7 @@ def together(scheduler, requests, pause_s=0.0):
     return found
 
 
+@pytest.mark.fault("G2", "codes are the same alone and in any company")
 def test_codes_are_the_same_alone_and_in_any_company(lm):
     engine = GraphEngine(lm)
     mine = request()
@@ -114,6 +115,7 @@ def test_more_than_there_are_slots_for_wait_their_turn():
     assert scheduler.seated == 0
 
 
+@pytest.mark.fault("G1", "closing frees the slot, and the others go on")
 def test_closing_frees_the_slot_within_a_chunk_and_the_others_go_on():
     lm = random_lm(lm_config("simba"))
     engine = GraphEngine(lm)
@@ -147,6 +149,7 @@ def test_a_damaged_model_is_an_error_for_who_asked():
         codes(Scheduler(GraphEngine(lm), Encoder(), 2).generate(request()))
 
 
+@pytest.mark.fault("G4", "the thread of a scheduler fails: all who wait are told")
 def test_what_fails_in_a_step_reaches_all_who_wait(monkeypatch):
     engine = GraphEngine(random_lm(lm_config("simba")))
 

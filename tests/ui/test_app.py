@@ -83,6 +83,8 @@ def test_a_fresh_seed_is_drawn_and_told(client, pipeline):
     assert first[0] != second[0] and f"Seed {first[0]}" in first[1]
 
 
+@pytest.mark.fault("P6", "bad input by the API")
+@pytest.mark.fault("P2", "1,500 characters by the API")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -99,6 +101,7 @@ def test_bad_input_is_refused_by_the_server(client, pipeline, changes, said):
         call(client, pipeline, **changes)
 
 
+@pytest.mark.fault("P4", "HTML in prompts and in names of models")
 def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
     import shutil
 
@@ -133,6 +136,7 @@ def test_the_alignment_over_time_is_drawn_and_said():
     assert timeline(Score("clap", "1", None, None, "silent")) == ""
 
 
+@pytest.mark.fault("G2", "a stop ends its own session alone")
 def test_one_session_stops_only_itself():
     stops = Stops()
     stops.request("a")
@@ -193,6 +197,7 @@ def test_a_stop_keeps_what_was_made_of_both_sides(pipeline, tmp_path, monkeypatc
     assert all("Stopped early" in text for text in cards.values())
 
 
+@pytest.mark.fault("S1", "a host's list of models is obeyed by the handler")
 def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch):
     monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "0")
     monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/offered")
