@@ -6,6 +6,7 @@ that needs a browser or PostgreSQL counts where these are missing; their argumen
 
 import ast
 import json
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ def _of_module(tree):
             yield from (name for name in ELSEWHERE if f"pytest.mark.{name}" in text)
 
 
+@cache
 def found() -> list[Fault]:
     """Every marker of every test, in the order of rows and files."""
     faults = []

@@ -1,4 +1,4 @@
-"""Incidents: what fails gets an id, which the user is told and by which the log explains it."""
+"""Incidents: what fails gets an id, which the user sees and by which the log explains it."""
 
 import logging
 import secrets
@@ -27,9 +27,9 @@ def record(error: BaseException, incident: str | None = None) -> str:
 
 
 def told(error: BaseException) -> str:
-    """An error as a user is told it: what happened, what to do next, and the log's word for it.
+    """An error in a user's words: what happened, what to do next, and the incident in the log.
 
-    The text of a `UserError` is told as it is, and needs no log.
+    The text of a `UserError` stays as it is, and needs no log.
     """
     if isinstance(error, UserError):
         return str(error)

@@ -1,5 +1,6 @@
 """Patience: work of the Hub's client that is given up where nothing comes for too long."""
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable
@@ -36,8 +37,9 @@ class Patience:
         Raises:
             HangingError: If nothing has been heard for too long.
         """
-        call = _Call(work)
-        thread = threading.Thread(target=call.run, name="hub", daemon=True)
+        call, context = _Call(work), contextvars.copy_context()
+        # For whom it is loaded, and so with which token, is known by the context.
+        thread = threading.Thread(target=context.run, args=(call.run,), name="hub", daemon=True)
         thread.start()
         while not call.done.wait(_LOOK_S):
             if self.left_s <= 0:

@@ -1,10 +1,8 @@
 """What is broken when a command starts: a sentence, exit code 2, and no traceback."""
 
 import json
-import os
+import logging
 import sqlite3
-import subprocess
-import sys
 
 import pytest
 
@@ -75,7 +73,7 @@ def test_a_home_that_takes_nothing_is_said(tmp_path, capsys, monkeypatch):
 def test_no_temporary_folder_is_said(capsys, monkeypatch, data):
     import tempfile
 
-    def none(*_):
+    def none(*_, **__):
         raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
 
     monkeypatch.setattr(tempfile, "mkdtemp", none)
@@ -97,17 +95,14 @@ def test_a_deep_config_is_said(tmp_path, capsys):
     assert code == 2 and "nested too deeply" in said
 
 
-@pytest.mark.fault("D2", "the incident of a real process stands in its file, with the traceback")
-def test_an_incident_leads_to_the_log(tmp_path):
-    (tmp_path / "votes.sqlite3").write_bytes(b"no database at all" * 100)
-    done = subprocess.run(
-        [sys.executable, "-m", "simba_music", *REPORT],
-        env=os.environ | {"SIMBA_MUSIC_DATA": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    (line,) = (tmp_path / "incidents.jsonl").read_text().splitlines()
+@pytest.mark.fault("S4", "the incident of a command stands in its file, with the traceback")
+def test_an_incident_leads_to_the_log(data, capsys, monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])  # as in a process of its own
+    (data / "votes.sqlite3").write_bytes(b"no database at all" * 100)
+    code, said = run(capsys, *REPORT)
+    for handler in logging.root.handlers:
+        handler.close()
+    (line,) = (data / "incidents.jsonl").read_text().splitlines()
     found = json.loads(line)
-    assert f"Incident {found['incident']}" in done.stderr and "Traceback" in found["error"]
+    assert code == 2 and f"Incident {found['incident']}" in said
+    assert "Traceback" in found["error"]

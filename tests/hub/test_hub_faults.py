@@ -123,3 +123,11 @@ def test_code_of_a_repository_is_not_even_fetched(hub, tmp_path):
     with pytest.raises(CheckpointError):
         LoadedModel.load("org/name")
     assert not canary.exists()
+
+
+def test_work_in_a_thread_knows_for_whom_it_is():
+    import contextvars
+
+    asked = contextvars.ContextVar("asked", default="host")
+    asked.set("stranger")
+    assert patience.Patience().wait(asked.get) == "stranger"

@@ -224,17 +224,17 @@ VOTER = """
 """
 
 
-@pytest.mark.fault("D5", "kill -9 while voting")
-def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
+def killed_while_voting(url, tmp_path, votes):
+    """(confirmed, kept) ids of votes of processes that are killed after so many each."""
     base = Database(url)
     add_battle(base)
     confirmed = list[str]()
-    for i in range(3):
+    for i, count in enumerate(votes):
         code = textwrap.dedent(VOTER.format(tests=str(Path(__file__).parent), url=url))
         log = tmp_path / f"{i}.log"
         with log.open("w") as out:
             child = subprocess.Popen([sys.executable, "-c", code], stdout=out)
-            while log.stat().st_size < 33 * (5 + 7 * i):
+            while log.stat().st_size < 33 * count:
                 assert child.poll() is None
                 time.sleep(0.01)
             child.send_signal(signal.SIGKILL)
@@ -242,7 +242,20 @@ def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
         confirmed += [line for line in log.read_text().split("\n")[:-1] if len(line) == 32]
     kept = {vote.id for vote in base.votes()}
     base.close()
+    return confirmed, kept
+
+
+@pytest.mark.fault("D5", "kill -9 while voting")
+def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
+    confirmed, kept = killed_while_voting(url, tmp_path, [5, 12, 19])
     assert len(confirmed) >= 36 and set(confirmed) <= kept
+
+
+@pytest.mark.slow
+@pytest.mark.fault("D5", "100,000 votes and 20 kills")
+def test_20_kills_lose_none_of_100_000_votes(url, tmp_path):
+    confirmed, kept = killed_while_voting(url, tmp_path, [5000] * 20)
+    assert len(confirmed) >= 100_000 and set(confirmed) <= kept
 
 
 def sqlite_only(url):

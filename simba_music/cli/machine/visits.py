@@ -76,7 +76,7 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 
 
 class Visitor:
-    """Does one thing after another until it is told to stop; the same by the same seed."""
+    """Does one thing after another until it is stopped; the same by the same seed."""
 
     def __init__(self, page: Page, seed: int, keep: Callable[[Visit], None]):
         self.page, self.rng, self.keep = page, random.Random(seed), keep

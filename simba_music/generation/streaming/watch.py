@@ -1,5 +1,6 @@
 """Watch: steps of a generation that take too long are ended and said, and memory is let go."""
 
+import contextvars
 import ctypes
 import gc
 import logging
@@ -41,7 +42,10 @@ class _Worker(Generic[Item]):
         self.begin = begin
         self.asked: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self.items: queue.SimpleQueue[tuple[str, Item | BaseException | None]] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._run, name="watched", daemon=True)
+        context = contextvars.copy_context()
+        self.thread = threading.Thread(
+            target=context.run, args=(self._run,), name="watched", daemon=True
+        )
         self.thread.start()
 
     def _run(self) -> None:
