@@ -8,7 +8,9 @@ from typing import Generic, TypeVar
 
 from simba_music.hub.lookup import HangingError
 
-PATIENCE_S = 25.0  # of silence, in all: look-up, retries of the client, every file
+# Of silence, in all. The client tries a refused file again for 23 s, and then says what the Hub
+# answered.
+PATIENCE_S = 28.0
 _LOOK_S = 0.05
 
 Result = TypeVar("Result")

@@ -57,7 +57,7 @@ class Fake(BaseHTTPRequestHandler):
 def page(**answers):
     handler = type("Bound", (Fake,), {"answers": answers})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield Page.of(f"http://127.0.0.1:{server.server_port}")

@@ -18,7 +18,7 @@ from simba_music.hub.ledger import LEDGER
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Silence is given up after half a second, not 25."""
+    """Silence is given up after half a second, not 28."""
     monkeypatch.setattr(patience, "PATIENCE_S", 0.5)
 
 
