@@ -17,7 +17,10 @@ LOWEST_TESTS := tests/test_requirements.py tests/audio/test_level.py tests/test_
     tests/listening/test_statistics.py::test_wilson_agrees_with_a_published_value \
     tests/training/test_adherence.py::test_clips_without_noise_are_as_far_from_noisy_pieces_as_noise_is_from_tones
 
-.PHONY: app test lowest-test lint system-test format clean
+# CI: `make LOCK=requirements-lock.txt test` installs the versions that the tests passed on.
+LOCKED := $(if $(LOCK),--constraint $(LOCK))
+
+.PHONY: app test lowest-test lint audit system-test mutation-test fuzz format clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -33,8 +36,18 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+audit: $(VENV)/.dev
+	$(BIN)/python -m pip check
+	$(BIN)/python tests/audit.py
+
+mutation-test: $(VENV)/.dev
+	$(BIN)/python tests/mutations.py
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --minutes 10
+
 system-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -50,7 +63,7 @@ $(VENV)/.app: $(BIN)/python requirements.txt pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python requirements.txt pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(LOCKED)
 	touch $@ $(VENV)/.app
 
 $(LOWEST)/.lowest: requirements.txt pyproject.toml tests/lowest.txt

@@ -1,26 +1,25 @@
 """Entry of the command line: runs one command, and says in a line what a user can mend."""
 
-import errno
-import logging
 import sys
 
 import typer
 
 from simba_music.cli.commands import root
 from simba_music.errors import UserError
-from simba_music.settings import prepare_libraries
+from simba_music.errors.causes import cause
+from simba_music.errors.incidents import told
+from simba_music.errors.logs import configure
+from simba_music.settings import data_folder, prepare_libraries, settings
 
 INTERRUPTED = 130  # what Typer ends with after Ctrl-C
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; bad input prints its message and returns 2."""
+    """Run one command; what a user can mend prints its message and returns 2, a fault of ours 1."""
     prepare_libraries()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what failed
     try:
+        found = settings()
+        configure(found.log, found.log_prompts, data_folder())
         typer.main.get_command(root).main(args=argv, prog_name="simba-music")
     except SystemExit as end:  # Typer's way of ending, whatever the outcome
         if isinstance(end.code, str):
@@ -28,18 +27,9 @@ def main(argv: list[str] | None = None) -> int:
         if end.code == INTERRUPTED:
             print("simba-music: stopped. What is finished is kept; run it again.", file=sys.stderr)
         return end.code or 0
-    except UserError as error:
-        print(f"simba-music: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"simba-music: the disk is full ({error.filename or 'no space left'}). Nothing is half "
-            "written; make room and run the same command again.",
-            file=sys.stderr,
-        )
-        return 2
+    except Exception as error:
+        print(f"simba-music: {told(error)}", file=sys.stderr)
+        return 2 if isinstance(error, UserError) or cause(error) else 1
     return 0
 
 

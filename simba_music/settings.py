@@ -144,6 +144,37 @@ class Settings(BaseSettings):
         "a number from 0",
         ge=0,
     )
+    step_timeout_s: float = _variable(
+        "SIMBA_MUSIC_STEP_TIMEOUT_S",
+        120.0,
+        "Longest step of a generation in s; a run that stands still longer is ended. 0: no limit.",
+        "a number from 0",
+        ge=0,
+    )
+    memory_gb: float = _variable(
+        "SIMBA_MUSIC_MEMORY_GB",
+        0.0,
+        "Memory of the process in GB above which nothing new is begun; 0: no limit.",
+        "a number from 0",
+        ge=0,
+    )
+    free_disk_gb: float = _variable(
+        "SIMBA_MUSIC_FREE_DISK_GB",
+        0.2,
+        "Free disk space in GB below which nothing is downloaded or generated.",
+        "a number from 0",
+        ge=0,
+    )
+    log: Literal["text", "json"] = _variable(
+        "SIMBA_MUSIC_LOG", "text", "Form of the log's lines.", "`text` or `json`"
+    )
+    log_prompts: bool = _variable(
+        "SIMBA_MUSIC_LOG_PROMPTS",
+        False,
+        "Whether the log may hold prompts.",
+        _SWITCH,
+        otherwise="0",
+    )
     data: Path | None = _variable(
         "SIMBA_MUSIC_DATA",
         None,
@@ -247,6 +278,11 @@ def settings() -> Settings:
 def data_folder() -> Path:
     """Where the app keeps what must outlive a restart: `SIMBA_MUSIC_DATA`, or the user's own."""
     return settings().data or Path(platformdirs.user_data_dir("simba-music"))
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that is started here, with some variables changed."""
+    return os.environ | changes
 
 
 def prepare_libraries(threads: int | None = None) -> None:

@@ -4,7 +4,11 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+from audit import affected
+from lock import locked, roots
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from simba_music.publishing.space import requirements
@@ -42,6 +46,7 @@ def test_what_does_not_install_beside_cpu_torch_is_an_extra():
     assert "encodec" in named("\n".join(EXTRAS["encodec"]))
 
 
+@pytest.mark.fault("S6", "upper bounds everywhere")
 def test_every_requirement_has_both_bounds_and_a_reason():
     """A reason is a comment on the line above."""
     found = [RUNTIME.read_text(), (ROOT / "pyproject.toml").read_text()]
@@ -82,3 +87,29 @@ def test_setuptools_and_a_space_read_the_same_requirements():
     zero = named(requirements("zero-a10g"))
     assert str(zero.pop("torch").specifier) == "<2.12,>=2.8"
     assert zero == {name: found for name, found in wanted.items() if name != "torch"}
+
+
+@pytest.mark.fault("S6", "a lock file that holds all that is installed, within the bounds")
+def test_the_lock_file_holds_every_requirement_within_its_bounds():
+    held = locked()
+    for requirement in roots():
+        name = canonicalize_name(requirement.name)
+        assert name in held, f"{name} is not locked: run `python tests/lock.py`"
+        assert requirement.specifier.contains(held[name]), f"{name} {held[name]}"
+    assert all(Version(version).local is None for version in held.values())
+    run = (ROOT / ".ci" / "run").read_text()
+    assert "LOCK=requirements-lock.txt" in run and "make audit" in run
+
+
+@pytest.mark.fault("S6", "an audit without a network")
+def test_no_locked_version_has_a_known_advisory_and_one_that_has_is_found():
+    assert affected(locked()) == []
+    (found,) = affected({"h11": "0.14.0", "numpy": "1.0"})
+    assert "CVE-2025-43859" in found
+
+
+@pytest.mark.fault("S6", "SECURITY.md says what is promised")
+def test_security_md_says_what_is_promised():
+    said = (ROOT / "SECURITY.md").read_text()
+    for heading in ("What is promised", "What is not", "Supply chain", "Report a problem"):
+        assert f"## {heading}" in said

@@ -2,7 +2,6 @@
 
 from simba_music.cli import (
     app,
-    bench,
     corpus,
     evaluate,
     generate,
@@ -11,6 +10,7 @@ from simba_music.cli import (
     read,
     replay,
 )
+from simba_music.cli.machine import bench, soak
 from simba_music.cli.options import new_group
 from simba_music.cli.training import others, train
 
@@ -31,3 +31,4 @@ root.add_typer(others.commands)
 root.add_typer(corpus.commands)
 root.add_typer(evaluate.commands)
 root.add_typer(bench.commands)
+root.add_typer(soak.commands)

@@ -33,7 +33,9 @@ def replay(
         key = str((recipe.model.id, recipe.engine, recipe.dtype, recipe.slots, recipe.device))
         if key not in pipelines:
             pipelines[key] = _pipeline_of(recipe)
-        events = pipelines[key].generate(recipe.request, ("left",))
+        # A file may say anything: what is allowed is checked as of every other request.
+        request = pipelines[key].validate(("left",), **recipe.request.as_dict())
+        events = pipelines[key].generate(request, ("left",))
         clip = next(event for event in events if isinstance(event, Clip))
         write_clip(out / name, clip)
         print(f"{out / name}: {clip.waveform.duration_s:g} s, seed {recipe.request.seed}")

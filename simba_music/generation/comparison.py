@@ -1,10 +1,14 @@
 """Comparison: from what a visitor asks for to the clips of both sides, downloads included."""
 
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import CheckpointError
+from simba_music.errors.logs import private
+from simba_music.files.room import check_disk, check_memory
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import Event
@@ -12,6 +16,8 @@ from simba_music.generation.stops import Stops
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
 from simba_music.hub.places import allowed, may_load_any
+
+CLIPS_BYTES = 50e6  # what the files of a run take at most, beside the space that stays free
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Comparison:
         """
         self.stops.clear(session)
         self._permit(left, right)
+        check_memory()
+        check_disk(Path(tempfile.gettempdir()), CLIPS_BYTES, "a clip")
         chosen = self.pipeline
         for step in self.pipeline.switching(left, right):
             if isinstance(step, Pipeline):
@@ -77,6 +85,7 @@ class Comparison:
         service = self.gpu.of(chosen)
         request = service.validate(SIDES, **raw)
         yield Started(request, chosen)
-        yield from service.generate(
-            request, should_stop=self.stops.asked_by(session), stream=stream
-        )
+        with private(request.prompt, request.negative):
+            yield from service.generate(
+                request, should_stop=self.stops.asked_by(session), stream=stream
+            )

@@ -17,6 +17,7 @@ from simba_music.conditioning.registry import KINDS
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.types import AnyCondition
 from simba_music.errors import CheckpointError, RequestError
+from simba_music.files.texts import checked_text
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.choice import Engines
 from simba_music.generation.engines.types import AnyEngine, SlottedEngine
@@ -283,11 +284,9 @@ class Reader:
         Raises:
             RequestError: If it is no text, or seed and draw are none.
         """
-        if not isinstance(prompt, str):
-            raise RequestError(f"prompt must be text, got {type(prompt).__name__}.")
+        text = checked_text("prompt", prompt)
         if not isinstance(draw, bool) or isinstance(seed, bool) or not isinstance(seed, int):
             raise RequestError(f"seed must be a whole number and draw true or false, got {seed!r}.")
-        text = prompt.encode("utf-8", "replace").decode().strip()
         return read_prompt(Request(text, seed=seed, draw=draw), self.models, self.knows)
 
     def parse(self, prompt: str) -> Reading:

@@ -23,6 +23,7 @@ from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_req
 from simba_music.generation.service import Event, never
 from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
+from simba_music.generation.streaming.watch import watched
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
@@ -199,7 +200,9 @@ class Pipeline:
         """See `GenerationService`."""
         name = self.engine_now(sides)
         begin = [
-            functools.partial(self._side, side, name, request, should_stop, stream)
+            functools.partial(
+                watched, functools.partial(self._side, side, name, request, should_stop, stream)
+            )
             for side in sides
         ]
         if self.at_once(sides):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
+from simba_music.files.texts import checked_text
 from simba_music.settings import settings
 
 SIDES = ("left", "right")  # of the page, each with a model
@@ -39,9 +40,7 @@ def _number(name: str, value: object, low: float, high: float, whole: bool = Fal
 
 
 def _text(name: str, value: object, limits: Limits) -> str:
-    if not isinstance(value, str):
-        raise RequestError(f"{name} must be text, got {type(value).__name__}.")
-    text = value.encode("utf-8", "replace").decode().strip()
+    text = checked_text(name, value)
     count = limits.count_tokens(text)
     if count > limits.max_text_tokens:
         raise RequestError(

@@ -15,6 +15,7 @@ class Stops:
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
+        self._everyone = self._folder / "everyone"
 
     def _mark(self, session: str) -> Path:
         # The browser chooses its session's name, so it is no file name.
@@ -24,13 +25,17 @@ class Stops:
         """Ask the session's run to end."""
         self._mark(session).touch()
 
+    def request_all(self) -> None:
+        """Ask every run to end: the process does. Runs that begin later end too."""
+        self._everyone.touch()
+
     def clear(self, session: str) -> None:
         """A new run begins, or one has ended."""
         self._mark(session).unlink(missing_ok=True)
 
     def wanted(self, session: str) -> bool:
         """Whether the session's run should end."""
-        return self._mark(session).exists()
+        return self._mark(session).exists() or self._everyone.exists()
 
     def asked_by(self, session: str) -> Callable[[], bool]:
         """Whether this session's run should end, as something that can be pickled."""

@@ -1,8 +1,10 @@
 """Look up: what a repository holds, and what a failure of the Hub means to a user."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
@@ -15,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from simba_music.errors import CheckpointError
+from simba_music.errors.causes import chain, is_full_disk
 from simba_music.settings import settings
 
 LOOKUP_S = 10.0  # a slow Hub is given up after this time without an answer
@@ -54,10 +57,46 @@ def largest_download() -> float:
     return settings().max_download_gb * _GB
 
 
+class HangingError(Exception):
+    """Nothing has come from the Hub for so many seconds."""
+
+    def __init__(self, waited_s: float):
+        super().__init__(f"nothing for {waited_s:.0f} s")
+        self.waited_s = waited_s
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The status that the Hub answered with, None if it did not."""
+    found = getattr(getattr(error, "response", None), "status_code", None)
+    return found if isinstance(found, int) else None
+
+
+def _root(error: Exception) -> Exception:
+    """What the client's own summary hides: an answer of the Hub under "not in the cache"."""
+    if isinstance(error, LocalEntryNotFoundError | ValueError):
+        for under in chain(error):
+            if isinstance(under, Exception) and status_of(under) is not None:
+                return under
+    return error
+
+
+def _free() -> str:
+    """Free space where downloads are kept, in words."""
+    at = Path(constants.HF_HUB_CACHE)
+    at = next((folder for folder in (at, *at.parents) if folder.exists()), Path("/"))
+    return f"{shutil.disk_usage(at).free / _GB:.2f} GB"
+
+
 def explain(name: str, error: Exception) -> CheckpointError:
     """What a failure of the Hub means to a user, and what to do next."""
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    host = constants.ENDPOINT
+    host, full = constants.ENDPOINT, next(filter(is_full_disk, chain(error)), None)
+    if full is not None:
+        return CheckpointError(
+            f"{name} could not be kept: the disk is full ({_free()} free where HF_HUB_CACHE is). "
+            "Make room, then try again; what has arrived is kept."
+        )
+    error = _root(error)
+    status = status_of(error)
     if isinstance(error, GatedRepoError):
         return CheckpointError(
             f"{name} is gated. Accept its terms on {host}/{name.partition('@')[0]}, then give a "
@@ -84,6 +123,11 @@ def explain(name: str, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"{host} has trouble of its own ({status}) with {name}. Try again in a few minutes; "
             "what is downloaded already is kept."
+        )
+    if isinstance(error, HangingError):
+        return CheckpointError(
+            f"{host} has sent nothing of {name} for {error.waited_s:.0f} s, so it was given up. "
+            "Try again later; what has arrived is kept."
         )
     if isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled):
         return CheckpointError(

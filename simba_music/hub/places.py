@@ -115,7 +115,8 @@ def locate(
 
 def offered() -> list[str]:
     """Names of the bundled language models."""
-    return sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}") if "backbone" in read_json(p))
+    found = ((p.parent.name, read_json(p)) for p in BUNDLED.glob(f"*/{CONFIG}"))
+    return sorted(name for name, raw in found if isinstance(raw, dict) and "backbone" in raw)
 
 
 def allowed() -> list[str]:

@@ -13,6 +13,7 @@ from simba_music.files import read_json, sha256
 from simba_music.hub.places import WEIGHTS
 
 INDEX = f"{WEIGHTS}.index.json"
+RECORD = "training.json"
 # Names of dtypes in a safetensors header.
 FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 # What training wrappers put before every name: DistributedDataParallel, torch.compile, and models
@@ -105,6 +106,29 @@ def digest(folder: Path) -> str:
         return sha256(files[0])
     listed = "".join(f"{path.name} {sha256(path)}\n" for path in files)
     return hashlib.sha256(listed.encode()).hexdigest()
+
+
+def check_recorded(folder: Path, found: str | None = None) -> None:
+    """Compare weights with the digest in the `training.json` beside them, where it has one.
+
+    Args:
+        folder: of a checkpoint.
+        found: the digest of its weights, where it is known already.
+
+    Raises:
+        CheckpointError: If they differ, as after a flipped bit, or the record cannot be read.
+    """
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    wanted = record.get("sha256") if isinstance(record, dict) else None
+    if wanted is None:
+        return
+    found = found or digest(folder)
+    if found != wanted:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} has sha256 {found[:12]}…, and {RECORD} beside it says "
+            f"{str(wanted)[:12]}…: it is damaged, or belongs to another training. Copy or download "
+            f"the folder again; if you changed the weights yourself, remove sha256 from {RECORD}."
+        )
 
 
 def read_header(folder: Path) -> dict[str, tuple[list[int], str]]:

@@ -5,8 +5,9 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from simba_music.errors import UserError
+from simba_music.errors import RequestError, UserError
 from simba_music.files import StrictModel, first_problem
+from simba_music.files.texts import checked_text
 
 Letter = Literal["A", "B"]
 Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
@@ -33,6 +34,18 @@ class Ballot(StrictModel):
     switches: int = Field(default=0, ge=0, le=100_000)
 
 
+def _checked(remark: str) -> str:
+    """A remark that can be stored and exported as it is.
+
+    Raises:
+        VoteError: Otherwise, naming the character.
+    """
+    try:
+        return checked_text("The vote's remark", remark)
+    except RequestError as error:
+        raise VoteError(str(error)) from error
+
+
 def read_ballot(raw: dict[str, Any]) -> Ballot:
     """A ballot of known fields within their bounds.
 
@@ -51,7 +64,7 @@ def read_ballot(raw: dict[str, Any]) -> Ballot:
                     f"A rating is 1 to 5 for one of {', '.join(DIMENSIONS)}; got {value!r} for "
                     f"{dimension!r}."
                 )
-    return ballot
+    return ballot.model_copy(update={"remark": _checked(ballot.remark)})
 
 
 def merge(stretches: Sequence[Stretch], duration_s: float) -> list[Stretch]:

@@ -59,7 +59,7 @@ def default_url(data: Path) -> str:
 
 def _engine(url: str) -> Engine:
     # A host's database closes idle connections; the first vote after that must not fail.
-    engine = create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
     if engine.dialect.name != "sqlite":
         return engine
 

@@ -160,10 +160,14 @@ class VoteMirror:
         logger.error("the mirror of votes failed: %s", self.last_failure)
 
     def close(self) -> None:
-        """Push what waits, then stop."""
-        if self._pusher is not None:
-            self._pusher.trigger().result()
-            self._pusher.stop()
+        """Push what waits, then stop; what cannot be pushed stays in this machine's file."""
+        try:
+            if self._pusher is not None:
+                self._pusher.trigger().result()
+                self._pusher.stop()
+        finally:
+            if self.waiting:
+                logger.error("%d votes wait in %s and are not on the Hub", self.waiting, self.file)
 
     def status(self) -> str:
         """How it stands, in words."""

@@ -246,7 +246,7 @@ class ListeningTest:
             created=now(),
             preference=ballot.preference,
             ratings={str(s): dict(sorted(r.items())) for s, r in ballot.ratings.items() if r},
-            remark=ballot.remark.encode("utf-8", "replace").decode().strip(),
+            remark=ballot.remark,
             heard=heard,
             switches=ballot.switches,
             seconds_to_vote=round(waited_s, 2),

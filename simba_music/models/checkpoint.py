@@ -17,6 +17,7 @@ from simba_music.hub.fetch import OnDownload, ignore
 from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS, is_repository, locate, short_name, tidy
 from simba_music.hub.weights import (
     check_dtypes,
+    check_recorded,
     digest,
     prefix_of,
     read_header,
@@ -164,7 +165,9 @@ def load_language_model(
                 f"{source}: all weights of its {name} are zero, so it was never trained, or was "
                 "saved before its weights were gathered. Save it again, or use another."
             )
-    origin = Origin(source, place.folder, place.revision, digest(place.folder), place.notice)
+    found = digest(place.folder)
+    check_recorded(place.folder, found)
+    origin = Origin(source, place.folder, place.revision, found, place.notice)
     return model.to(device).eval().requires_grad_(False), origin
 
 

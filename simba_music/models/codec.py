@@ -16,7 +16,7 @@ from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
 from simba_music.hub.places import WEIGHTS
-from simba_music.hub.weights import weight_files
+from simba_music.hub.weights import check_recorded, weight_files
 from simba_music.models.config import CodecRef
 from simba_music.models.fast_decoder.codec_config import (
     check_bounds,
@@ -125,6 +125,8 @@ class Codec:
         weight_files(folder)  # says what lies in their place
         if ref.sha256 is not None:
             check_sha256(folder / WEIGHTS, ref.sha256)
+        else:
+            check_recorded(folder)
         check_bounds(folder)
         try:
             with no_load_report():

@@ -53,6 +53,13 @@ class TextEncoder:
                 f"Text encoder {ref.id} is {width} wide, the checkpoint expects {ref.width}. "
                 "Use the text encoder that the checkpoint was trained with."
             )
+        # T5 has relative positions, and no such bound.
+        places = getattr(model.config, "max_position_embeddings", None)
+        if isinstance(places, int) and ref.max_tokens > places:
+            raise CheckpointError(
+                f"Text encoder {ref.id} reads up to {places} tokens, and the checkpoint names "
+                f"max_tokens {ref.max_tokens}. Write {places} or less in its config.json."
+            )
 
     @classmethod
     def load(

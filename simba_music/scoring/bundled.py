@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from simba_music.audio import mel_bank
 from simba_music.conditioning.text import mean_states
 from simba_music.errors import CheckpointError
-from simba_music.files import StrictModel, read_json, sha256, write_json
+from simba_music.files import StrictModel, problems, read_json, sha256, write_json
 from simba_music.hub.places import CONFIG, WEIGHTS
+from simba_music.hub.weights import check_recorded
 from simba_music.models.checkpoint import read_module
 from simba_music.models.config import TextEncoderRef
 from simba_music.models.text_encoder import TextEncoder, one_of
@@ -127,11 +128,15 @@ class BundledScorer(Scorer):
         try:
             config = ScorerConfig.model_validate(read_json(folder / CONFIG))
         except ValidationError as error:
-            raise CheckpointError(f"{folder / CONFIG} is not a scorer's: {error}") from error
+            raise CheckpointError(
+                f"{folder / CONFIG} is not a scorer's: {problems(error, 'config')}. Use the folder "
+                "that `train scorer` wrote, or --scorer none."
+            ) from error
         model = read_module(lambda: ScorerModel(config), folder)
+        check_recorded(folder)
         encoder = one_of(encoders, config.text_encoder) or TextEncoder.load(config.text_encoder)
         scorer = cls(model, encoder, sha256(folder / WEIGHTS)[:12])
-        scorer.prepare(read_json(folder / NULL_PROMPTS))
+        scorer.prepare(_null_prompts(folder))
         return scorer
 
     @torch.no_grad()
@@ -143,6 +148,21 @@ class BundledScorer(Scorer):
     def embed_samples(self, samples: Tensor) -> Tensor:
         """See `Scorer`."""
         return self.model.embed_audio(self.model.log_mel(samples))
+
+
+def _null_prompts(folder: Path) -> list[str]:
+    """The fixed set of prompts of a scorer's folder.
+
+    Raises:
+        CheckpointError: If the file is no list of texts.
+    """
+    found = read_json(folder / NULL_PROMPTS)
+    if not isinstance(found, list) or not found or not all(isinstance(p, str) for p in found):
+        raise CheckpointError(
+            f"{folder / NULL_PROMPTS} must be a list of prompts, at least one; it is something "
+            "else. Copy the scorer's folder again, or use --scorer none."
+        )
+    return found
 
 
 def save_null_prompts(folder: Path, prompts: list[str]) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from simba_music.files import sha256
+from simba_music.hub.places import WEIGHTS
+
 
 def git_commit() -> str:
     """The commit of the working tree, with `+` where it has changes; "unknown" outside git."""
@@ -74,6 +77,12 @@ def lineage(record: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def began_with(record: dict[str, Any], start: dict[str, Any]) -> bool:
+    """Whether a training led to a record's start; older records have no digest of the weights."""
+    known = [one | {"sha256": None} for one in lineage(record)[1:]]
+    return start | {"sha256": None} in known
+
+
 def write_training_record(
     out: Path,
     *,
@@ -97,4 +106,6 @@ def write_training_record(
         "preset": preset,
         **more,
     }
+    if (out / WEIGHTS).is_file():
+        record["sha256"] = sha256(out / WEIGHTS)
     (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from simba_music.errors import UserError
+from simba_music.generation.streaming.ending import Ending, graceful
 from simba_music.ui import ab_player, blind, compare, results, votes
 from simba_music.ui import study as study_page
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
@@ -86,20 +87,28 @@ def launch(
     Raises:
         UserError: If the models cannot be loaded, or the page cannot be served.
     """
+    ending = Ending()
     known = sides_before_loading(left, right, scorer)
     if known is not None:
         opening = Opening(known)
-        _serve(build(opening), port, share, lambda: opening.begin(opening.fill(load)))
+        ending.add("the page", opening.close)
+        with graceful(ending):
+            _serve(build(opening), port, share, lambda: opening.begin(opening.fill(load)))
         return
     pipeline = load()
     opening = Opening(sides_of(pipeline))
     opening.begin(opening.fill(lambda: pipeline))
-    _serve(build(opening), port, share)
+    ending.add("the page", opening.close)
+    with graceful(ending):
+        _serve(build(opening), port, share)
 
 
 def launch_study(study: "Study", port: int | None = None, share: bool = False) -> None:
     """Serve the page of a study until stopped."""
-    _serve(study_page.build(study), port, share)
+    ending = Ending()
+    ending.add("the study", study.close)
+    with graceful(ending):
+        _serve(study_page.build(study), port, share)
 
 
 def _serve(

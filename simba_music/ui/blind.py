@@ -1,6 +1,5 @@
 """Blind tab: a pair without names, a vote, then the reveal."""
 
-import logging
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -8,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from simba_music.errors import UserError
+from simba_music.errors.incidents import told
 from simba_music.listening.ballot import HEARD_S, UNDO_S, VoteError
 from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.ui.compare import plain
 from simba_music.ui.opening import Opening
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest
-
-logger = logging.getLogger(__name__)
 
 BLIND_JS = Path(__file__).with_suffix(".js").read_text()
 MOUNT_JS = """
@@ -51,11 +49,8 @@ def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dic
         if not isinstance(data, dict):
             raise VoteError("A question to this page is an object with named fields.")
         return work(data)
-    except UserError as error:
-        return {"error": str(error)}
-    except Exception:
-        logger.exception("a question of the page failed")
-        return {"error": "This failed on the server; its log says why. Try again."}
+    except Exception as error:
+        return {"error": told(error)}
 
 
 def text_field(data: dict[str, Any], name: str) -> str:
@@ -148,6 +143,7 @@ def build(opening: Opening) -> None:
             lines=1,
         )
         write = gr.Button("Generate a pair", elem_id="blind-write", scale=1, min_width=150)
+    plain(prompt)
     progress = gr.HTML("", elem_id="blind-progress")
     gr.HTML(
         '<div class="bt-root"></div>',
@@ -164,8 +160,8 @@ def build(opening: Opening) -> None:
                     yield {progress: _bar(step)}
                 else:
                     yield {progress: f'<span hidden data-offer="{escape(step)}"></span>'}
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            raise gr.Error(told(error), print_exception=False) from error
 
     gr.on(
         [write.click, prompt.submit],

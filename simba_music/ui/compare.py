@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from simba_music.conditioning.request import Request
-from simba_music.errors import UserError
+from simba_music.errors.incidents import told
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
 from simba_music.hub.places import allowed, may_load_any
 from simba_music.settings import settings
@@ -87,6 +87,22 @@ def _request_inputs(longest_s: float) -> list[gr.components.Component]:
     return [prompt, duration, seed, fresh]
 
 
+def plain(part: gr.components.Component) -> None:
+    """Refuse a dict or a list that a program sends to a part: as a text it would be generated."""
+    read = part.preprocess
+
+    def checked(payload: Any) -> Any:
+        if isinstance(payload, dict | list):
+            kind = type(payload).__name__
+            raise gr.Error(f"{part.label} must be a text or a number, got {kind}.")
+        try:
+            return read(payload)
+        except (TypeError, ValueError) as error:
+            raise gr.Error(f"{part.label} cannot be {payload!r:.80}.") from error
+
+    part.preprocess = checked  # type: ignore[method-assign]
+
+
 class Handlers:
     """What the buttons do, with `SOUND` among the parts of the page while it is generated too.
 
@@ -120,8 +136,8 @@ class Handlers:
         try:
             for changes in self._run(left, right, raw, str(request.session_hash)):
                 yield {self.parts[name]: value for name, value in changes.items()}
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            raise gr.Error(told(error), print_exception=False) from error
 
     def _run(
         self, left: str, right: str, raw: dict[str, object], session: str
@@ -145,8 +161,8 @@ class Handlers:
             models = self.opening.comparison.result().pipeline.models
             reader = Reader.of_models(list(models.values()))
             return reader.read(prompt, seed, draw).as_dict()
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+        except Exception as error:
+            raise gr.Error(told(error), print_exception=False) from error
 
     def stop(self, request: gr.Request) -> None:
         """End this session's run."""
@@ -172,6 +188,8 @@ def build(opening: Opening) -> None:
         for side in SIDES:
             model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(sides[side], side)
             inputs.append(model)
+    for part in [*inputs, draw]:
+        plain(part)
     parts[VERDICT] = gr.HTML(elem_id="verdict")
 
     # A program that calls the page by HTTP has the finished clips, and no sound before them.

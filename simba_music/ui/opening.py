@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
-from simba_music.errors import RequestError
+from simba_music.errors import RequestError, UserError
 from simba_music.files import load_secret, read_json, sha256
 from simba_music.generation.request import SIDES
 from simba_music.generation.stops import Stops
@@ -69,12 +69,12 @@ def read_side(source: str) -> Side | None:
     folder = folder_of(source)
     if folder is None:
         return None
-    config = read_json(folder / CONFIG)
     try:
+        config = read_json(folder / CONFIG)
         longest_s, rate = float(config["max_trained_s"]), int(config["codec"]["sample_rate"])
         digest = sha256(folder / WEIGHTS)
         known = config["backbone"] in BACKBONES
-    except (KeyError, TypeError, ValueError, OSError):
+    except (KeyError, TypeError, ValueError, OSError, UserError):
         return None
     return Side(source, config["backbone"], longest_s, rate, digest) if known else None
 
@@ -147,6 +147,13 @@ class Opening:
             raise
         logger.info("The models are ready")
         return pipeline
+
+    def close(self) -> None:
+        """Cancel the runs, and copy the votes that wait for the Hub; for the process's end."""
+        self.stops.request_all()
+        test = self.test.result() if self.test.done() and not self.test.exception() else None
+        if test is not None and test.mirror is not None:
+            test.mirror.close()
 
     def begin(self, pipeline: "Pipeline") -> None:
         """Do ahead what the first clip would wait for, and decode the gallery's pairs."""

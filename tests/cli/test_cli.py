@@ -58,6 +58,7 @@ def test_model_chooses_one_side(run):
     assert sorted(os.listdir("out")) == ["recipe.json", "simba.wav"]
 
 
+@pytest.mark.fault("P6", "bad input of the command line")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -89,6 +90,7 @@ def test_a_wrong_variable_exits_with_2(run, monkeypatch):
     assert code == 2 and "SIMBA_MUSIC_THREADS must be a whole number from 1; got 'many'" in err
 
 
+@pytest.mark.fault("D2", "an output folder that cannot be made")
 def test_a_folder_that_cannot_be_made_exits_with_2(run, tmp_path):
     (tmp_path / "file").write_text("")
     code, _, err = run("generate", "calm", "--duration", "2", "--out", "file/below")

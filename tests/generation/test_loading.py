@@ -42,6 +42,7 @@ def test_memory_limits_what_is_kept(monkeypatch):
     assert huge.names() == ["a"]
 
 
+@pytest.mark.fault("H3", "two who ask at once download once")
 def test_two_users_who_ask_at_once_load_once():
     loaded = []
 
@@ -90,6 +91,7 @@ def test_steps_are_yielded_and_the_result_comes_last():
         list(in_steps(fail))
 
 
+@pytest.mark.fault("H3", "leaving ends a download")
 def test_leaving_ends_the_download():
     ended = threading.Event()
 
@@ -107,6 +109,7 @@ def test_leaving_ends_the_download():
     assert ended.wait(5)
 
 
+@pytest.mark.fault("H2", "a download that stands still is given up")
 def test_a_download_that_stands_still_is_given_up(monkeypatch):
     monkeypatch.setattr("simba_music.generation.loaded_models.STALL_S", 0.2)
 

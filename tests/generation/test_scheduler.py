@@ -107,6 +107,7 @@ def together(scheduler, requests, pause_s=0.0):
     return found
 
 
+@pytest.mark.fault("G2", "codes are the same alone and in any company")
 def test_codes_are_the_same_alone_and_in_any_company(made, lm):
     engine, mine = made(lm), request()
     alone = codes(Scheduler(engine, Encoder(), 4).generate(mine))
@@ -140,6 +141,7 @@ def test_more_than_there_are_slots_for_wait_their_turn(made):
     assert scheduler.seated == 0
 
 
+@pytest.mark.fault("G1", "closing frees the slot, and the others go on")
 def test_closing_frees_the_slot_within_a_chunk_and_the_others_go_on(made):
     lm = random_lm(lm_config("simba"))
     engine = made(lm)
@@ -178,6 +180,7 @@ def test_a_damaged_model_is_an_error_for_who_asked(made):
         codes(Scheduler(made(lm), Encoder(), 2).generate(request()))
 
 
+@pytest.mark.fault("G4", "the thread of a scheduler fails: all who wait are told")
 def test_what_fails_in_a_step_reaches_all_who_wait(monkeypatch):
     engine = GraphEngine(random_lm(lm_config("simba")))
 

@@ -8,8 +8,8 @@ import pytest
 from hub_server import FILES, Fault, Repo, on
 
 from simba_music.errors import CheckpointError
-from simba_music.hub import fetch as hub_fetch
 from simba_music.hub.fetch import Downloading, fetch
+from simba_music.hub.ledger import LEDGER
 
 
 def sent(hub, word):
@@ -27,6 +27,7 @@ def test_a_repository_is_fetched_with_progress_and_its_commit_is_known(hub):
     assert seen[-1].done == seen[-1].total == sum(len(FILES[n]) for n in list(FILES)[:3])
 
 
+@pytest.mark.fault("H5", "a pinned commit asks nothing")
 def test_a_pinned_commit_in_the_cache_asks_nothing_of_the_hub(hub):
     first = fetch("org/name")
     hub.log.clear()
@@ -34,6 +35,7 @@ def test_a_pinned_commit_in_the_cache_asks_nothing_of_the_hub(hub):
     assert hub.log == []
 
 
+@pytest.mark.fault("H3", "a body that is cut once")
 def test_a_cut_download_resumes_where_it_was(hub):
     hub.faults.append(on("model.safetensors", Fault(cut_at=200_000), times=1, method="GET"))
     found = fetch("org/name")
@@ -42,6 +44,7 @@ def test_a_cut_download_resumes_where_it_was(hub):
     assert len(gets) == 2
 
 
+@pytest.mark.fault("H3", "a download that was ended goes on")
 def test_a_new_run_resumes_what_an_earlier_one_left(hub):
     class Enough(CheckpointError):
         pass
@@ -54,6 +57,8 @@ def test_a_new_run_resumes_what_an_earlier_one_left(hub):
     assert (fetch("org/name").folder / "model.safetensors").exists()
 
 
+@pytest.mark.fault("H1", "401, gated, missing revision and repository")
+@pytest.mark.fault("H2", "429 and 500 at the look-up")
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
@@ -80,6 +85,7 @@ def test_a_private_repository_opens_with_a_token(hub, monkeypatch):
     assert fetch("org/name").folder.is_dir()
 
 
+@pytest.mark.fault("H2", "a Hub that does not answer")
 def test_a_hub_that_does_not_answer_is_given_up(hub, monkeypatch):
     monkeypatch.setattr("simba_music.hub.lookup.LOOKUP_S", 0.3)
     hub.faults.append(on("", Fault(delay_s=2.0)))
@@ -87,6 +93,7 @@ def test_a_hub_that_does_not_answer_is_given_up(hub, monkeypatch):
         fetch("org/name")
 
 
+@pytest.mark.fault("H2", "a whole cached copy is used and said so")
 def test_without_a_network_the_last_download_serves_and_says_so(hub):
     first = fetch("org/name")
     hub.faults.append(on("", Fault(503)))
@@ -97,6 +104,7 @@ def test_without_a_network_the_last_download_serves_and_says_so(hub):
         fetch("org/other")
 
 
+@pytest.mark.fault("H5", "a later start off line asks nothing")
 def test_offline_mode_serves_what_is_there_and_asks_nothing(hub, monkeypatch):
     first = fetch("org/name")
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
@@ -107,6 +115,7 @@ def test_offline_mode_serves_what_is_there_and_asks_nothing(hub, monkeypatch):
     assert hub.log == []
 
 
+@pytest.mark.fault("W2", "a flipped byte in the download")
 def test_damaged_bytes_are_fetched_again_once_and_then_refused(hub):
     weights = FILES["model.safetensors"]
     wrong = Fault(body=b"x" * len(weights))
@@ -121,6 +130,7 @@ def test_damaged_bytes_are_fetched_again_once_and_then_refused(hub):
     assert (fetch("org/bad").folder / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.fault("W2", "a damaged file in the cache")
 def test_a_truncated_file_in_the_cache_is_noticed_and_replaced(hub):
     path = fetch("org/name").folder / "model.safetensors"
     path.resolve().write_bytes(FILES["model.safetensors"][:1000])
@@ -132,6 +142,7 @@ def test_a_truncated_file_in_the_cache_is_noticed_and_replaced(hub):
         assert (found.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
 
 
+@pytest.mark.fault("W7", "a repository with only .bin")
 def test_pickled_weights_are_refused_with_the_reason(hub):
     hub.repos["org/pickle"] = Repo()
     hub.repos["org/pickle"].commit({"config.json": b"{}", "pytorch_model.bin": b"x"})
@@ -140,6 +151,7 @@ def test_pickled_weights_are_refused_with_the_reason(hub):
     assert sent(hub, "/resolve/") == []
 
 
+@pytest.mark.fault("W8", "file names that climb")
 @pytest.mark.parametrize("name", ["../../evil.json", "/etc/evil.json", "a\\..\\evil.json"])
 def test_file_names_cannot_leave_the_cache(hub, name):
     hub.repos["org/evil"] = Repo()
@@ -155,6 +167,7 @@ def test_size_is_limited_before_anything_is_downloaded(hub, monkeypatch):
     assert sent(hub, "/resolve/") == []
 
 
+@pytest.mark.fault("H4", "main has moved")
 def test_a_moved_branch_is_said(hub):
     fetch("org/name")
     hub.repos["org/name"].commit(FILES | {"README.md": b"# Another\n"})
@@ -173,6 +186,6 @@ def test_a_commit_that_holds_other_files_is_refused(hub, tmp_path):
 
 def test_what_was_downloaded_is_written_down(hub, tmp_path):
     commit = fetch("org/name").commit
-    ledger = json.loads((Path(tmp_path) / "data" / hub_fetch.LEDGER).read_text())
+    ledger = json.loads((Path(tmp_path) / "data" / LEDGER).read_text())
     assert ledger["org/name@main"] == commit
     assert set(ledger[f"org/name@{commit}"]) == {"config.json", "model.safetensors", "README.md"}

@@ -1,7 +1,9 @@
 """Votes are kept exactly once, whoever else votes and whatever dies; the same on both databases."""
 
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -11,8 +13,11 @@ from pathlib import Path
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import OperationalError
 
+from simba_music.errors.causes import cause
+from simba_music.listening import database
 from simba_music.listening.ballot import VoteError
 from simba_music.listening.database import Database, default_url, migrations
 from simba_music.listening.tables import Base, Battle, Listener, Trial, Vote, new_id, now
@@ -154,6 +159,7 @@ def test_a_database_is_opened_again_as_it_is(url):
     second.close()
 
 
+@pytest.mark.fault("D3", "an older schema is migrated")
 def test_a_gallerys_name_moves_out_of_the_studys_column_and_back(url):
     old = Database(url)
     own = {"g": ("gallery", "gallery 1"), "s": ("study", "mine"), "t": ("typed", None)}
@@ -179,6 +185,8 @@ def test_a_gallerys_name_moves_out_of_the_studys_column_and_back(url):
     Database(url).close()
 
 
+@pytest.mark.fault("V1", "200 voters of 20 votes")
+@pytest.mark.fault("V2", "each vote is sent twice")
 def test_200_voters_of_20_votes_at_once_are_each_kept_once(base):
     """Every confirmed vote is there exactly once; each is sent twice, as by a retry."""
     add_battle(base)
@@ -216,16 +224,17 @@ VOTER = """
 """
 
 
-def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
+def killed_while_voting(url, tmp_path, votes):
+    """(confirmed, kept) ids of votes of processes that are killed after so many each."""
     base = Database(url)
     add_battle(base)
     confirmed = list[str]()
-    for i in range(3):
+    for i, count in enumerate(votes):
         code = textwrap.dedent(VOTER.format(tests=str(Path(__file__).parent), url=url))
         log = tmp_path / f"{i}.log"
         with log.open("w") as out:
             child = subprocess.Popen([sys.executable, "-c", code], stdout=out)
-            while log.stat().st_size < 33 * (5 + 7 * i):
+            while log.stat().st_size < 33 * count:
                 assert child.poll() is None
                 time.sleep(0.01)
             child.send_signal(signal.SIGKILL)
@@ -233,7 +242,127 @@ def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
         confirmed += [line for line in log.read_text().split("\n")[:-1] if len(line) == 32]
     kept = {vote.id for vote in base.votes()}
     base.close()
+    return confirmed, kept
+
+
+@pytest.mark.fault("D5", "kill -9 while voting")
+def test_a_kill_loses_no_confirmed_vote(url, tmp_path):
+    confirmed, kept = killed_while_voting(url, tmp_path, [5, 12, 19])
     assert len(confirmed) >= 36 and set(confirmed) <= kept
+
+
+@pytest.mark.slow
+@pytest.mark.fault("D5", "100,000 votes and 20 kills")
+def test_20_kills_lose_none_of_100_000_votes(url, tmp_path):
+    confirmed, kept = killed_while_voting(url, tmp_path, [5000] * 20)
+    assert len(confirmed) >= 100_000 and set(confirmed) <= kept
+
+
+def sqlite_only(url):
+    if not url.startswith("sqlite"):
+        pytest.skip("of SQLite's files")
+    return Path(url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.fault("D4", "copies of the database and its WAL while votes come in")
+def test_a_copy_at_any_moment_opens_and_holds_what_was_confirmed(url, tmp_path):
+    file, base, stop = sqlite_only(url), Database(url), threading.Event()
+    add_battle(base)
+    confirmed = list[str]()
+
+    def voter():
+        while not stop.is_set():
+            confirmed.append(base.add_vote(vote_on(add_trial(base, add_listener(base)))).id)
+
+    thread = threading.Thread(target=voter)
+    thread.start()
+    try:
+        for i in range(8):
+            while len(confirmed) < 3 * (i + 1):
+                time.sleep(0.002)
+            before = set(confirmed)
+            copy = tmp_path / f"copy-{i}.sqlite3"
+            # The log first: a page that the file takes over meanwhile stands in both.
+            for end in ("-wal", ""):
+                if Path(f"{file}{end}").exists():
+                    shutil.copyfile(f"{file}{end}", f"{copy}{end}")
+            with sqlite3.connect(copy) as opened:
+                assert opened.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+                kept = {row[0] for row in opened.execute("SELECT id FROM votes")}
+            opened.close()
+            assert before <= kept
+    finally:
+        stop.set()
+        thread.join()
+        base.close()
+
+
+@pytest.mark.fault(
+    "D1", "full disk at the insert of a vote: not acknowledged, and the app recovers"
+)
+def test_a_vote_that_finds_no_room_is_not_confirmed(url):
+    sqlite_only(url)
+    base = Database(url)
+    add_battle(base)
+    trial = add_trial(base, add_listener(base))
+    limits = []
+
+    @event.listens_for(base.engine, "begin")
+    def limited(connection):
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {limits[-1] if limits else 10**9}")
+
+    with base.engine.connect() as connection:
+        limits.append(connection.exec_driver_sql("PRAGMA page_count").scalar())
+    with pytest.raises(OperationalError) as full:
+        base.add_vote(vote_on(trial, remark="x" * 20_000))
+    assert "could not be stored. The disk is full" in cause(full.value)
+    assert base.votes() == []
+    limits.append(10**9)
+    kept = base.add_vote(vote_on(trial, remark="x" * 20_000))
+    assert [vote.id for vote in base.votes()] == [kept.id]
+    base.close()
+
+
+@pytest.mark.fault("D3", "a database that another program has locked")
+def test_a_locked_database_is_waited_for_and_then_said(url, monkeypatch):
+    file, base = sqlite_only(url), Database(url)
+    add_battle(base)
+    trial = add_trial(base, add_listener(base))
+    other = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(0.5, lambda: other.execute("COMMIT"))
+    timer.start()
+    assert base.add_vote(vote_on(trial)).id  # it waited
+    timer.join()
+    base.close()
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    hasty = Database(url)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError) as locked:
+        add_listener(hasty)
+    assert "busy with another program" in cause(locked.value)
+    other.execute("COMMIT")
+    assert add_listener(hasty)
+    other.close()
+    hasty.close()
+
+
+@pytest.mark.postgres
+@pytest.mark.fault("D6", "PostgreSQL drops every connection and is back")
+def test_postgresql_may_go_and_come_back(server, monkeypatch, tmp_path):
+    monkeypatch.setenv("DATABASE_URL", server)
+    base, other = Database(default_url(tmp_path)), Database(default_url(tmp_path))
+    add_battle(base, new_id())
+    with other.engine.begin() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            )
+        )
+    assert add_listener(base)  # the pool notices, and connects anew
+    base.close()
+    other.close()
 
 
 def test_addresses_that_hosts_hand_out_are_understood(monkeypatch, tmp_path):

@@ -125,6 +125,7 @@ def test_a_hub_that_is_away_stops_no_vote_and_is_reached_later(
     assert {line["vote"]["id"] for line in lines(writable)} == {v.id for v in base.votes()}
 
 
+@pytest.mark.fault("D1", "full disk of the mirror stops no vote")
 def test_a_full_disk_stops_no_vote(mirror, test, clock, tmp_path):
     mirror.file = tmp_path / "nowhere" / "votes.jsonl"
     _, kept = vote(test, clock)

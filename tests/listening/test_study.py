@@ -227,6 +227,7 @@ def test_a_listener_hears_practice_trials_catches_and_a_swapped_repeat(study, cl
         study.test.reveal(trials[1]["ticket"])
 
 
+@pytest.mark.fault("V6", "a reload of a study")
 def test_a_reload_gives_the_same_trial_and_a_code_comes_only_at_the_end(study, clock):
     name, trials = take(study, clock, stop=3)
     first, again = study.next_trial(name), study.next_trial(name)

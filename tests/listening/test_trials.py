@@ -38,6 +38,7 @@ def test_the_louder_clip_comes_down_where_the_other_cannot_come_up():
     assert max(float(w.samples.abs().max()) for w in pair) <= 10 ** (-1 / 20) + 1e-4
 
 
+@pytest.mark.fault("V6", "a reload finds the same pair")
 def test_a_reload_finds_the_pair_that_was_there_until_it_is_voted_on(test, clock):
     listener = test.listener_id_of(test.new_listener(local=False))
     assert test.left_open(listener) is None
@@ -102,6 +103,7 @@ def test_a_vote_can_be_taken_back_and_given_anew(test, clock):
     assert [v.preference for v in test.database.votes()] == ["BOTH_BAD"]
 
 
+@pytest.mark.fault("V2", "the same vote again, and another")
 def test_the_same_vote_again_is_answered_alike_and_another_is_refused(test, clock):
     trial = shown(test)
     clock(15)
@@ -112,6 +114,7 @@ def test_the_same_vote_again_is_answered_alike_and_another_is_refused(test, cloc
     assert len(test.database.votes()) == 1
 
 
+@pytest.mark.fault("V5", "a vote without listening")
 def test_votes_without_listening_are_refused(test, clock):
     trial = shown(test)
     with pytest.raises(VoteError, match="do not fit in the"):
@@ -128,6 +131,8 @@ def test_votes_without_listening_are_refused(test, clock):
     assert test.database.votes() == []
 
 
+@pytest.mark.fault("V4", "forged, altered and old tickets")
+@pytest.mark.fault("V3", "an old ticket")
 def test_forged_altered_and_old_tickets_are_refused(test, clock):
     trial, other = shown(test), shown(test)
     clock(20)
@@ -147,6 +152,7 @@ def test_forged_altered_and_old_tickets_are_refused(test, clock):
     assert test.database.votes() == []
 
 
+@pytest.mark.fault("V4", "malformed ballots")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -168,6 +174,7 @@ def test_malformed_ballots_are_refused_readably(test, clock, changes):
     assert test.database.votes() == []
 
 
+@pytest.mark.fault("V7", "too many votes of one voter wait")
 def test_hurried_votes_wait_to_be_looked_at(test, clock):
     pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
     for _ in range(listening_test.BUSY_VOTES + 2):

@@ -46,6 +46,7 @@ def test_save_then_load_keeps_every_weight_to_half_precision(tmp_path):
         torch.testing.assert_close(tensor, model.state_dict()[name].half().float())
 
 
+@pytest.mark.fault("W6", "a config that does not fit together")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -70,12 +71,14 @@ def test_a_config_that_does_not_fit_is_refused(copy, changes, said):
         load_language_model(str(copy / "simba"))
 
 
+@pytest.mark.fault("W3", "NaN in one tensor")
 def test_nan_weights_are_refused(copy):
     change_weights(copy / "simba", lambda t: t["null_text"].fill_(float("nan")))
     with pytest.raises(CheckpointError, match="null_text holds NaN"):
         load_language_model(str(copy / "simba"))
 
 
+@pytest.mark.fault("W4", "missing and extra weights")
 def test_extra_and_missing_weights_are_refused(copy):
     change_weights(copy / "simba", lambda t: t.update(extra=torch.zeros(1)))
     with pytest.raises(CheckpointError, match="unknown extra"):
@@ -85,6 +88,7 @@ def test_extra_and_missing_weights_are_refused(copy):
         load_language_model(str(copy / "transformer"))
 
 
+@pytest.mark.fault("W1", "truncated and damaged safetensors")
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "gone"])
 def test_a_damaged_file_is_refused(copy, damage):
     path = copy / "simba" / "model.safetensors"
@@ -106,12 +110,14 @@ def test_what_is_not_there_is_named(tmp_path):
         load_language_model("someone/some-model@main")
 
 
+@pytest.mark.fault("W5", "another codec than the model's")
 def test_another_codec_is_refused(copy):
     change_weights(copy / "codec", lambda t: next(iter(t.values())).mul_(1.5))
     with pytest.raises(CheckpointError, match="trained with"):
         LoadedModel.load(str(copy / "simba"))
 
 
+@pytest.mark.fault("W5", "another rate or vocabulary")
 def test_a_codec_of_another_rate_or_vocabulary_is_refused(copy):
     config = json.loads((copy / "simba" / "config.json").read_text())
     for key, value in (("sample_rate", 32000), ("frame_rate", 75), ("codebook_size", 1024)):
@@ -234,6 +240,7 @@ def test_a_text_encoder_of_another_width_or_hash_is_refused():
         TextEncoder.load(TextEncoderRef.model_validate(MINILM | {"id": "package:antigravity"}))
 
 
+@pytest.mark.fault("W6", "10^9 layers")
 @pytest.mark.parametrize(
     ("field", "value"),
     [("d_model", 10**6), ("n_layers", 10**5), ("vocab", 10**9), ("d_ff", 10**7), ("d_state", 0)],
@@ -271,6 +278,7 @@ def test_a_codecs_config_has_bounds_too(copy, field, value):
         LoadedModel.load(str(copy / "simba"))
 
 
+@pytest.mark.fault("S1", "visitors load only what the host offers")
 def test_what_a_visitor_may_choose_is_the_hosts_to_say(monkeypatch):
     assert may_load_any() and {"simba", "transformer"} <= set(allowed())
     monkeypatch.setenv("SPACE_ID", "org/space")

@@ -54,6 +54,7 @@ def test_shards_are_one_checkpoint(folder, index):
         load_language_model(str(folder))
 
 
+@pytest.mark.fault("W8", "an index that names files elsewhere")
 @pytest.mark.parametrize("name", ["../x.safetensors", "/etc/x.safetensors", 3, "x.bin"])
 def test_an_index_names_only_shards_beside_it(folder, name):
     shard(folder)
@@ -76,6 +77,7 @@ def test_floats_are_read(folder, dtype):
     assert next(load_language_model(str(folder))[0].parameters()).dtype == torch.float32
 
 
+@pytest.mark.fault("W4", "another dtype")
 @pytest.mark.parametrize(
     ("dtype", "named"),
     [
@@ -93,6 +95,7 @@ def test_other_dtypes_are_refused_by_name(folder, dtype, named):
         load_language_model(str(folder))
 
 
+@pytest.mark.fault("W1", "HTML, LFS pointer, renamed pickle, empty")
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -123,6 +126,7 @@ def test_broken_links_and_pickles_are_named(folder):
         load_language_model(str(folder))
 
 
+@pytest.mark.fault("W3", "an all-zero head")
 def test_a_model_that_was_never_trained_is_refused(folder):
     change(folder, lambda k, v: torch.zeros_like(v) if k == "head.weight" else v)
     with pytest.raises(CheckpointError, match="weights of its head are zero"):
@@ -197,6 +201,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.fault("W6", "fuzz of a config.json's bytes")
 @settings(
     max_examples=300,
     derandomize=True,

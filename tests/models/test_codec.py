@@ -137,6 +137,8 @@ def test_wrong_tokens_are_refused():
         codec.decode(torch.zeros(1, 1, 0, dtype=torch.long))
 
 
+@pytest.mark.fault("W2", "one flipped byte of a codec with a digest")
+@pytest.mark.fault("W1", "truncated weights of a codec")
 def test_altered_and_truncated_weights_are_refused(tmp_path):
     config = EncodecConfig(num_filters=4, hidden_size=16, codebook_dim=16)
     EncodecModel(config).save_pretrained(tmp_path)

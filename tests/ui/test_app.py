@@ -83,6 +83,8 @@ def test_a_fresh_seed_is_drawn_and_told(client, pipeline):
     assert first[0] != second[0] and f"Seed {first[0]}" in first[1]
 
 
+@pytest.mark.fault("P6", "bad input by the API")
+@pytest.mark.fault("P2", "1,500 characters by the API")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -99,6 +101,7 @@ def test_bad_input_is_refused_by_the_server(client, pipeline, changes, said):
         call(client, pipeline, **changes)
 
 
+@pytest.mark.fault("P4", "HTML in prompts and in names of models")
 def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
     import shutil
 
@@ -133,6 +136,7 @@ def test_the_alignment_over_time_is_drawn_and_said():
     assert timeline(Score("clap", "1", None, None, "silent")) == ""
 
 
+@pytest.mark.fault("G2", "a stop ends its own session alone")
 def test_one_session_stops_only_itself():
     stops = Stops()
     stops.request("a")
@@ -193,6 +197,7 @@ def test_a_stop_keeps_what_was_made_of_both_sides(pipeline, tmp_path, monkeypatc
     assert all("Stopped early" in text for text in cards.values())
 
 
+@pytest.mark.fault("S1", "a host's list of models is obeyed by the handler")
 def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, monkeypatch):
     monkeypatch.setenv("SIMBA_MUSIC_ANY_MODEL", "0")
     monkeypatch.setenv("SIMBA_MUSIC_MODELS", "org/offered")
@@ -221,3 +226,47 @@ def test_the_api_reads_a_prompt_as_the_command_does(client):
     assert found["cannot"] == ["vocals"] and found["drawn"] == {}
     with pytest.raises(Exception, match="seed must be"):
         client.predict("flute", "x", api_name="/read")
+
+
+GIVEN = ["calm piano", 2.0, 5, False, 1.0, 100, 1.0, 4.5, ""]
+
+
+@pytest.mark.fault("P5", "dict, list, null and other types by raw HTTP")
+@pytest.mark.fault("P6", "a duration in letters, a seed out of range, by raw HTTP")
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (0, {"text": "x"}, "Prompt must be a text or a number, got dict"),
+        (0, ["calm piano"], "got list"),
+        (0, None, "prompt must be text, got NoneType"),
+        (0, "\u200b", "prompt is empty"),
+        (0, "a \u0000 b", r"U\+0000"),
+        (1, "x", "Duration|duration_s"),
+        (1, [2], "got list"),
+        (2, "x", "Seed|seed"),
+        (2, -1, "[Ss]eed|minimum"),
+        (4, {}, "got dict"),
+        (9, 3, "'3' not found|not in the list|got int|3"),
+    ],
+)
+def test_values_of_other_types_are_refused_with_a_sentence(client, pipeline, place, value, said):
+    own = [pipeline.models[side].origin.id for side in ("left", "right")]
+    data = [*GIVEN, *own]
+    data[place] = value
+    text = answer(f"{client.src.rstrip('/')}/gradio_api/call/generate", data)
+    assert text.rstrip().splitlines()[-2] == "event: error", text
+    found = json.loads(text.rstrip().splitlines()[-1].removeprefix("data: "))
+    found = found["error"] if isinstance(found, dict) else found
+    assert found and re.search(said, found), text
+
+
+@pytest.mark.fault("S1", "file=/etc/passwd, the database, the key")
+def test_files_of_the_machine_are_not_served(client):
+    import urllib.error
+
+    for path in ("/etc/passwd", "/proc/self/environ", "../../etc/passwd", "votes.sqlite3"):
+        for route in ("file=", "gradio_api/file="):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{client.src.rstrip('/')}/{route}{path}", timeout=30)
+            assert refused.value.code in (403, 404)
+            refused.value.close()

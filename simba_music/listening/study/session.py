@@ -60,6 +60,11 @@ class Study:
             for i in range(self.config.catches)
         ]
 
+    def close(self) -> None:
+        """Copy the votes that wait for the Hub; for the process's end."""
+        if self.test.mirror is not None:
+            self.test.mirror.close()
+
     def _twice(self, item: dict[str, Any]) -> dict[str, Any]:
         """The pair of a clip with itself."""
         clip = item["sides"][SIDES[self._draw("catch " + item["prompt"]).randrange(2)]]

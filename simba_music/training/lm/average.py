@@ -12,7 +12,7 @@ from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.lm.history import losses
 from simba_music.training.lm.loss import validate
 from simba_music.training.lm.start import exported_start
-from simba_music.training.record import lineage
+from simba_music.training.record import began_with
 
 
 def average_training(start: Path, run: Path, share: float, corpus: Path, out: Path) -> None:
@@ -33,7 +33,7 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     if not 0 < share < 1:
         raise RequestError(f"A share of {share} is not between 0 and 1.")
     record = read_json(run / "training.json")
-    if read_json(start / "training.json") not in lineage(record)[1:]:
+    if not began_with(record, read_json(start / "training.json")):
         raise RequestError(f"{run} did not start from {start}: their weights do not go together.")
     model, _ = load_language_model(str(run))
     first, _ = exported_start(start, model.config)
@@ -51,5 +51,6 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     history = list(read_rows(run / "history.jsonl"))
     write_rows(out / "history.jsonl", [*history, history[-1] | found | {"averaged": share}])
     averaged = {"share": share, "start": sha256(start / WEIGHTS), "end": sha256(run / WEIGHTS)}
-    write_json(out / "training.json", record | {"averaged": averaged})
+    own = {"averaged": averaged, "sha256": sha256(out / WEIGHTS)}
+    write_json(out / "training.json", record | own)
     print(json.dumps(found | averaged))

@@ -149,7 +149,7 @@ def channel_layer(shape, weights, layer, room):
 
 @kernel
 def step(shape, weights, memory, places, plane, room):
-    """Logits `[G, V1 + V2 ...]` of one step of the rows at `places`, into `room`; moves the state on."""
+    """Logits `[G, V1 + V2 ...]` of a step of the rows at `places`, into `room`; moves them on."""
     w = weights
     embed(shape, w, memory.previous, places, plane, room.x)
     for layer in range(shape.layers):

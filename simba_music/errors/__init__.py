@@ -1,8 +1,8 @@
-"""UserError: what was got, what is allowed, what to do next; shown as it is, exit code 2."""
+"""Errors: what was got, what is allowed, what to do next; their causes, incidents and the log."""
 
 
 class UserError(Exception):
-    """Something the user can mend; its text is the whole message."""
+    """Something the user can mend; its text is the whole message, and the exit code is 2."""
 
 
 class CheckpointError(UserError):

@@ -1,0 +1,84 @@
+"""Ending: a process that is asked to end (SIGTERM) puts its things in order within ten seconds."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+WITHIN_S = 8.0  # of the ten seconds that hosts give
+ASKED = 128 + signal.SIGTERM  # what a process ends with that SIGTERM has ended
+
+
+class Ending:
+    """What is done before a process ends, each part at the same time as the others."""
+
+    def __init__(self, within_s: float = WITHIN_S):
+        self.within_s = within_s
+        self._parts: list[tuple[str, Callable[[], None]]] = []
+
+    def add(self, what: str, work: Callable[[], None]) -> None:
+        """One more thing to do at the end; `what` names it in the log."""
+        self._parts.append((what, work))
+
+    def run(self) -> bool:
+        """Do all of it; False if time ran out. What fails is in the log and holds up nothing."""
+        parts, self._parts = self._parts, []
+        threads = [
+            threading.Thread(target=self._do, args=part, name=part[0], daemon=True)
+            for part in parts
+        ]
+        for thread in threads:
+            thread.start()
+        until = time.monotonic() + self.within_s
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        late = [thread.name for thread in threads if thread.is_alive()]
+        if late:
+            logger.error("Not done within %g s: %s", self.within_s, ", ".join(late))
+        return not late
+
+    @staticmethod
+    def _do(what: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            logger.exception("%s failed at the end", what)
+
+
+@contextmanager
+def graceful(ending: Ending) -> Iterator[None]:
+    """While this lasts SIGTERM ends the block, and however it ends, `ending` is run.
+
+    Only in the main thread; elsewhere signals are somebody else's.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        try:
+            yield
+        finally:
+            ending.run()
+        return
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        raise SystemExit(ASKED)
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    except SystemExit as end:
+        if end.code == ASKED:
+            logger.info("Asked to end: votes are copied, runs are cancelled.")
+            # Threads of libraries that would be waited for must not outlast what a host allows.
+            timer = threading.Timer(ending.within_s + 1, os._exit, [ASKED])
+            timer.daemon = True
+            timer.start()
+        raise
+    finally:
+        ending.run()
+        signal.signal(signal.SIGTERM, before)
