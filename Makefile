@@ -34,7 +34,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 system-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "browser or fluidsynth or postgres or wheel or compiled"
+	$(BIN)/python -m pytest -m "browser or fluidsynth or postgres or wheel or compiled or load"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -17,7 +17,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; bad input prints its message and returns 2."""
     prepare_libraries()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # the app asks itself whether it is up
+    # The app asks itself whether it is up; and addresses of downloads are signed.
+    for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # our errors say what failed
     try:

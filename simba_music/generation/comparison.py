@@ -9,6 +9,7 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
+from simba_music.generation.streaming.activity import Activity
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
 from simba_music.hub.places import allowed, may_load_any
@@ -25,8 +26,9 @@ class Started:
 class Comparison:
     """Loads what both sides name, checks the request, generates; for the page and its API."""
 
-    def __init__(self, pipeline: Pipeline, stops: Stops):
+    def __init__(self, pipeline: Pipeline, stops: Stops, activity: Activity | None = None):
         self.pipeline, self.stops = pipeline, stops
+        self.activity = activity or Activity()
         self.gpu = ZeroGpu(pipeline)
 
     def _permit(self, *names: str) -> None:
@@ -65,7 +67,8 @@ class Comparison:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
         """
         self.stops.clear(session)
-        self._permit(left, right)
+        with self.activity.counting_refusals():
+            self._permit(left, right)
         chosen = self.pipeline
         for step in self.pipeline.switching(left, right):
             if isinstance(step, Pipeline):
@@ -75,8 +78,8 @@ class Comparison:
                 raise CheckpointError("The download was stopped; what has arrived is kept.")
             yield step
         service = self.gpu.of(chosen)
-        request = service.validate(SIDES, **raw)
+        with self.activity.counting_refusals():
+            request = service.validate(SIDES, **raw)
         yield Started(request, chosen)
-        yield from service.generate(
-            request, should_stop=self.stops.asked_by(session), stream=stream
-        )
+        stop = self.stops.asked_by(session)
+        yield from self.activity.watched(service.generate(request, should_stop=stop, stream=stream))

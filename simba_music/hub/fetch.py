@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.lookup import LOOKUP_S, Remote, RemoteFile, explain, is_wanted, look_up
+from simba_music.hub.visitors import is_for_stranger, token
 from simba_music.settings import data_folder
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "README.md")
@@ -67,13 +68,14 @@ def fetch(
     """
     # A commit cannot change, so what is there needs no network.
     pinned = bool(revision and _COMMIT.fullmatch(revision))
-    cached = _from_cache(repository, revision, patterns) if pinned else None
+    known = not is_for_stranger()
+    cached = _from_cache(repository, revision, patterns) if pinned and known else None
     if cached is not None:
         return cached
     try:
         remote = look_up(repository, revision, patterns)
     except CheckpointError as error:
-        cached = _from_cache(repository, revision, patterns)
+        cached = _from_cache(repository, revision, patterns) if known else None
         if cached is None or not _unreachable(error.__cause__):
             raise
         old = f"The Hub cannot be reached; this is what was downloaded before ({cached.commit[:8]})"
@@ -146,6 +148,7 @@ def _download(remote: Remote, file: RemoteFile, before: int, on_download: OnDown
                     revision=remote.commit,
                     force_download=again,
                     etag_timeout=LOOKUP_S,
+                    token=token(),
                     tqdm_class=_progress(before, remote, on_download),
                 )
             )

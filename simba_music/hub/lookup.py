@@ -15,6 +15,7 @@ from huggingface_hub.errors import (
 )
 
 from simba_music.errors import CheckpointError
+from simba_music.hub.visitors import token
 from simba_music.settings import settings
 
 LOOKUP_S = 10.0  # a slow Hub is given up after this time without an answer
@@ -110,7 +111,7 @@ def look_up(repository: str, revision: str | None, patterns: Sequence[str]) -> R
     """
     name = f"{repository}@{revision}" if revision else repository
     try:
-        info = HfApi().model_info(
+        info = HfApi(token=token()).model_info(
             repository, revision=revision, files_metadata=True, timeout=LOOKUP_S
         )
     except Exception as error:  # the HTTP library's own errors have no base in common with OSError
