@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from simba_music.files import read_json
-from simba_music.files.texts import one_line
+from simba_music.files.inert import one_line
 from simba_music.models.config import LMConfig
 
 LIBRARY, TASK = "simba_music", "text-to-audio"

@@ -68,6 +68,7 @@ def test_frames_cover_half_seconds_at_every_frame_rate():
     assert [frames(50, s) for s in (2.5, 0.1 + 0.2)] == [125, 15]
 
 
+@pytest.mark.fault("P2", "20 million characters")
 @pytest.mark.fault("39.1", "a prompt of 20 MB is refused by its characters, before its tokens")
 @pytest.mark.parametrize("field", ["prompt", "negative"])
 def test_a_long_text_is_refused_before_its_tokens_are_counted(field):

@@ -256,6 +256,7 @@ def lite(tmp_path):
     base.close()
 
 
+@pytest.mark.fault("D3", "the database is deleted or replaced while it is open")
 @pytest.mark.fault("39.9", "the database is deleted or replaced while it is open")
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_vote_into_a_file_that_is_gone_is_refused(lite, replaced, tmp_path):
@@ -285,6 +286,7 @@ def test_a_vote_whose_file_goes_meanwhile_is_not_confirmed(lite):
         path.unlink()
 
 
+@pytest.mark.fault("D3", "an older one is copied before it is migrated")
 @pytest.mark.fault("39.9", "a backup is made before the tables change")
 def test_an_older_database_is_copied_before_it_is_migrated(lite, tmp_path):
     base, path = lite

@@ -59,6 +59,7 @@ def test_a_body_within_the_cap_arrives_whole():
     assert asked.status == 200 and asked.reached == [b"ab" + b"c" * 1000 + b"d"]
 
 
+@pytest.mark.fault("S2", "a body beyond the cap is not read")
 @pytest.mark.fault("39.1", "a body of 20 MB, announced or not: 413, nothing reached, memory flat")
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_long_body_is_refused_before_it_is_read(announced):
@@ -89,6 +90,7 @@ def test_a_body_that_takes_too_long_is_refused(monkeypatch):
     assert Asked(chunks=[b"a", 5.0]).status == 408
 
 
+@pytest.mark.fault("S2", "an upload, however many files")
 @pytest.mark.fault("39.6", "uploads, recordings, snapshots and proxies of Gradio are shut")
 @pytest.mark.parametrize(
     "path",
@@ -129,6 +131,7 @@ def test_doors_that_it_uses_are_open(path):
     assert not is_shut(path) and Asked(path).status == 200
 
 
+@pytest.mark.fault("S5", "every answer has them, refusals too")
 @pytest.mark.fault("39.13", "security headers that still allow a Space's frame")
 @pytest.mark.parametrize("path", ["/", "/gradio_api/upload"])
 def test_every_answer_has_the_headers_and_a_space_may_frame_it(path):

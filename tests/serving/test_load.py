@@ -22,7 +22,7 @@ SECRET = "a secret of the tests"
 
 @pytest.fixture
 def page(tmp_path, system):
-    """The app on a gallery of short pairs: its address, its blind test, its questions' component."""
+    """The app on a gallery of short pairs: its address, its blind test, the part that is asked."""
     base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
     test = ListeningTest(base, tmp_path / "clips", SECRET)
     for i in range(PAIRS):
@@ -72,6 +72,7 @@ class Voter(threading.Thread):
 
 
 @pytest.mark.load
+@pytest.mark.fault("V1", "over HTTP, of 200 networks")
 @pytest.mark.fault("39.14", "200 voters over HTTP: 200 confirmed, 95 % of votes within 2 s")
 def test_200_voters_at_once_are_confirmed_soon(page):
     url, test, component = page

@@ -60,7 +60,7 @@ def checks(tmp_path, monkeypatch, test, **changes):
     return [name for name, good in found.items() if not good]
 
 
-@pytest.mark.fault("G5", "a run that makes no step turns health bad, and its end turns it good")
+@pytest.mark.fault("G4", "a run that makes no step turns health bad, and its end turns it good")
 def test_a_stuck_run_is_seen_and_its_end_too(tmp_path, monkeypatch, test):
     monkeypatch.setattr(health, "SILENT_S", 0.05)
     activity = Activity()

@@ -1,4 +1,4 @@
-"""Texts of others where a format would read more into them: cells of tables, lines of cards."""
+"""Inert: texts of others where a format would read more into them, in tables and in cards."""
 
 import json
 import re
