@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simba_music.errors import CheckpointError, UserError
 from simba_music.settings import settings
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -102,15 +109,11 @@ def load_secret(folder: Path) -> str:
         return _long_enough(said, "SIMBA_MUSIC_SECRET")
     path = folder / "secret"
     folder.mkdir(parents=True, exist_ok=True)
-    _make_secret(path)
-    if not path.read_text().strip():
-        # Moved before it is thrown away: another process may have put a whole one there meanwhile.
-        old = path.rename(folder / f"secret.{secrets.token_hex(8)}")
-        if old.read_text().strip():
-            old.rename(path)
-        else:
+    with _alone(folder):
+        if path.exists() and not path.read_text().strip():
             logger.warning("%s was empty; a new key is made, and old tickets end", path)
-            old.unlink()
+            path.unlink()
+        if not path.exists():
             _make_secret(path)
     return _long_enough(path.read_text(), str(path))
 
@@ -122,6 +125,20 @@ def _long_enough(key: str, place: str) -> str:
             "or tickets could be forged. Remove it, and one is made; or give a longer one."
         )
     return key
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While this is the only process, and thread, that looks after a folder's key."""
+    if fcntl is None:  # on Windows; there of several that make a key one wins, as `link` does it
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _make_secret(path: Path) -> None:

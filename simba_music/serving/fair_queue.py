@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +13,7 @@ from simba_music.settings import settings
 UNREAD_S = 5.0  # a job whose answer nobody reads is dropped after this time
 SOON_S = 1.0  # and after this one where another job needs its place
 LONGEST = 20  # jobs of one kind that wait
+VISITORS = 1000  # of whom it is remembered when they were served
 HOST = ""  # stands for whoever sits at the host's machine
 
 
@@ -50,6 +51,7 @@ class FairQueue:
     def __init__(self, queue: Any):
         self.queue = queue
         self.refused = Counter[str]()  # since the start, by reason
+        self._served = OrderedDict[str, float]()  # when a visitor's job was begun last
         self._push, self._start = queue.push, queue.start
         queue.max_size = None  # it counts jobs of all kinds together
         queue.push, queue.get_events, queue.start = self.push, self.get_events, self.start
@@ -128,11 +130,21 @@ class FairQueue:
                 messages = self._messages(job)
                 if messages is not None and messages.ever_read:
                     own.queue.remove(job)
+                    self._note(address_of(job.request.scope) or HOST)
                     return [job], False, kind
         return None
 
-    def _turns(self, kind: str, jobs: list[Any]) -> Iterator[tuple[Any, tuple[int, float]]]:
-        """Order of jobs: each visitor's first before anyone's second; what runs counts too."""
+    def _note(self, visitor: str) -> None:
+        self._served[visitor] = time.monotonic()
+        self._served.move_to_end(visitor)
+        while len(self._served) > VISITORS:
+            self._served.popitem(last=False)
+
+    def _turns(self, kind: str, jobs: list[Any]) -> Iterator[tuple[Any, tuple[int, float, float]]]:
+        """Order of jobs: each visitor's first before anyone's second; what runs counts too.
+
+        Of several firsts, that of who was served longest ago.
+        """
         before = Counter(
             address_of(job.request.scope) or HOST
             for job in self.running()
@@ -140,5 +152,5 @@ class FairQueue:
         )
         for job in sorted(jobs, key=lambda one: one.enqueue_time):
             visitor = address_of(job.request.scope) or HOST
-            yield job, (before[visitor], job.enqueue_time)
+            yield job, (before[visitor], self._served.get(visitor, 0.0), job.enqueue_time)
             before[visitor] += 1

@@ -1,5 +1,6 @@
 """A small Gradio page behind everything that stands around the app's, in this process."""
 
+import gc
 import json
 import threading
 import time
@@ -66,6 +67,10 @@ class Small:
         status, text, _ = self.ask(f"/gradio_api/call/{api}", data, headers)
         return status, json.loads(text)["event_id"] if status == 200 else text
 
+    def is_read(self, job):
+        """Whether somebody reads the answer of a job."""
+        return self.queue._messages(job).ever_read
+
     def read(self, event, api="work"):
         """Read a job's answer to its end, in a thread."""
         found: list[str] = []
@@ -85,6 +90,9 @@ def small_page(folder, test=None):
     finally:
         small.hold.set()
         small.page.close(verbose=False)
+        # Gradio leaves its loop to the garbage collector, which would warn in some later test.
+        del small.page, small.queue, small.around
+        gc.collect()
 
 
 def until(true, seconds=10.0):

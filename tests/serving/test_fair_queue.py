@@ -66,7 +66,7 @@ def test_visitors_take_turns(small):
         readers.append(small.read(event))
         if name == "a1":
             until(lambda: small.ran == ["a1"])
-    until(lambda: len(small.queue.waiting()) == 3)
+    until(lambda: [small.is_read(job) for job in small.queue.waiting()] == [True] * 3)
     small.hold.set()
     for reader in readers:
         reader.join(10)
