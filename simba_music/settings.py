@@ -46,6 +46,7 @@ def _variable(
 
 _CHECKPOINT = "a folder, a bundled name, or `org/name@revision` on the Hub"
 _SWITCH = "1 or 0"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 EngineName = Literal["auto", "graph", "compiled", "packed", "reference"]
 WeightDtype = Literal["float32", "bfloat16", "int8"]  # of weights; int8 is compiled's
 DEVICE = r"auto|cpu|mps|cuda(:\d+)?"  # what can be said of a device, as a pattern
@@ -128,7 +129,7 @@ class Settings(BaseSettings):
         None,
         "Whether visitors may name any checkpoint.",
         _SWITCH,
-        otherwise="1, and 0 on a Space",
+        otherwise="1 where only this machine reaches the page, else 0",
     )
     max_download_gb: float = _variable(
         "SIMBA_MUSIC_MAX_DOWNLOAD_GB",
@@ -214,6 +215,30 @@ class Settings(BaseSettings):
         _SWITCH,
         otherwise="0",
     )
+    visitor_jobs: int = _variable(
+        "SIMBA_MUSIC_VISITOR_JOBS",
+        4,
+        "Clips and pairs that one visitor from elsewhere may wait for at a time.",
+        "a whole number from 1",
+        ge=1,
+    )
+    kept_gb: float = _variable(
+        "SIMBA_MUSIC_KEPT_GB",
+        4.0,
+        "Disk for clips that were generated, and as much again for pairs for typed prompts, in GB.",
+        "a number from 0",
+        ge=0,
+    )
+    server_name: str = _variable(
+        "GRADIO_SERVER_NAME", "127.0.0.1", "Address that the page is served on.", "an address"
+    )
+    share: bool = _variable(
+        "GRADIO_SHARE",
+        False,
+        "Whether a public address is served too, as `--share` says.",
+        "true or false",
+        otherwise="false",
+    )
     zero_gpu: bool = _variable(
         "SPACES_ZERO_GPU",
         False,
@@ -228,6 +253,11 @@ class Settings(BaseSettings):
         "`org/name`",
         otherwise="not on a Space",
     )
+
+    @property
+    def public(self) -> bool:
+        """Whether others than whoever sits at this machine can reach the page."""
+        return self.space_id is not None or self.share or self.server_name not in _LOOPBACK
 
 
 @dataclass(frozen=True)
@@ -283,6 +313,12 @@ def data_folder() -> Path:
 def environment(**changes: str) -> dict[str, str]:
     """The environment of a process that is started here, with some variables changed."""
     return os.environ | changes
+
+
+def announce_share(share: bool) -> None:
+    """Say to every part of this process that the page is given a public address, if it is."""
+    if share:
+        os.environ["GRADIO_SHARE"] = "True"
 
 
 def prepare_libraries(threads: int | None = None) -> None:

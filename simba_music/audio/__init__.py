@@ -19,7 +19,7 @@ from simba_music.audio.waveform import (
     mono,
     resample,
 )
-from simba_music.audio.writing import wav_bytes, write, write_ogg
+from simba_music.audio.writing import varied, wav_bytes, write, write_ogg
 
 __all__ = [
     "LIMIT_DB",
@@ -39,6 +39,7 @@ __all__ = [
     "read_recording",
     "resample",
     "true_peak_dbtp",
+    "varied",
     "wav_bytes",
     "write",
     "write_ogg",

@@ -37,7 +37,7 @@ def app(
 ) -> None:
     """Open the app in a browser."""
     print("Starting SiMBA Music ...", flush=True)  # the imports below take seconds
-    from simba_music.ui.app import launch
+    from simba_music.serving.host import launch
 
     def load() -> "Pipeline":
         from simba_music.cli.pipeline import load_pipeline

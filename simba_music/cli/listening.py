@@ -86,7 +86,7 @@ def serve(folder: StudyFolder, *, port: Port = None, share: Share = False) -> No
     from simba_music.listening.study.session import open_study
 
     opened = open_study(folder, mirrored=True)
-    from simba_music.ui.app import launch_study
+    from simba_music.serving.host import launch_study
 
     launch_study(opened, port=port, share=share)
 

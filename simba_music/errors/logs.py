@@ -156,6 +156,8 @@ def configure(form: Literal["text", "json"], prompts: bool, folder: Path) -> Non
     for name, level in (
         ("httpx", logging.WARNING),  # the app asks itself whether it is up
         ("httpx2", logging.WARNING),  # whose lines hold signed addresses
+        ("httpcore", logging.WARNING),
+        ("httpcore2", logging.WARNING),
         ("alembic", logging.WARNING),
         ("huggingface_hub", logging.ERROR),  # our errors say what failed
     ):

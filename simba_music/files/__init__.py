@@ -2,15 +2,27 @@
 
 import hashlib
 import json
+import logging
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from simba_music.errors import CheckpointError
+from simba_music.errors import CheckpointError, UserError
 from simba_music.settings import settings
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_SECRET = 16  # characters
 
 
 class StrictModel(BaseModel):
@@ -88,17 +100,70 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def load_secret(folder: Path) -> str:
-    """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only."""
+    """The key that signs tickets: `SIMBA_MUSIC_SECRET`, or one made once for its owner only.
+
+    An empty file, as a power cut may leave, is replaced.
+
+    Raises:
+        UserError: If the key is so short that it could be guessed.
+    """
     if said := settings().secret:
-        return said
+        return _long_enough(said, "SIMBA_MUSIC_SECRET")
     path = folder / "secret"
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"secret.{secrets.token_hex(8)}"
+    with _alone(folder):
+        if path.exists() and not path.read_text().strip():
+            logger.warning("%s was empty; a new key is made, and old tickets end", path)
+            path.unlink()
+        if not path.exists():
+            _make_secret(path)
+    return _long_enough(path.read_text(), str(path))
+
+
+def _long_enough(key: str, place: str) -> str:
+    if len(key.strip()) < SHORTEST_SECRET:
+        raise UserError(
+            f"The key in {place} has {len(key.strip())} characters; {SHORTEST_SECRET} are needed, "
+            "or tickets could be forged. Remove it, and one is made; or give a longer one."
+        )
+    return key
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """While this is the only process, and thread, that looks after a folder's key."""
+    if fcntl is None:  # on Windows; there of several that make a key one wins, as `link` does it
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _make_secret(path: Path) -> None:
+    """Put a key there, unless there is one; it is on disk, whole, before it has its name."""
+    part = path.with_name(f"secret.{secrets.token_hex(8)}")
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(secrets.token_hex(32))
+        file.flush()
+        os.fsync(file.fileno())
     try:
         os.link(part, path)  # of several that start together, one wins
     except FileExistsError:
         pass
     part.unlink()
-    return path.read_text()
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on disk, where the system can say so."""
+    if os.name == "nt":  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

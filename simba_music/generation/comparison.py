@@ -13,6 +13,7 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
+from simba_music.generation.streaming.activity import Activity
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
 from simba_music.hub.places import allowed, may_load_any
@@ -31,8 +32,9 @@ class Started:
 class Comparison:
     """Loads what both sides name, checks the request, generates; for the page and its API."""
 
-    def __init__(self, pipeline: Pipeline, stops: Stops):
+    def __init__(self, pipeline: Pipeline, stops: Stops, activity: Activity | None = None):
         self.pipeline, self.stops = pipeline, stops
+        self.activity = activity or Activity()
         self.gpu = ZeroGpu(pipeline)
 
     def _permit(self, *names: str) -> None:
@@ -71,7 +73,8 @@ class Comparison:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
         """
         self.stops.clear(session)
-        self._permit(left, right)
+        with self.activity.counting_refusals():
+            self._permit(left, right)
         check_memory()
         check_disk(Path(tempfile.gettempdir()), CLIPS_BYTES, "a clip")
         chosen = self.pipeline
@@ -83,9 +86,10 @@ class Comparison:
                 raise CheckpointError("The download was stopped; what has arrived is kept.")
             yield step
         service = self.gpu.of(chosen)
-        request = service.validate(SIDES, **raw)
+        with self.activity.counting_refusals():
+            request = service.validate(SIDES, **raw)
         yield Started(request, chosen)
+        stop = self.stops.asked_by(session)
         with private(request.prompt, request.negative):
-            yield from service.generate(
-                request, should_stop=self.stops.asked_by(session), stream=stream
-            )
+            made = service.generate(request, should_stop=stop, stream=stream)
+            yield from self.activity.watched(made)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from simba_music.files.texts import checked_text
 from simba_music.generation.decoding import generate
 from simba_music.generation.engines.choice import Engines
 from simba_music.generation.engines.types import AnyEngine, SlottedEngine
+from simba_music.generation.request import check_length
 from simba_music.generation.streaming.scheduler import Scheduler
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.hub.places import CONFIG, locate
@@ -146,7 +148,8 @@ class ModelCache(Generic[Loaded]):
         self._load = load
         self._kept: OrderedDict[str, Loaded] = OrderedDict()
         self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}
+        # Forgotten once nobody waits: any name may be asked for, whether or not it loads.
+        self._loading = WeakValueDictionary[str, threading.Lock]()
 
     def get(self, source: str, on_download: OnDownload) -> Loaded:
         """What `source` names, loaded once however many ask for it at a time."""
@@ -174,8 +177,7 @@ class ModelCache(Generic[Loaded]):
         while len(self._kept) > 1 and (
             len(self._kept) > KEPT or sum(loaded.size for loaded in self._kept.values()) > most
         ):
-            name, _ = self._kept.popitem(last=False)
-            self._loading.pop(name, None)
+            self._kept.popitem(last=False)
 
 
 class _StoppedError(CheckpointError):
@@ -284,6 +286,8 @@ class Reader:
         Raises:
             RequestError: If it is no text, or seed and draw are none.
         """
+        if isinstance(prompt, str):
+            check_length("prompt", prompt)
         text = checked_text("prompt", prompt)
         if not isinstance(draw, bool) or isinstance(seed, bool) or not isinstance(seed, int):
             raise RequestError(f"seed must be a whole number and draw true or false, got {seed!r}.")

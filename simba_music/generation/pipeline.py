@@ -25,6 +25,7 @@ from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.generation.streaming.watch import watched
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
+from simba_music.hub.places import chosen_by_visitor
 from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 from simba_music.settings import EngineName, settings
@@ -46,9 +47,11 @@ class Pipeline:
     ):
         self.models, self.scorer, self.device = models, scorer, device
         self.choice = choice or EngineChoice.of_settings()
-        self.cache = cache or ModelCache(
-            lambda source, on_download: LoadedModel.load(source, device, on_download)
-        )
+        self.cache = cache or ModelCache(self._load_chosen)
+
+    def _load_chosen(self, source: str, on_download: OnDownload) -> LoadedModel:
+        with chosen_by_visitor(source):
+            return LoadedModel.load(source, self.device, on_download)
 
     @classmethod
     def load(

@@ -14,6 +14,9 @@ MIN_DURATION_S = 2.0
 DURATION_STEP_S = 0.5
 MAX_SEED = 2**32 - 1
 MAX_TAKES = 4
+# Counted before tokens are: a text of megabytes takes minutes to be cut into tokens. No tokenizer
+# makes so few tokens of so much text that a longer one could be within its limit in earnest.
+MAX_TEXT_CHARACTERS = 5000
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,22 @@ def _number(name: str, value: object, low: float, high: float, whole: bool = Fal
     return value
 
 
+def check_length(name: str, text: str) -> None:
+    """Refuse a text that is too long to be looked at.
+
+    Raises:
+        RequestError: If it has more than `MAX_TEXT_CHARACTERS` characters.
+    """
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise RequestError(
+            f"{name} has {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are allowed. "
+            "Shorten it."
+        )
+
+
 def _text(name: str, value: object, limits: Limits) -> str:
+    if isinstance(value, str):
+        check_length(name, value)
     text = checked_text(name, value)
     count = limits.count_tokens(text)
     if count > limits.max_text_tokens:

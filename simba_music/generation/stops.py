@@ -6,6 +6,16 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+MOST_MARKS = 1000
+
+
+def _made(mark: Path) -> float:
+    """When a mark was made; 0 if another thread has taken it away."""
+    try:
+        return mark.stat().st_mtime
+    except OSError:
+        return 0.0
+
 
 class Stops:
     """Sessions whose user pressed Stop; each stops only its own run.
@@ -23,11 +33,19 @@ class Stops:
 
     def request(self, session: str) -> None:
         """Ask the session's run to end."""
+        self._sweep()
         self._mark(session).touch()
 
     def request_all(self) -> None:
         """Ask every run to end: the process does. Runs that begin later end too."""
         self._everyone.touch()
+
+    def _sweep(self) -> None:
+        """Keep few marks: anyone can leave one under any name, and a run takes its own away."""
+        marks = list(self._folder.iterdir())
+        if len(marks) >= MOST_MARKS:
+            for mark in sorted(marks, key=_made)[: MOST_MARKS // 2]:
+                mark.unlink(missing_ok=True)
 
     def clear(self, session: str) -> None:
         """A new run begins, or one has ended."""

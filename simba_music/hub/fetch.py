@@ -25,6 +25,7 @@ from simba_music.hub.lookup import (
     status_of,
 )
 from simba_music.hub.patience import Patience
+from simba_music.hub.visitors import is_for_stranger, token
 
 CHECKPOINT_FILES = ("*.json", "*.safetensors", "README.md")
 ENCODER_FILES = (*CHECKPOINT_FILES, "*.txt", "*.model")  # vocabularies and SentencePiece models
@@ -75,7 +76,8 @@ def fetch(
     """
     # A commit cannot change, so what is there needs no network.
     pinned = bool(revision and _COMMIT.fullmatch(revision))
-    cached = _from_cache(repository, revision, patterns) if pinned else None
+    known = not is_for_stranger()
+    cached = _from_cache(repository, revision, patterns) if pinned and known else None
     if cached is not None:
         return cached
     patience = Patience()
@@ -83,7 +85,7 @@ def fetch(
         remote = _looked_up(repository, revision, patterns, patience)
         folder = _files(remote, patience, on_download)
     except CheckpointError as error:
-        cached = _from_cache(repository, revision, patterns)
+        cached = _from_cache(repository, revision, patterns) if known else None
         if cached is None or not _unreachable(error.__cause__):
             raise
         old = f"The Hub cannot be reached; this is what was downloaded before ({cached.commit[:8]})"
@@ -189,6 +191,7 @@ def _download(
             revision=remote.commit,
             force_download=again,
             etag_timeout=LOOKUP_S,
+            token=token(),
             tqdm_class=_progress(before, remote, on_download, patience),
         )
         try:

@@ -18,6 +18,7 @@ from huggingface_hub.errors import (
 
 from simba_music.errors import CheckpointError
 from simba_music.errors.causes import chain, is_full_disk
+from simba_music.hub.visitors import token
 from simba_music.settings import settings
 
 LOOKUP_S = 10.0  # a slow Hub is given up after this time without an answer
@@ -154,7 +155,7 @@ def look_up(repository: str, revision: str | None, patterns: Sequence[str]) -> R
     """
     name = f"{repository}@{revision}" if revision else repository
     try:
-        info = HfApi().model_info(
+        info = HfApi(token=token()).model_info(
             repository, revision=revision, files_metadata=True, timeout=LOOKUP_S
         )
     except Exception as error:  # the HTTP library's own errors have no base in common with OSError

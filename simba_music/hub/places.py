@@ -2,13 +2,15 @@
 
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from simba_music.errors import CheckpointError
 from simba_music.files import read_json
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
+from simba_music.hub.visitors import for_stranger, is_for_stranger
 from simba_music.settings import settings
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -38,7 +40,7 @@ def tidy(source: str) -> str:
     Raises:
         CheckpointError: If the address is a data set's, a Space's, or a folder's in a repository.
     """
-    if source and Path(source).expanduser().exists():
+    if source and not is_for_stranger() and Path(source).expanduser().exists():
         return source
     text = source.strip().strip("'\"`<>").strip()
     address = _ADDRESS.fullmatch(text)
@@ -75,11 +77,22 @@ def is_repository(source: str) -> bool:
 
 
 def folder_of(source: str) -> Path | None:
-    """The folder of a checkpoint on this machine, by its path or its bundled name, if it is one."""
+    """The folder of a checkpoint on this machine, by its path or its bundled name, if it is one.
+
+    A stranger may name bundled ones alone.
+    """
+    if is_for_stranger() and source not in offered():
+        return None
     for folder in (Path(source).expanduser(), BUNDLED / source):
         if (folder / CONFIG).is_file():
             return folder.resolve()
     return None
+
+
+def is_folder(source: str | Path) -> bool:
+    """Whether this names a folder of this machine; to a stranger a repository's name never does."""
+    hidden = is_for_stranger() and is_repository(str(source))
+    return Path(source).is_dir() and not hidden
 
 
 def locate(
@@ -98,7 +111,7 @@ def locate(
     source = tidy(source)
     if folder := folder_of(source):
         return Place(folder)
-    if Path(source).is_dir():
+    if Path(source).is_dir() and not is_for_stranger():
         raise CheckpointError(
             f"Checkpoint {source} has no {CONFIG}; it needs {CONFIG} and {WEIGHTS}."
         )
@@ -128,7 +141,17 @@ def allowed() -> list[str]:
 def may_load_any() -> bool:
     """Whether a visitor may name any checkpoint.
 
-    `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes on one's own machine, no on a Space.
+    `SIMBA_MUSIC_ANY_MODEL` says 1 or 0; else yes where only this machine reaches the page.
     """
     found = settings()
-    return found.space_id is None if found.any_model is None else found.any_model
+    return not found.public if found.any_model is None else found.any_model
+
+
+@contextmanager
+def chosen_by_visitor(source: str) -> Iterator[None]:
+    """While a checkpoint is loaded that a visitor has chosen.
+
+    Where others reach the page, one that the host does not list is loaded as for a stranger.
+    """
+    with nullcontext() if source in allowed() or not settings().public else for_stranger():
+        yield

@@ -1,7 +1,7 @@
 """Ballot: what a browser sends as a vote, and whether it was heard (no database, no sound)."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
@@ -16,6 +16,7 @@ DIMENSIONS = ("prompt fit", "melody", "harmony", "rhythm", "sound quality")
 HEARD_S = 5.0
 UNDO_S = 10.0
 CLOCK_SLACK_S = 1.0  # for a browser's clock that is not ours
+MOST_STRETCHES = 5000  # of one clip, as many as hours of switching make
 END_SLACK_S = 0.25  # players stop a little before the last sample
 
 
@@ -30,7 +31,7 @@ class Ballot(StrictModel):
     preference: Preference
     ratings: dict[Letter, dict[str, int]] = {}
     remark: str = Field(default="", max_length=2000)
-    heard: dict[Letter, list[Stretch]]
+    heard: dict[Letter, Annotated[list[Stretch], Field(max_length=MOST_STRETCHES)]]
     switches: int = Field(default=0, ge=0, le=100_000)
 
 
@@ -100,8 +101,15 @@ def heard_of(ballot: Ballot, duration_s: float, waited_s: float) -> dict[str, li
     """What was heard of each clip, without repeats.
 
     Raises:
-        VoteError: If it is too little, or more than fits in `waited_s` seconds.
+        VoteError: If it is too little, beyond the clip, or more than fits in `waited_s` seconds.
     """
+    for side, stretches in ballot.heard.items():
+        beyond = max((end for _, end in stretches), default=0.0)
+        if beyond > duration_s + CLOCK_SLACK_S:
+            raise VoteError(
+                f"{side} cannot have been heard up to {beyond:g} s: it has {duration_s:g} s. "
+                "Reload the page."
+            )
     heard = {s: merge(ballot.heard.get(s, []), duration_s) for s in get_args(Letter)}
     needed = needed_s(duration_s)
     for side, stretches in heard.items():

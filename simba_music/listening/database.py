@@ -1,28 +1,18 @@
 """Database of listening tests, SQLite or PostgreSQL; a vote is there once it is confirmed."""
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import (
-    Connection,
-    Engine,
-    Integer,
-    cast,
-    create_engine,
-    event,
-    func,
-    inspect,
-    select,
-)
+from sqlalchemy import Integer, cast, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from simba_music.listening.ballot import VoteError
+from simba_music.listening.engine import READS, FileWatch, migrate, open_engine
 from simba_music.listening.tables import (
     Base,
     Battle,
@@ -36,8 +26,6 @@ from simba_music.listening.tables import (
 )
 from simba_music.settings import settings
 
-MIGRATIONS = Path(__file__).parent / "migrations"
-BUSY_TIMEOUT_MS = 30_000
 # What a mirrored line may hold, in an order in which each finds what it refers to.
 KINDS: dict[str, type[Base]] = {
     "listener": Listener,
@@ -57,51 +45,22 @@ def default_url(data: Path) -> str:
     return url
 
 
-def _engine(url: str) -> Engine:
-    # A host's database closes idle connections; the first vote after that must not fail.
-    engine = create_engine(url, pool_pre_ping=True, hide_parameters=True)
-    if engine.dialect.name != "sqlite":
-        return engine
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # transactions are begun below
-        cursor = connection.cursor()
-        for pragma in (
-            # Readers do not wait for a writer.
-            "journal_mode = WAL",
-            # A confirmed vote survives a power cut; votes are rare enough to pay for it.
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Any) -> None:
-        # A deferred transaction that reads and then writes is refused at once under contention.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def migrations(connection: Connection) -> Config:
-    """Alembic's settings, to bring the tables behind a connection to a revision."""
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    return config
-
-
 class Database:
     """All that is kept of listening tests; a vote is there once `add_vote` returns."""
 
     def __init__(self, url: str):
-        """Open, creating or migrating the tables."""
-        self.engine = _engine(url)
-        with self.engine.begin() as connection:
-            command.upgrade(migrations(connection), "head")
+        """Open, creating or migrating the tables.
+
+        Raises:
+            UserError: If they must be migrated and cannot be copied before.
+        """
+        self.engine = open_engine(url)
+        migrate(self.engine)
+        self._reading = self.engine.execution_options(**{READS: True})
+        self.watch = FileWatch(self.engine)
+        # SQLite lets one write at a time; its own way of waiting is to sleep and try again, so that
+        # of many the last would wait for half a minute.
+        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -109,9 +68,35 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A transaction: committed at the end, rolled back on an error."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A transaction: committed at the end, rolled back on an error.
+
+        Raises:
+            DatabaseLostError: If the file was deleted or replaced, before or meanwhile.
+        """
+        self.watch.check()
+        with self._turn, Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
+        self.watch.check()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that writes nothing, and waits for nobody who does.
+
+        Raises:
+            DatabaseLostError: If the file was deleted or replaced.
+        """
+        self.watch.check()
+        with Session(self._reading, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def check_writable(self) -> None:
+        """Begin a transaction that could write, and end it.
+
+        Raises:
+            Exception: If there can be none.
+        """
+        with self.session() as session:
+            session.execute(text("SELECT 1"))
 
     def add(self, row: Listener | Trial) -> None:
         """Store a new row."""
@@ -129,23 +114,23 @@ class Database:
 
     def find_listener(self, name: str) -> Listener | None:
         """A listener by name."""
-        with self.session() as session:
+        with self.reading() as session:
             return session.get(Listener, name)
 
     def battle(self, name: str) -> Battle | None:
         """A battle by name."""
-        with self.session() as session:
+        with self.reading() as session:
             return session.get(Battle, name)
 
     def battles(self, origin: str, gallery: str | None = None) -> list[Battle]:
         """All battles of an origin that belong to this gallery, or to none; oldest first."""
         wanted = select(Battle).where(Battle.origin == origin, Battle.gallery == gallery)
-        with self.session() as session:
+        with self.reading() as session:
             return list(session.scalars(wanted.order_by(Battle.created, Battle.id)))
 
     def trial(self, name: str) -> Trial | None:
         """A trial with its battle."""
-        with self.session() as session:
+        with self.reading() as session:
             return session.get(Trial, name)
 
     def trials_of(self, listener: str, study: str | None = None) -> list[tuple[Trial, Vote | None]]:
@@ -159,16 +144,28 @@ class Database:
         )
         if study is not None:
             wanted = wanted.where(Battle.study == study)
-        with self.session() as session:
+        with self.reading() as session:
             return [(trial, vote) for trial, vote in session.execute(wanted)]
 
     def showings(self, battles: Sequence[str]) -> dict[str, tuple[int, int]]:
         """How often each of these battles was shown: in all, and flipped."""
         flips = func.sum(cast(Trial.flipped, Integer))
         wanted = select(Trial.battle_id, func.count(), flips).group_by(Trial.battle_id)
-        with self.session() as session:
+        with self.reading() as session:
             found = {name: (n, f) for name, n, f in session.execute(wanted)}
         return {name: found.get(name, (0, 0)) for name in battles}
+
+    def unvoted(self, listener: str, origin: str, gallery: str | None) -> list[tuple[Battle, int]]:
+        """Battles as in `battles` that a listener has not voted on; how often each was shown."""
+        voted = select(Trial.battle_id).join(Vote, Vote.trial_id == Trial.id)
+        count = select(func.count()).where(Trial.battle_id == Battle.id).scalar_subquery()
+        wanted = select(Battle, count).where(
+            Battle.origin == origin,
+            Battle.gallery == gallery,
+            Battle.id.not_in(voted.where(Vote.listener_id == listener)),
+        )
+        with self.reading() as session:
+            return [(battle, shown) for battle, shown in session.execute(wanted)]
 
     def add_vote(self, vote: Vote) -> Vote:
         """Store a vote; the same vote again is answered as it was the first time.
@@ -199,7 +196,7 @@ class Database:
 
     def vote_of(self, trial: str) -> Vote | None:
         """The vote on a trial."""
-        with self.session() as session:
+        with self.reading() as session:
             return session.scalars(select(Vote).where(Vote.trial_id == trial)).first()
 
     def undo(self, trial: str, listener: str, within_s: float) -> Undo:
@@ -223,8 +220,14 @@ class Database:
     def votes_since(self, listener: str, since: datetime) -> int:
         """How many votes a listener has given since then."""
         wanted = select(func.count()).where(Vote.listener_id == listener, Vote.created >= since)
-        with self.session() as session:
+        with self.reading() as session:
             return session.scalar(wanted) or 0
+
+    def last_vote(self, listener: str) -> datetime | None:
+        """When a listener gave their last vote."""
+        wanted = select(Vote.created).where(Vote.listener_id == listener)
+        with self.reading() as session:
+            return session.scalars(wanted.order_by(Vote.created.desc()).limit(1)).first()
 
     def restore(self, lines: Iterable[dict[str, Any]]) -> int:
         """Store what is missing of votes and undos that another machine has noted.
@@ -255,15 +258,15 @@ class Database:
     def listeners(self, study: str) -> list[Listener]:
         """Who has joined a study, the first first."""
         wanted = select(Listener).where(Listener.study == study)
-        with self.session() as session:
+        with self.reading() as session:
             return list(session.scalars(wanted.order_by(Listener.created, Listener.id)))
 
     def local_listeners(self) -> set[str]:
         """Names of the listeners at the host's own machine."""
-        with self.session() as session:
+        with self.reading() as session:
             return set(session.scalars(select(Listener.id).where(Listener.local)))
 
     def votes(self) -> list[Vote]:
         """All votes with their trials and battles, oldest first."""
-        with self.session() as session:
+        with self.reading() as session:
             return list(session.scalars(select(Vote).order_by(Vote.created, Vote.id)))

@@ -1,15 +1,26 @@
-"""Clips of a battle: matched in loudness, rate and length, kept by the digest of their bytes."""
+"""Clips of a battle: matched in loudness, rate and length; kept, and varied when they are shown."""
 
 import hashlib
+import random
+import shutil
 from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from simba_music import audio
 from simba_music.audio import Waveform
+from simba_music.errors import RequestError
 from simba_music.files import write_atomic
 from simba_music.generation.request import SIDES
+from simba_music.settings import settings
+
+Origin = Literal["gallery", "typed", "study"]
+Kind = Literal["normal", "practice", "repeat", "catch"]
+LEAST_DISK_GB = 0.5  # that must be free for a new pair
+_GB = 1e9
+LEVEL_DB = 0.5  # the most that a showing is turned down, both clips alike
+PADDING = 64  # samples of nothing after the sound, fewer than so many
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,21 @@ class Side:
 
     waveform: Waveform
     about: dict[str, Any] = field(default_factory=dict)
+
+
+def check_room(folder: Path) -> None:
+    """See that there is room for another pair for a typed prompt.
+
+    Raises:
+        RequestError: If the disk is nearly full, or the pairs have what the host gives them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    held = sum(path.stat().st_size for path in folder.glob("*.wav"))
+    if held > settings().kept_gb * _GB or shutil.disk_usage(folder).free < LEAST_DISK_GB * _GB:
+        raise RequestError(
+            "There is no room for more pairs on this machine now. Vote on those of the gallery; "
+            "whoever runs the page can give more room (SIMBA_MUSIC_KEPT_GB)."
+        )
 
 
 def keep_pair(folder: Path, sides: dict[str, Side]) -> tuple[float, dict[str, dict[str, Any]]]:
@@ -39,6 +65,18 @@ def keep_pair(folder: Path, sides: dict[str, Side]) -> tuple[float, dict[str, di
     return waves[0].duration_s, known
 
 
-def read_clip(folder: Path, side: dict[str, Any]) -> str:
-    """The WAV file of a side as base64."""
-    return b64encode((folder / f"{side['audio_sha256']}.wav").read_bytes()).decode()
+def read_pair(folder: Path, sides: dict[str, dict[str, Any]], key: str) -> dict[str, str]:
+    """The WAV files of A and B as base64, as one showing has them.
+
+    They sound as they did, and no byte of sound says that they were shown before: both are turned
+    down by the same little, and each has a noise below hearing. The same `key`, which nobody else
+    can know, gives the same files.
+    """
+    drawn = random.Random(key)
+    level_db, padding = -LEVEL_DB * drawn.random(), 2 * drawn.randrange(PADDING)
+    found = {}
+    for letter, side in sides.items():
+        data = (folder / f"{side['audio_sha256']}.wav").read_bytes()
+        seed = int.from_bytes(hashlib.sha256(f"{key} {letter}".encode()).digest())
+        found[letter] = b64encode(audio.varied(data, seed, level_db, padding)).decode()
+    return found

@@ -3,23 +3,21 @@
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
+from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from simba_music import __version__
 from simba_music.listening.ballot import UNDO_S, VoteError, heard_of, needed_s, read_ballot
+from simba_music.listening.crowd import Crowd
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
-from simba_music.listening.pairs import Side, keep_pair, read_clip
+from simba_music.listening.pairs import Kind, Origin, Side, keep_pair, read_pair
 from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, now
 
-Origin = Literal["gallery", "typed", "study"]
-Kind = Literal["normal", "practice", "repeat", "catch"]
 TICKET_LIFE_S = 2 * 3600
-BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
 
 
 class ListeningTest:
@@ -30,6 +28,8 @@ class ListeningTest:
         self.database, self.folder, self._secret = database, folder, secret
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
         self.mirror: VoteMirror | None = None
+        self.crowd = Crowd()
+        self.counts = Counter[str]()  # of votes since the start, by what became of them
         self._tickets = URLSafeTimedSerializer(secret, salt="trial")
         self._names = URLSafeTimedSerializer(secret, salt="listener")
         self._offers = URLSafeTimedSerializer(secret, salt="battle")
@@ -41,13 +41,15 @@ class ListeningTest:
         study: str | None = None,
         checks: dict[str, Any] | None = None,
     ) -> str:
-        """A signed name for the browser to keep; `checks` were made before the first trial."""
+        """A signed name for the browser to keep; `checks` were made before the first trial.
+
+        Raises:
+            VoteError: See `Crowd.join`.
+        """
         name = new_id()
-        self.database.add(
-            Listener(
-                id=name, created=now(), local=local, consent=consent, study=study, checks=checks
-            )
-        )
+        self.crowd.join(name)
+        said = {"consent": consent, "study": study, "checks": checks}
+        self.database.add(Listener(id=name, created=now(), local=local, **said))
         return self._names.dumps(name)
 
     def listener_id_of(self, signed: str) -> str:
@@ -106,13 +108,14 @@ class ListeningTest:
         """Show a battle that was made for this listener.
 
         Raises:
-            VoteError: If the offer was not made here.
+            VoteError: If the offer was not made here, or the pair is no longer kept.
         """
         try:
             battle = self.database.battle(self._offers.loads(offer, max_age=TICKET_LIFE_S))
         except BadSignature as error:
             raise VoteError("This pair was not made here. Ask for another.") from error
-        assert battle is not None  # battles are never deleted
+        if battle is None:
+            raise VoteError("This pair is no longer kept. Ask for another.")
         return self.show_once(battle, listener)
 
     def show_once(self, battle: Battle, listener: str) -> dict[str, Any]:
@@ -141,11 +144,9 @@ class ListeningTest:
 
     def unheard(self, listener: str) -> list[Battle]:
         """Pairs of the gallery that a listener has not voted on, those shown least first."""
-        seen = {trial.battle_id for trial, vote in self.database.trials_of(listener) if vote}
-        fresh = [b for b in self.database.battles("gallery", self.gallery) if b.id not in seen]
-        shown = self.database.showings([b.id for b in fresh])
-        secrets.SystemRandom().shuffle(fresh)
-        return sorted(fresh, key=lambda battle: shown[battle.id][0])
+        shown = self.database.unvoted(listener, "gallery", self.gallery)
+        secrets.SystemRandom().shuffle(shown)
+        return [battle for battle, _ in sorted(shown, key=lambda pair: pair[1])]
 
     def next_pair(self, listener: str) -> dict[str, Any]:
         """The next pair of the gallery.
@@ -160,8 +161,10 @@ class ListeningTest:
 
     def _binding(self, trial: str, flipped: bool) -> str:
         """Ties a ticket to its sides without saying which they are."""
-        text = f"{trial}:{int(flipped)}".encode()
-        return hmac.new(self._secret.encode(), text, hashlib.sha256).hexdigest()
+        return self._digest(f"{trial}:{int(flipped)}")
+
+    def _digest(self, text: str) -> str:
+        return hmac.new(self._secret.encode(), text.encode(), hashlib.sha256).hexdigest()
 
     def show(
         self,
@@ -193,7 +196,8 @@ class ListeningTest:
 
     def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
         """What the browser gets of a trial, at first and after a reload."""
-        clips = {letter: read_clip(self.folder, side) for letter, side in trial.at(battle).items()}
+        # Of a trial, and not of its clips: else their bytes would be known again after a reveal.
+        clips = read_pair(self.folder, trial.at(battle), self._digest(f"clips of {trial.id}"))
         binding = self._binding(trial.id, trial.flipped)
         return {
             "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),
@@ -213,10 +217,9 @@ class ListeningTest:
         try:
             name, listener, binding = self._tickets.loads(ticket, max_age=TICKET_LIFE_S)
         except SignatureExpired as error:
-            hours = TICKET_LIFE_S / 3600
             raise VoteError(
-                f"This pair was shown more than {hours:g} h ago and can no longer be voted on. "
-                "Ask for the next pair."
+                f"This pair was shown more than {TICKET_LIFE_S / 3600:g} h ago and can no longer "
+                "be voted on. Ask for the next pair."
             ) from error
         except (BadSignature, ValueError, TypeError) as error:
             raise VoteError("This ticket was not issued here. Ask for the next pair.") from error
@@ -235,6 +238,15 @@ class ListeningTest:
         Raises:
             VoteError: If anything in it is wrong, was not heard, or was voted on before.
         """
+        try:
+            kept = self._vote(raw)
+        except VoteError:
+            self.counts["refused"] += 1
+            raise
+        self.counts[kept.status] += 1
+        return kept
+
+    def _vote(self, raw: dict[str, Any]) -> Vote:
         ballot = read_ballot(raw)
         trial = self._trial(ballot.ticket)
         waited_s = (now() - trial.created).total_seconds()
@@ -250,24 +262,12 @@ class ListeningTest:
             heard=heard,
             switches=ballot.switches,
             seconds_to_vote=round(waited_s, 2),
-            **self._standing(trial),
         )
+        vote.status, vote.reasons = self.crowd.standing(trial, vote, self.database)
         kept = self.database.add_vote(vote)
         if self.mirror is not None and kept is vote:
             self.mirror.keep(trial, vote)
         return kept
-
-    def _standing(self, trial: Trial) -> dict[str, Any]:
-        """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
-        if trial.kind != "normal":
-            return {"status": "excluded", "reasons": [trial.kind]}
-        since = now() - timedelta(seconds=BUSY_S)
-        # A study has its own number of trials, and each must be heard.
-        free = trial.battle.origin == "study"
-        if not free and self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
-            reason = f"more than {BUSY_VOTES} votes in {BUSY_S // 60} minutes"
-            return {"status": "pending", "reasons": [reason]}
-        return {"status": "counted", "reasons": []}
 
     def undo(self, ticket: str) -> None:
         """Take a vote back within 10 s.

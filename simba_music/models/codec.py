@@ -15,7 +15,7 @@ from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import CHECKPOINT_FILES, OnDownload, fetch, ignore
-from simba_music.hub.places import WEIGHTS
+from simba_music.hub.places import WEIGHTS, is_folder
 from simba_music.hub.weights import check_recorded, weight_files
 from simba_music.models.config import CodecRef
 from simba_music.models.fast_decoder.codec_config import (
@@ -120,7 +120,7 @@ class Codec:
             CheckpointError: If it is missing, damaged, or another codec.
         """
         folder = Path(source)
-        if not folder.is_dir() and not ref.id.startswith("."):
+        if not is_folder(source) and not ref.id.startswith("."):
             folder = fetch(str(source), ref.revision, CHECKPOINT_FILES, on_download).folder
         weight_files(folder)  # says what lies in their place
         if ref.sha256 is not None:

@@ -19,6 +19,7 @@ from simba_music.conditioning.types import TextEmbedding
 from simba_music.errors import CheckpointError
 from simba_music.files import check_sha256
 from simba_music.hub.fetch import ENCODER_FILES, OnDownload, fetch, ignore
+from simba_music.hub.places import is_folder
 from simba_music.models.config import TextEncoderRef
 
 _PACKAGE = "package:"
@@ -169,7 +170,7 @@ def _locate(ref: TextEncoderRef, on_download: OnDownload) -> Path:
         folder = Path(ref.id)
         return (
             folder
-            if folder.is_dir()
+            if is_folder(folder)
             else fetch(ref.id, ref.revision, ENCODER_FILES, on_download).folder
         )
     name = ref.id.removeprefix(_PACKAGE)

@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from simba_music.files import read_json
+from simba_music.files.inert import one_line
 from simba_music.models.config import LMConfig
 
 LIBRARY, TASK = "simba_music", "text-to-audio"
@@ -77,7 +78,7 @@ def model_card(folder: Path, config: LMConfig, repository: str) -> ModelCard:
     name = repository.split("/")[-1]
     tags = ["music", "text-to-music", "encodec", config.backbone, "arxiv:2507.06674"]
     data = ModelCardData(
-        license=config.licence.lower(),
+        license=one_line(config.licence.lower()),
         library_name=LIBRARY,
         pipeline_tag=TASK,
         tags=tags,

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 HEAD = """# Modules
 
 Written by `simba-music report` from the first line of each module. A room imports from itself and
-from the rooms below it in this list of layers: cli, ui, publishing, training, listening,
+from the rooms below it in this list of layers: cli, serving, ui, publishing, training, listening,
 generation, scoring, models, conditioning, hub, then audio, files, settings and errors.
 """
 

@@ -15,8 +15,7 @@ with a message that names the variable. Where a command has an option of the sam
 TAIL = """
 Libraries read variables of their own. Of use here: `HF_TOKEN` opens private repositories,
 `HF_ENDPOINT` names another Hub, `HF_HUB_OFFLINE=1` takes only what was downloaded before,
-`GRADIO_SERVER_NAME` chooses the address that the page is served on, and `OMP_NUM_THREADS`, if it is
-set, stays as it is.
+and `OMP_NUM_THREADS`, if it is set, stays as it is.
 """
 
 

@@ -1,12 +1,14 @@
 """The app: theme, tabs, launch."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
+from simba_music.settings import announce_share
 from simba_music.ui import ab_player, blind, compare, results, votes
 from simba_music.ui import study as study_page
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
@@ -46,6 +48,15 @@ bundled weights: Apache-2.0; you may use what they make.
 """
 
 
+# What a page's server is made with, beside the page: see `serving.host`.
+Server = Callable[[gr.Blocks], dict[str, Any]]
+
+
+def _alone(page: gr.Blocks) -> dict[str, Any]:
+    """A page with nothing around it."""
+    return {}
+
+
 def build(opening: Opening) -> gr.Blocks:
     """The whole page around models that are loaded, or loading."""
     # Clips in Gradio's cache are swept every hour once they are a day old.
@@ -71,6 +82,7 @@ def launch(
     scorer: str,
     port: int | None = None,
     share: bool = False,
+    server: Callable[[gr.Blocks, Opening], dict[str, Any]] = lambda page, opening: {},
 ) -> None:
     """Serve until stopped; Spaces choose the address by GRADIO_SERVER_NAME.
 
@@ -83,42 +95,48 @@ def launch(
         scorer: that of the scorer, or "none".
         port: of the page; None for the first that is free.
         share: whether to serve a public address too.
+        server: says what stands around the page on its server.
 
     Raises:
         UserError: If the models cannot be loaded, or the page cannot be served.
     """
+    announce_share(share)
     ending = Ending()
     known = sides_before_loading(left, right, scorer)
     if known is not None:
         opening = Opening(known)
+        begin = partial(opening.begin, opening.fill(load))
         ending.add("the page", opening.close)
         with graceful(ending):
-            _serve(build(opening), port, share, lambda: opening.begin(opening.fill(load)))
+            _serve(build(opening), port, share, lambda page: server(page, opening), begin)
         return
     pipeline = load()
     opening = Opening(sides_of(pipeline))
     opening.begin(opening.fill(lambda: pipeline))
     ending.add("the page", opening.close)
     with graceful(ending):
-        _serve(build(opening), port, share)
+        _serve(build(opening), port, share, lambda page: server(page, opening))
 
 
-def launch_study(study: "Study", port: int | None = None, share: bool = False) -> None:
-    """Serve the page of a study until stopped."""
+def launch_study(
+    study: "Study", port: int | None = None, share: bool = False, server: Server = _alone
+) -> None:
+    """Serve the page of a study until stopped; `server` as in `launch`."""
     ending = Ending()
     ending.add("the study", study.close)
     with graceful(ending):
-        _serve(study_page.build(study), port, share)
+        _serve(study_page.build(study), port, share, server)
 
 
 def _serve(
     page: gr.Blocks,
     port: int | None,
     share: bool,
+    server: Server,
     meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
-    page.queue(max_size=20)
+    page.queue(max_size=20, api_open=False)  # nobody passes by the queue
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     try:
@@ -130,6 +148,8 @@ def _serve(
             max_file_size="1kb",
             enable_monitoring=False,
             footer_links=["api", "gradio"],
+            run_history=False,  # it keeps what was heard blind in the browser
+            app_kwargs=server(page),
             prevent_thread_lock=meanwhile is not None,
         )
     except OSError as error:

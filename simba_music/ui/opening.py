@@ -12,6 +12,7 @@ from simba_music.errors import RequestError, UserError
 from simba_music.files import load_secret, read_json, sha256
 from simba_music.generation.request import SIDES
 from simba_music.generation.stops import Stops
+from simba_music.generation.streaming.activity import Activity
 from simba_music.hub.places import CONFIG, WEIGHTS, folder_of, short_name
 from simba_music.settings import data_folder, settings
 
@@ -122,6 +123,7 @@ class Opening:
 
     sides: Mapping[str, Side]
     stops: Stops = field(default_factory=Stops)
+    activity: Activity = field(default_factory=Activity)
     comparison: "Future[Comparison]" = field(default_factory=Future)
     maker: "Future[PairMaker]" = field(default_factory=Future)
     test: "Future[ListeningTest]" = field(default_factory=Future)
@@ -138,8 +140,8 @@ class Opening:
             from simba_music.generation.comparison import Comparison
             from simba_music.listening.typed_pairs import PairMaker
 
-            self.comparison.set_result(Comparison(pipeline, self.stops))
-            self.maker.set_result(PairMaker(pipeline, self.test.result()))
+            self.comparison.set_result(Comparison(pipeline, self.stops, self.activity))
+            self.maker.set_result(PairMaker(pipeline, self.test.result(), self.activity))
         except BaseException as error:
             for part in (self.test, self.comparison, self.maker):
                 if not part.done():

@@ -42,6 +42,18 @@ def test_memory_limits_what_is_kept(monkeypatch):
     assert huge.names() == ["a"]
 
 
+@pytest.mark.fault("39.13", "names of models that do not load are forgotten")
+def test_names_that_do_not_load_are_forgotten():
+    def load(name, report):
+        raise CheckpointError("there is none")
+
+    cache = ModelCache(load)
+    for i in range(50):
+        with pytest.raises(CheckpointError):
+            cache.get(f"org/{i}", print)
+    assert len(cache._loading) == 0 and cache.names() == []
+
+
 @pytest.mark.fault("H3", "two who ask at once download once")
 def test_two_users_who_ask_at_once_load_once():
     loaded = []

@@ -3,6 +3,7 @@ import math
 import pytest
 
 from simba_music.errors import RequestError
+from simba_music.generation.loaded_models import Reader
 from simba_music.generation.request import Limits, validate_request
 
 LIMITS = Limits(30.0, 256, lambda text: len(text.split()) + 2)
@@ -63,3 +64,22 @@ def test_frames_cover_half_seconds_at_every_frame_rate():
 
     assert [frames(75, s) for s in (2.0, 2.5, 30.0)] == [150, 188, 2250]
     assert [frames(50, s) for s in (2.5, 0.1 + 0.2)] == [125, 15]
+
+
+@pytest.mark.fault("P2", "20 million characters")
+@pytest.mark.fault("39.1", "a prompt of 20 MB is refused by its characters, before its tokens")
+@pytest.mark.parametrize("field", ["prompt", "negative"])
+def test_a_long_text_is_refused_before_its_tokens_are_counted(field):
+    def never(text):
+        raise AssertionError("tokens were counted")
+
+    limits = Limits(30.0, 256, lambda text: 3 if text in ("calm piano", "") else never(text))
+    with pytest.raises(RequestError, match=f"{field} has 20000000 characters; at most 5000"):
+        validate_request(limits, **({"prompt": "calm piano"} | {field: "a" * 20_000_000}))
+
+
+@pytest.mark.fault("39.1", "the API's read refuses a long prompt too")
+def test_a_long_text_is_not_read_either():
+    reader = Reader([], lambda word: True)
+    with pytest.raises(RequestError, match="prompt has 1000000 characters"):
+        reader.read("a" * 1_000_000)

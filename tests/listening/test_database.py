@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,12 @@ from alembic import command
 from sqlalchemy import event, inspect, text
 from sqlalchemy.exc import OperationalError
 
+from simba_music.errors import UserError
 from simba_music.errors.causes import cause
 from simba_music.listening import database
 from simba_music.listening.ballot import VoteError
-from simba_music.listening.database import Database, default_url, migrations
+from simba_music.listening.database import Database, default_url
+from simba_music.listening.engine import DatabaseLostError, migrations
 from simba_music.listening.tables import Base, Battle, Listener, Trial, Vote, new_id, now
 
 PARAMS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
@@ -371,3 +374,103 @@ def test_addresses_that_hosts_hand_out_are_understood(monkeypatch, tmp_path):
         assert default_url(tmp_path) == "postgresql+psycopg://u@h/d"
     monkeypatch.delenv("DATABASE_URL")
     assert default_url(tmp_path) == f"sqlite:///{tmp_path / 'votes.sqlite3'}"
+
+
+@pytest.fixture
+def lite(tmp_path):
+    """A SQLite database and its file."""
+    base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
+    yield base, tmp_path / "votes.sqlite3"
+    base.close()
+
+
+@pytest.mark.fault("D3", "the database is deleted or replaced while it is open")
+@pytest.mark.fault("39.9", "the database is deleted or replaced while it is open")
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_vote_into_a_file_that_is_gone_is_refused(lite, replaced, tmp_path):
+    base, path = lite
+    add_battle(base)
+    trial = add_trial(base, add_listener(base))
+    if replaced:
+        other = Database(f"sqlite:///{tmp_path / 'other.sqlite3'}")
+        other.close()
+        (tmp_path / "other.sqlite3").rename(path)
+    else:
+        path.unlink()
+    for ask in (lambda: base.add_vote(vote_on(trial)), base.votes, base.check_writable):
+        with pytest.raises(DatabaseLostError, match="deleted or replaced.*started again"):
+            ask()
+    assert issubclass(DatabaseLostError, VoteError) and base.watch.lost
+
+
+@pytest.mark.fault("39.9", "the database is deleted while a vote is being written")
+def test_a_vote_whose_file_goes_meanwhile_is_not_confirmed(lite):
+    base, path = lite
+    add_battle(base)
+    trial = add_trial(base, add_listener(base))
+    with pytest.raises(DatabaseLostError), base.session() as session:
+        session.add(vote_on(trial))
+        session.flush()
+        path.unlink()
+
+
+@pytest.mark.fault("D3", "an older one is copied before it is migrated")
+@pytest.mark.fault("39.9", "a backup is made before the tables change")
+def test_an_older_database_is_copied_before_it_is_migrated(lite, tmp_path):
+    base, path = lite
+    add_battle(base, origin="gallery")
+    with base.engine.begin() as connection:
+        command.downgrade(migrations(connection), "0002")
+    base.close()
+    assert not list(tmp_path.glob("*.before-*"))
+    Database(f"sqlite:///{path}").close()
+    (copy,) = tmp_path.glob("votes.sqlite3.before-0002-*")
+    with closing(sqlite3.connect(copy)) as held:
+        assert held.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+        assert held.execute("SELECT count(*) FROM battles").fetchone() == (1,)
+    assert not list(tmp_path.glob(".*.part"))
+    Database(f"sqlite:///{path}").close()  # and only then
+    assert len(list(tmp_path.glob("*.before-*"))) == 1
+
+
+@pytest.mark.fault("39.9", "where no backup can be made nothing is migrated")
+def test_without_a_copy_nothing_is_migrated(lite, monkeypatch):
+    base, path = lite
+    with base.engine.begin() as connection:
+        command.downgrade(migrations(connection), "0002")
+    base.close()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("simba_music.listening.engine.os.fsync", full)
+    with pytest.raises(UserError, match="must be copied before.*No space left"):
+        Database(f"sqlite:///{path}")
+    with closing(sqlite3.connect(path)) as held:
+        assert held.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
+    assert len(list(path.parent.iterdir())) == 1
+
+
+@pytest.mark.fault("39.14", "reads wait for no writer")
+def test_what_only_reads_waits_for_nobody_who_writes(lite):
+    base, path = lite
+    add_battle(base)
+    name = add_listener(base)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        assert base.find_listener(name) is not None and base.votes() == []
+        assert len(base.unvoted(name, "typed", None)) == 1 and base.trials_of(name) == []
+        assert time.monotonic() - began < 2
+        other.execute("ROLLBACK")
+
+
+def test_pairs_that_were_voted_on_are_not_offered_again(base):
+    name = add_listener(base)
+    for pair in "abc":
+        add_battle(base, pair)
+    base.add_vote(vote_on(add_trial(base, name, "a")))
+    add_trial(base, name, "b")
+    found = {battle.id: shown for battle, shown in base.unvoted(name, "typed", None)}
+    assert found == {"b": 1, "c": 0}
+    assert base.last_vote(name) == base.votes()[0].created and base.last_vote("nobody") is None

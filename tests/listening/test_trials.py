@@ -2,6 +2,8 @@
 
 import base64
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,9 +12,11 @@ import torch
 from ballots import RATE, ballot, battle, tone
 
 from simba_music.audio import Waveform, loudness_lufs, match_pair
+from simba_music.errors import UserError
 from simba_music.files import load_secret
 from simba_music.listening import trials as listening_test
 from simba_music.listening.ballot import VoteError, merge, seconds
+from simba_music.listening.crowd import BUSY_VOTES
 from simba_music.listening.trials import ListeningTest
 
 
@@ -68,8 +72,10 @@ def test_what_a_browser_gets_names_no_model(test):
 
 def test_sides_are_drawn_for_every_showing(test):
     pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
-    first = [test.show(pair, listener)["A"] for _ in range(40)]
-    assert 5 < first.count(first[0]) < 35
+    for _ in range(40):
+        test.show(pair, listener)
+    flipped = [trial.flipped for trial, _ in test.database.trials_of(listener)]
+    assert 5 < flipped.count(True) < 35
 
 
 def test_a_vote_is_kept_and_revealed_once_it_stands(test, clock):
@@ -177,12 +183,12 @@ def test_malformed_ballots_are_refused_readably(test, clock, changes):
 @pytest.mark.fault("V7", "too many votes of one voter wait")
 def test_hurried_votes_wait_to_be_looked_at(test, clock):
     pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
-    for _ in range(listening_test.BUSY_VOTES + 2):
+    for _ in range(BUSY_VOTES + 2):
         trial = test.show(pair, listener)
         clock(12)
         test.vote(ballot(trial))
     statuses = [vote.status for vote in test.database.votes()]
-    assert statuses.count("pending") == 2 and len(statuses) == listening_test.BUSY_VOTES + 2
+    assert statuses.count("pending") == 2 and len(statuses) == BUSY_VOTES + 2
     assert "votes in 10 minutes" in test.database.votes()[-1].reasons[0]
 
 
@@ -209,6 +215,42 @@ def test_the_secret_is_made_once_and_is_private(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "data").iterdir()] == ["secret"]
     monkeypatch.setenv("SIMBA_MUSIC_SECRET", "shared by replicas")
     assert load_secret(tmp_path / "data") == "shared by replicas"
+
+
+@pytest.mark.fault("39.8", "an empty secret file is replaced, a short one refused")
+def test_a_key_that_could_be_guessed_is_not_used(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "secret"
+    for empty in ("", " \n"):
+        path.write_text(empty)
+        assert len(load_secret(tmp_path)) == 64 and "a new key is made" in caplog.text
+        assert [p.name for p in tmp_path.iterdir()] == ["secret"]
+        caplog.clear()
+    path.write_text("hush")
+    with pytest.raises(UserError, match="has 4 characters; 16 are needed"):
+        load_secret(tmp_path)
+    assert path.read_text() == "hush"
+    monkeypatch.setenv("SIMBA_MUSIC_SECRET", "short")
+    with pytest.raises(UserError, match="SIMBA_MUSIC_SECRET has 5 characters"):
+        load_secret(tmp_path)
+
+
+@pytest.mark.fault("39.8", "the key is on disk before it has its name")
+def test_the_key_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    sync, link = os.fsync, os.link
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("fsync"), sync(fd)))
+    monkeypatch.setattr(os, "link", lambda a, b: (done.append("link"), link(a, b)))
+    load_secret(tmp_path)
+    assert done == ["fsync", "link", "fsync"]  # the file, its name, the folder
+
+
+@pytest.mark.fault("39.8", "of several that find an empty key at once all end with one")
+def test_several_that_replace_an_empty_key_have_one(tmp_path):
+    for _ in range(10):
+        (tmp_path / "secret").write_text("")
+        with ThreadPoolExecutor(8) as pool:
+            found = set(pool.map(lambda _: load_secret(tmp_path), range(8)))
+        assert len(found) == 1 and len(found.pop()) == 64
 
 
 def test_merged_stretches_are_unique_and_within_the_clip():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from simba_music.files import write_atomic
+from simba_music.files.inert import front_value, inert, one_line
 from simba_music.listening.ballot import DIMENSIONS, seconds
 from simba_music.listening.statistics import wilson
 from simba_music.listening.study.file import StudyConfig
@@ -31,7 +32,7 @@ SCHEMA = {
     "first": "which was to be played first",
     "preference": "A, B, TIE or BOTH_BAD",
     **{f"{d} {s}": f"rating of {s}, 1 to 5, or empty" for s in "AB" for d in DIMENSIONS},
-    "remark": "in the listener's words",
+    "remark": "in the listener's words; an apostrophe stands before what begins like a formula",
     "heard_A_s": "seconds of A that were heard, repeats counted once",
     "heard_B_s": "the same of B",
     "switches": "how often the listener switched",
@@ -133,7 +134,7 @@ def _csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: inert(value) for name, value in row.items()} for row in rows)
     return text.getvalue().encode()
 
 
@@ -153,10 +154,9 @@ def _listener(one: Listener, study: Study) -> dict[str, Any]:
 def card(config: StudyConfig, votes: int, listeners: int) -> str:
     """README of the dataset: licence, schema and what was asked."""
     fields = "\n".join(f"| `{name}` | {text} |" for name, text in SCHEMA.items())
-    front = json.dumps(config.title)
     return f"""---
-license: {config.licence.lower()}
-pretty_name: {front}
+license: {front_value(config.licence.lower())}
+pretty_name: {front_value(config.title)}
 tags: [music, listening-test]
 configs:
 - config_name: votes
@@ -165,7 +165,7 @@ configs:
   data_files: listeners.csv
 ---
 
-# {config.title}
+# {one_line(config.title)}
 
 {votes} votes of {listeners} listeners on pairs of clips, blind, side by side, from the study
 `{config.name}` of SiMBA Music. `votes.csv` has a row a vote, `listeners.csv` a row a listener.

@@ -14,10 +14,10 @@ from simba_music.generation.request import SIDES
 from simba_music.listening.ballot import VoteError
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.mirror import open_mirror
-from simba_music.listening.pairs import Side
+from simba_music.listening.pairs import Kind, Side
 from simba_music.listening.study.file import STUDY, StudyConfig
 from simba_music.listening.tables import Battle, Listener, Trial, Vote
-from simba_music.listening.trials import Kind, ListeningTest
+from simba_music.listening.trials import ListeningTest
 from simba_music.settings import data_folder
 
 LATE = 2 / 3  # repeats come after so much of the study
