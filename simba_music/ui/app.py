@@ -1,7 +1,6 @@
 """The app: theme, tabs, launch."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -105,7 +104,10 @@ def launch(
     known = sides_before_loading(left, right, scorer)
     if known is not None:
         opening = Opening(known)
-        begin = partial(opening.begin, opening.fill(load))
+
+        def begin() -> None:
+            opening.begin(opening.fill(load))
+
         ending.add("the page", opening.close)
         with graceful(ending):
             _serve(build(opening), port, share, lambda page: server(page, opening), begin)
