@@ -139,10 +139,7 @@ class LatencyRow(Row):
 
 
 class TogetherRow(Row):
-    """Clips a minute of several clients, each of whom wants both clips of a prompt.
-
-    `together` they are made through slots, `apart` one after the other; wall-clock time.
-    """
+    """Clips a minute of several clients who want both clips each: in slots, and one by one."""
 
     identity = ("users", "cores", "duration_s")
     group: Literal["together"] = "together"
@@ -191,10 +188,8 @@ class PartRow(Row):
     seconds: Spread
 
 
-AnyRow = Annotated[
-    DecodingRow | TrafficRow | LatencyRow | TogetherRow | LengthRow | PartRow,
-    Field(discriminator="group"),
-]
+_Rows = DecodingRow | TrafficRow | LatencyRow | TogetherRow | LengthRow | PartRow
+AnyRow = Annotated[_Rows, Field(discriminator="group")]
 
 
 class Kept(StrictModel):
