@@ -125,7 +125,7 @@ def import_(
         ),
     ] = None,
     layout: Annotated[
-        Literal["mtg-jamendo", "musiccaps", "webdataset"] | None,
+        Literal["debian", "mtg-jamendo", "musiccaps", "webdataset"] | None,
         typer.Option(
             help="AUDIO_DIR is one of these data sets, whose own files have captions and splits; "
             "default none."
@@ -137,6 +137,24 @@ def import_(
     from simba_music.training.corpus.own.recordings import import_recordings
 
     import_recordings(audio, captions, out, int(sample_rate), layout)
+
+
+@corpus.command(epilog=example("corpus kits packages --out runs/beats"))
+def kits(
+    packages: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder of Debian's packages, each unpacked.")
+    ],
+    *,
+    out: Out,
+    pieces: Annotated[int, typer.Option(min=1, help="Pieces to play, from 1.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="First seed of the composer, from 0.")] = 1,
+    sample_rate: SampleRate = "24000",
+) -> None:
+    """Play composed drum parts with sampled kits that models may learn from, for corpus import."""
+    from simba_music.training.corpus.own.kits import TABLE, write_kits
+
+    found = write_kits(packages, out, pieces, seed, int(sample_rate))
+    print(f"{found} kits; then: simba-music corpus import {out} --captions {out / TABLE} --out DIR")
 
 
 @corpus.command(epilog=example("corpus inspect runs/corpus"))

@@ -1,4 +1,4 @@
-"""Layouts: data sets whose own files are read by name: MTG-Jamendo, MusicCaps, WebDataset."""
+"""Layouts: data sets read by their own files: Debian, MTG-Jamendo, MusicCaps, WebDataset."""
 
 import ast
 import json
@@ -11,6 +11,7 @@ from simba_music.audio import SUFFIXES
 from simba_music.errors import RequestError
 from simba_music.files.names import Folder
 from simba_music.files.tables import read_table, read_text
+from simba_music.training.corpus.own.debian import debian
 from simba_music.training.corpus.own.wanted import SPLIT_NAMES, TEXT_COLUMNS, Wanted, problem
 from simba_music.training.corpus.store import Row
 
@@ -249,6 +250,7 @@ def webdataset(folder: Folder) -> tuple[list[Wanted], list[Row]]:
 
 
 LAYOUTS: dict[str, Layout] = {
+    "debian": debian,
     "mtg-jamendo": mtg_jamendo,
     "musiccaps": musiccaps,
     "webdataset": webdataset,
