@@ -14,7 +14,7 @@ from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.gpu.report import GPU_SECTIONS, gpu_section
 from simba_music.training.benchmark.report import SECTIONS, sections
 from simba_music.training.benchmark.rows import read_results
-from simba_music.training.evaluation.figures import draw_convergence
+from simba_music.training.evaluation.figures import draw_books, draw_convergence
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
 SEARCH_BEGIN, SEARCH_END = "<!-- search -->", "<!-- /search -->"
@@ -164,7 +164,7 @@ def pages(report: Path, readme: Path) -> list[Path]:
 
 
 def write_readme(report: Path, readme: Path) -> None:
-    """Rewrite all tables of README, docs and model cards, the pages made from code, and a figure.
+    """Rewrite all tables of README, docs and model cards, the pages made from code, and figures.
 
     Args:
         report: REPORT.json, the checkpoints beside it.
@@ -177,5 +177,6 @@ def write_readme(report: Path, readme: Path) -> None:
     for page, text in filled.items():  # written once all are known to be whole
         write_atomic(page, text.encode())
     draw_convergence(report.parent, docs / "convergence.png")
+    draw_books(found, docs / "books.png")
     if (docs / PERFORMANCE).exists():
         draw_lengths(read_results(docs / PERFORMANCE), docs / "performance.png")

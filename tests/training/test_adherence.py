@@ -16,7 +16,7 @@ from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.check import heard_tempo, same_tempo
 from simba_music.training.corpus.tables import genres, instruments
-from simba_music.training.evaluation import health, prompt_lists
+from simba_music.training.evaluation import distances, health
 from simba_music.training.evaluation import prompts as prompts_evaluation
 from simba_music.training.evaluation.adherence import (
     FACTS,
@@ -214,7 +214,7 @@ def test_without_a_synthesiser_the_benchmark_says_so(pipeline, tmp_path, monkeyp
 @pytest.mark.fluidsynth
 def test_a_run_on_the_benchmark_measures_models_ceiling_and_truth(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(prompts_evaluation, "DURATION_S", 5.0)
-    monkeypatch.setattr(prompt_lists, "FEWEST_WINDOWS", 5)
+    monkeypatch.setattr(distances, "FEWEST_WINDOWS", 5)
     written = {}
     monkeypatch.setattr(
         prompts_evaluation, "update_report", lambda _, tables, weights: written.update(tables)

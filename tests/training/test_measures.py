@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import write_codec
 
+from simba_music.errors import CheckpointError
 from simba_music.files import read_json, sha256, write_json
 from simba_music.models.codec import Codec
 from simba_music.models.config import CodecRef
@@ -18,19 +19,23 @@ from simba_music.training.corpus.tokens import codec_ref
 from simba_music.training.evaluation import codec as codec_evaluation
 from simba_music.training.evaluation import measures
 from simba_music.training.evaluation.codec import (
+    Held,
     RoundTrip,
     book_rows,
     compare_codecs,
     listen,
     measure,
+    one_voice,
 )
 from simba_music.training.evaluation.distances import (
     frechet_distance,
     frechet_infinity,
     kernel_distance,
     mean_cosine_distance,
+    similarity_rows,
     tag_divergence,
 )
+from simba_music.training.evaluation.figures import books_of, draw_books
 from simba_music.training.evaluation.measures import (
     Heard,
     comb_db,
@@ -40,7 +45,13 @@ from simba_music.training.evaluation.measures import (
     si_sdr,
 )
 from simba_music.training.evaluation.report import update_report
-from simba_music.training.evaluation.round_trips import SIMILAR, Judges, Sound, difference_rows
+from simba_music.training.evaluation.round_trips import (
+    PITCH,
+    SIMILAR,
+    Judges,
+    Sound,
+    difference_rows,
+)
 from simba_music.training.judges.tagger import (
     PRESETS,
     Tagger,
@@ -185,7 +196,7 @@ def test_measures_of_the_original_are_perfect(small_tagger):
         Sound(Heard(tone(300 + 50 * i) + noise(seed=i, level=0.01)), solo=True) for i in range(3)
     ]
     judges = Judges(small_tagger)
-    rows = {r["metric"]: r["value"] for r in measure("x", sounds, lambda x: x, judges, 50)}
+    rows = {r["metric"]: r["value"] for r in measure("x", Held(sounds), lambda x: x, judges, 50)}
     assert rows["log-mel distance (nepers)"] == 0 and rows["SI-SDR (dB)"] > 60
     assert rows["chroma cosine"] == pytest.approx(1, abs=1e-4) and rows["onset F1 (50 ms)"] == 1
     assert rows["pitch right (share of voiced frames, solos)"] == 1
@@ -225,9 +236,17 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
     """The whole command but for rendering the benchmark, which needs the synthesiser."""
     score = score_of(("piano", 0, 3))
     sounds = [Sound(Heard(tone(220 * (i + 1)) + noise(seed=i)), score) for i in range(6)]
-    monkeypatch.setattr(codec_evaluation, "bench_sounds", lambda folder, count: sounds)
+    solo = Sound(Heard(tone(330, 1.0)), score, solo=True)
+    monkeypatch.setattr(codec_evaluation, "bench_sounds", lambda folder, count: [*sounds, solo])
     monkeypatch.setattr(codec_evaluation, "load_tagger", lambda: small_tagger)
-    monkeypatch.setattr(codec_evaluation, "load_scorer", lambda name: load_scorer(system / "clap"))
+    monkeypatch.setattr(codec_evaluation, "bench_solos", lambda folder: [solo] * 3)
+
+    def scorer(name):
+        if name == codec_evaluation.LAION:
+            raise CheckpointError("there is no network")
+        return load_scorer(system / "clap")
+
+    monkeypatch.setattr(codec_evaluation, "load_scorer", scorer)
     real = tmp_path / "real"
     store.claim_sample_rate(real, RATE)
     rows = [
@@ -250,10 +269,13 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
     for table in tables.values():
         models = {row["model"] for row in table["rows"]}
         assert {"codec", codec_baselines.ORIGINAL} <= models
-        assert table["missing"] == {codec_baselines.META: "not reachable here"}
+        unreachable = (codec_baselines.META, codec_evaluation.LAION_NAME)
+        assert table["missing"] == dict.fromkeys(unreachable, "not reachable here")
         found = {(r["metric"], r["model"]): r["value"] for r in table["rows"]}
         mel = "log-mel distance (nepers)"
         assert found[mel, codec_baselines.ORIGINAL] == 0 < found[mel, "codec"]
+    pitch = [r for r in tables["codec"]["rows"] if r["metric"] == PITCH]
+    assert pitch and all(row["n"] == 3 for row in pitch)  # every solo, and none twice
 
 
 @pytest.fixture
@@ -269,8 +291,8 @@ def pair(tmp_path):
 def test_a_codec_is_measured_by_its_number_of_books(pair, small_tagger, system):
     folder, _, sounds = pair
     codec = Codec.load(folder, codec_ref(folder))
-    judges = Judges(small_tagger, load_scorer(system / "clap"))
-    rows = list(book_rows("mine", codec, sounds, judges))
+    judges = Judges(small_tagger, {"scorer": load_scorer(system / "clap")})
+    rows = list(book_rows("mine", codec, Held(sounds), judges))
     columns = ["mine", "mine, 2 books", "mine, 3 books", "mine, 4 books"]
     assert list(dict.fromkeys(row["model"] for row in rows)) == columns
     found = {(row["metric"], row["model"]): row for row in rows}
@@ -291,12 +313,14 @@ def test_two_codecs_are_compared_piece_by_piece(pair, small_tagger, monkeypatch)
     same = [row for row in rows if row["model"] == f"{one} - {other}, books 1"]
     assert len(same) > 5 and all(row["value"] == row["lo"] == row["hi"] == 0 for row in same)
     judges = Judges(small_tagger)
-    loud, quiet = (listen(sounds, lambda x, s=scale: s * x, judges, 50) for scale in (0.9, 0.5))
+    loud, quiet = (
+        listen(Held(sounds), lambda x, s=scale: s * x, judges, 50) for scale in (0.9, 0.5)
+    )
     rows = {row["metric"]: row for row in difference_rows("loud - quiet", loud, quiet)}
     gained = rows["log-mel distance (nepers)"]
     assert gained["hi"] < 0 and gained["n"] == 4
     with pytest.raises(ValueError, match="cannot be compared"):
-        difference_rows("x", loud, listen(sounds[:3], lambda x: x, judges, 50))
+        difference_rows("x", loud, listen(Held(sounds[:3]), lambda x: x, judges, 50))
 
 
 def test_a_report_keeps_the_tables_that_are_not_made_again(tmp_path):
@@ -334,3 +358,45 @@ def test_tagger_training_writes_a_tagger_that_loads(tmp_path):
     assert 0 <= record["held_out_macro_auc"] <= 1 and record["held_out_windows"] > 4
     vectors, chances = load_tagger(tmp_path / "tagger").listen(tone(440, 11.0))
     assert vectors.shape == (2, 8) and chances.shape[0] == 2 and 0 <= chances.min()
+
+
+def test_clips_are_compared_with_the_pieces_asked_for():
+    pieces = [np.array([1.0, 0.0]), np.array([0.0, 2.0]), np.array([-1.0, 0.0])]
+    near = [3 * piece + 0.1 for piece in pieces]
+    rows = similarity_rows({"real": pieces, "near": near, "far": pieces[::-1]}, "real", "tagger")
+    found = {(row["metric"], row["model"]): row for row in rows}
+    own, other = (
+        f"semantic similarity to {whose} (tagger's space, cosine)"
+        for whose in ("the piece asked for", "the next prompt's piece")
+    )
+    assert set(found) == {(metric, name) for metric in (own, other) for name in ("near", "far")}
+    assert found[own, "near"]["value"] > 0.99 > 0.2 > found[other, "near"]["value"]
+    assert found[own, "far"]["value"] == pytest.approx(-1 / 3, abs=1e-4)
+    assert found[own, "near"]["n"] == 3
+
+
+def test_a_solo_is_one_pitched_part_without_chords():
+    def score(*notes, drums=False):
+        part = pretty_midi.Instrument(0, is_drum=drums)
+        part.notes = [pretty_midi.Note(90, pitch, a, b) for pitch, a, b in notes]
+        made = pretty_midi.PrettyMIDI()
+        made.instruments = [part, pretty_midi.Instrument(5)]  # one that never plays
+        return made
+
+    assert one_voice(score((60, 0, 1.05), (62, 1, 2)))
+    assert not one_voice(score((60, 0, 1), (64, 0, 1)))
+    assert not one_voice(score((60, 0, 2), (62, 1, 2)))
+    assert not one_voice(score((36, 0, 1), drums=True))
+
+
+def test_similarity_by_number_of_books_is_drawn_once_there_are_several(tmp_path):
+    def row(model, value):
+        metric = SIMILAR.format("scorer")
+        return {"metric": metric, "model": model, "value": value, "lo": 0.1, "hi": 0.9, "n": 5}
+
+    rows = [row("codec", 0.5), row("codec, 3 books", 0.7), row("codec-next, 2 books", 0.6)]
+    assert {k: r["value"] for k, r in books_of(rows, "codec")["scorer"].items()} == {1: 0.5, 3: 0.7}
+    path = tmp_path / "books.png"
+    assert not draw_books({"tables": [{"id": "codec", "rows": rows[:1]}]}, path)
+    assert not path.exists()
+    assert draw_books({"tables": [{"id": "codec", "rows": rows}]}, path) and path.stat().st_size

@@ -11,6 +11,7 @@ from simba_music.audio import Waveform
 from simba_music.errors import RequestError
 from simba_music.generation.prompt_files import read_prompts
 from simba_music.training.evaluation import clip_store as prompt_clips
+from simba_music.training.evaluation import distances
 from simba_music.training.evaluation import prompt_lists as prompt_evaluation
 from simba_music.training.evaluation.prompt_lists import evaluate_prompt_list
 
@@ -89,8 +90,8 @@ def test_a_run_fills_its_report_and_goes_on_where_it_was(
 ):
     monkeypatch.setattr(prompt_clips, "VARIED_PROMPTS", 2)
     monkeypatch.setattr(prompt_evaluation, "VARIED_PROMPTS", 2)
-    monkeypatch.setattr(prompt_evaluation, "FEWEST_WINDOWS", 4)
-    monkeypatch.setattr(prompt_evaluation, "RESAMPLES", 10)
+    monkeypatch.setattr(distances, "FEWEST_WINDOWS", 4)
+    monkeypatch.setattr(distances, "HALVES", 10)
     file, out = tmp_path / "mine.txt", tmp_path / "out"
     file.write_text("calm piano\nfast techno\nslow harp\nwaltz\n\n")
 
@@ -149,14 +150,14 @@ def test_few_windows_have_no_distance_on_either_side(monkeypatch):
 
     def tagged(count):
         vectors, tags = rng.standard_normal((count, 4)), rng.random((count, 3))
-        return prompt_evaluation.Tagged(vectors, tags)
+        return distances.Tagged(vectors, tags)
 
-    monkeypatch.setattr(prompt_evaluation, "RESAMPLES", 5)
-    assert prompt_evaluation.distance_rows("x", tagged(1), tagged(50)) == []
-    assert prompt_evaluation.distance_rows("x", tagged(50), tagged(1)) == []
-    assert len(prompt_evaluation.distance_rows("x", tagged(50), tagged(50))) == 4
-    same = prompt_evaluation.Tagged(np.ones((50, 4)), np.ones((50, 3)))  # copies of one sound
-    assert all(np.isfinite(r["value"]) for r in prompt_evaluation.distance_rows("x", same, same))
+    monkeypatch.setattr(distances, "HALVES", 5)
+    assert distances.distance_rows("x", tagged(1), tagged(50)) == []
+    assert distances.distance_rows("x", tagged(50), tagged(1)) == []
+    assert len(distances.distance_rows("x", tagged(50), tagged(50))) == 4
+    same = distances.Tagged(np.ones((50, 4)), np.ones((50, 3)))  # copies of one sound
+    assert all(np.isfinite(r["value"]) for r in distances.distance_rows("x", same, same))
 
 
 def test_what_cannot_be_read_of_a_reference_is_left_out_and_named(reference, caplog):

@@ -13,7 +13,7 @@ from simba_music.training.codec.preset import CodecPreset
 from simba_music.training.codec.trainer import train_codec
 from simba_music.training.corpus.store import corpus_sample_rate
 from simba_music.training.corpus.tokens import codec_ref
-from simba_music.training.evaluation.codec import bench_sounds, codec_rows
+from simba_music.training.evaluation.codec import Held, bench_sounds, codec_rows
 from simba_music.training.evaluation.round_trips import Judges
 from simba_music.training.judges.tagger import load_tagger
 from simba_music.training.record import machine
@@ -74,7 +74,7 @@ def _history(folder: Path) -> dict[int, float]:
 
 def search_report(out: Path, bench: Path, pieces: int) -> None:
     """Measure every finished run on the frozen benchmark into `search.json` and `search.md`."""
-    sounds, judges, runs = bench_sounds(bench, pieces), Judges(load_tagger()), {}
+    held, judges, runs = Held(bench_sounds(bench, pieces)), Judges(load_tagger()), {}
     for name, preset in RUNS.items():
         folder = out / folder_of(name)
         if not (folder / "training.json").exists():
@@ -84,7 +84,7 @@ def search_report(out: Path, bench: Path, pieces: int) -> None:
             "kbit_s": preset.shape.frame_rate * math.log2(preset.shape.codes) / 1000,
             "minutes": record["minutes"],
             "steps": record["steps"],
-            **{row["metric"]: row["value"] for row in codec_rows(name, codec, sounds, judges)},
+            **{row["metric"]: row["value"] for row in codec_rows(name, codec, held, judges)},
         }
     write_json(out / "search.json", {"machine": machine(), "pieces": pieces, "runs": runs})
     write_table(out)

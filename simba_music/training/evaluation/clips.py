@@ -73,9 +73,10 @@ def _sources(
     pipeline: Pipeline, items: list[HeldOut], clips: dict[str, list[Clip]]
 ) -> dict[str, list[Waveform]]:
     """The clips of every system that is scored, by name."""
-    codec = pipeline.models["left"].codec
+    left = pipeline.models["left"]
+    codec, books = left.codec, left.lm.config.n_codebooks
     originals = [Waveform(torch.from_numpy(i.samples)[None], SAMPLE_RATE) for i in items]
-    trips = [codec.decode(codec.encode(wave))[0] for wave in originals]
+    trips = [codec.decode(codec.encode(wave, books))[0] for wave in originals]
     return {name: [c.waveform for c in made] for name, made in clips.items()} | {
         "codec round trip of the real piece": trips,
         "real piece": originals,

@@ -1,15 +1,19 @@
 """Codec evaluation: round trips against the originals, beside Opus and a quantised-mel floor."""
 
+import itertools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pretty_midi
 import torch
 
 from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform
+from simba_music.errors import CheckpointError
 from simba_music.hub.places import BUNDLED
 from simba_music.models.codec import Codec
 from simba_music.scoring.loading import load_scorer
@@ -28,6 +32,9 @@ from simba_music.training.judges.tagger import load_tagger, tagger_weights
 logger = logging.getLogger(__name__)
 
 SCORER = "clap"
+LAION_NAME, UNREACHABLE = "LAION CLAP", "not reachable here"
+LAION = "laion/clap-htsat-unfused"
+LEGATO_S = 0.1  # notes of one voice overlap by less
 SHOWN_S = 8  # of a sound in the sheet of spectrograms
 
 
@@ -44,6 +51,25 @@ def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
         )
         for item in (items[i] for i in picked)
     ]
+
+
+def bench_solos(folder: Path) -> list[Sound]:
+    """Renderings of every monophonic pitched solo of the frozen benchmark, for their pitch."""
+    return [
+        Sound(Heard(item.render(SAMPLE_RATE)), item.score, True, item.facts["genre"])
+        for item in read_bench(folder)
+        if one_voice(item.score)
+    ]
+
+
+def one_voice(score: pretty_midi.PrettyMIDI) -> bool:
+    """Whether a score is one pitched part that never has two notes at a time."""
+    played = [part for part in score.instruments if part.notes]
+    if len(played) != 1 or played[0].is_drum:
+        return False
+    notes = sorted(played[0].notes, key=lambda note: (note.start, note.end))
+    # A legato player lets a note go a little after the next has begun.
+    return all(b.start > a.end - LEGATO_S for a, b in itertools.pairwise(notes))
 
 
 def real_sounds(corpus: Path) -> list[Sound]:
@@ -110,33 +136,43 @@ def _fitted(samples: np.ndarray, length: int) -> np.ndarray:
     return np.pad(samples, (0, max(0, length - len(samples))))[:length]
 
 
-def listen(sounds: list[Sound], system: System, judges: Judges, rate: int) -> Measured:
+@dataclass(frozen=True)
+class Held:
+    """Held-out sounds to measure on, and solos of which the pitch alone is measured."""
+
+    sounds: Sequence[Sound]
+    solos: Sequence[Sound] = ()
+
+
+def listen(held: Held, system: System, judges: Judges, rate: int) -> Measured:
     """What a system makes of held-out sounds; `rate` is the codec's frame rate in Hz."""
     found = Measured()
-    for sound in sounds:
+    for sound in held.sounds:
         found.add(judges, sound, _fitted(system(sound.samples), len(sound.samples)), rate)
+    for sound in held.solos:
+        found.add_solo(sound, _fitted(system(sound.samples), len(sound.samples)))
     return found
 
 
-def measure(name: str, sounds: list[Sound], system: System, judges: Judges, rate: int) -> list[Row]:
+def measure(name: str, held: Held, system: System, judges: Judges, rate: int) -> list[Row]:
     """Every measure of one system over held-out sounds; `rate` is the codec's frame rate in Hz."""
-    rows = listen(sounds, system, judges, rate).rows(name)
+    rows = listen(held, system, judges, rate).rows(name)
     logger.info("%s: %s", name, {row["metric"]: row["value"] for row in rows})
     return rows
 
 
-def codec_rows(name: str, codec: Codec, sounds: list[Sound], judges: Judges) -> list[Row]:
+def codec_rows(name: str, codec: Codec, held: Held, judges: Judges) -> list[Row]:
     """Every measure of a codec's first book, its use of codes and its speed included."""
     system = RoundTrip(codec)
-    return measure(name, sounds, system, judges, codec.frame_rate) + system.rows(name)
+    return measure(name, held, system, judges, codec.frame_rate) + system.rows(name)
 
 
-def book_rows(name: str, codec: Codec, sounds: list[Sound], judges: Judges) -> Iterator[Row]:
+def book_rows(name: str, codec: Codec, held: Held, judges: Judges) -> Iterator[Row]:
     """Rows of one book of a codec, of two, and so on to all that it has."""
-    yield from codec_rows(name, codec, sounds, judges)
+    yield from codec_rows(name, codec, held, judges)
     for books in range(2, codec.n_codebooks + 1):
         system, column = RoundTrip(codec, books), f"{name}, {books} books"
-        yield from measure(column, sounds, system, judges, codec.frame_rate)
+        yield from measure(column, held, system, judges, codec.frame_rate)
         yield from system.rows(column)
 
 
@@ -147,12 +183,13 @@ def compare_codecs(
 
     For one book, and for as many as both have.
     """
-    judges, rows = Judges(load_tagger(), scorer), list[Row]()
+    judges = Judges(load_tagger(), {"scorer": scorer} if scorer else None)
+    rows = list[Row]()
     codecs = [Codec.load(folder, codec_ref(folder)) for folder in (one, other)]
     for books in range(1, min(codec.n_codebooks for codec in codecs) + 1):
         found = []
         for folder, codec in zip((one, other), codecs, strict=True):
-            trips = listen(sounds, RoundTrip(codec, books), judges, codec.frame_rate)
+            trips = listen(Held(sounds), RoundTrip(codec, books), judges, codec.frame_rate)
             rows += trips.rows(f"{folder}, books {books}")
             found.append(trips)
         rows += difference_rows(f"{one} - {other}, books {books}", *found)
@@ -168,6 +205,16 @@ def draw_round_trips(codec: Codec, sounds: list[Sound], path: Path, genres: int 
         (other,) = codec.decode(codec.encode(wave))
         pairs.append((sound.genre, wave, other))
     draw_pairs(pairs, path)
+
+
+def _scorers() -> tuple[dict[str, Scorer], dict[str, str]]:
+    """Scorers by the name that rows give them, and those that cannot be had, with the reason."""
+    found, missing = {"scorer": load_scorer(SCORER)}, dict[str, str]()
+    try:
+        found[LAION_NAME] = load_scorer(LAION)
+    except CheckpointError:
+        missing[LAION_NAME] = UNREACHABLE
+    return found, missing
 
 
 def evaluate_codec(
@@ -190,24 +237,27 @@ def evaluate_codec(
         report: REPORT.json.
         count: pieces of the benchmark.
     """
-    judges, tables = Judges(load_tagger(), load_scorer(SCORER)), dict[str, list[Row]]()
+    scorers, missing = _scorers()
+    judges, tables = Judges(load_tagger(), scorers), dict[str, list[Row]]()
     training = training_sounds(corpus) if corpus else []
-    sets = {"codec": bench_sounds(bench, count)} | (
-        {"codec-real": real_sounds(real)} if real else {}
+    sounds, solos = bench_sounds(bench, count), bench_solos(bench)
+    # Of the solos every one, and none twice.
+    sets = {"codec": Held([replace(sound, solo=False) for sound in sounds], solos)} | (
+        {"codec-real": Held(real_sounds(real))} if real else {}
     )
     codecs = {folder.name: Codec.load(folder, codec_ref(folder)) for folder in folders}
     rate = next(iter(codecs.values())).frame_rate
     for folder in folders:
-        draw_round_trips(codecs[folder.name], sets["codec"], folder / "spectrograms.png")
+        draw_round_trips(codecs[folder.name], sounds, folder / "spectrograms.png")
     others, published = list(baselines(training)), list(hub_codecs())
-    missing = {name: "not reachable here" for name, other in published if other is None}
-    for table, sounds in sets.items():
-        rows = [row for name, own in codecs.items() for row in book_rows(name, own, sounds, judges)]
+    missing |= {name: UNREACHABLE for name, other in published if other is None}
+    for table, held in sets.items():
+        rows = [row for name, own in codecs.items() for row in book_rows(name, own, held, judges)]
         for name, system in others:
-            rows += measure(name, sounds, system, judges, rate)
+            rows += measure(name, held, system, judges, rate)
         for name, other in published:
             if other is not None:
-                rows += codec_rows(name, other, sounds, judges)
+                rows += codec_rows(name, other, held, judges)
         tables[table] = in_order(rows)
     weights = tagger_weights() | tagger_weights(BUNDLED / SCORER)
     for own in codecs.values():

@@ -1,6 +1,7 @@
-"""Figures: spectrograms of systems side by side, and held-out loss against training step."""
+"""Figures: spectrograms side by side, loss by training step, similarity by number of books."""
 
 import json
+import re
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from simba_music.audio import Waveform
+from simba_music.models.report import ReportRow
 
 
 def _draw_spectrogram(axes: Any, wave: Waveform) -> None:
@@ -124,3 +126,62 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
+
+
+def books_of(rows: list[ReportRow], codec: str) -> dict[str, dict[int, ReportRow]]:
+    """Rows of semantic similarity of a codec, by space and by its number of books.
+
+    Args:
+        rows: of the report's table `codec` or `codec-real`.
+        codec: its column; those of several books are `CODEC, K books`.
+    """
+    found = dict[str, dict[int, ReportRow]]()
+    for row in rows:
+        space = re.fullmatch(r"semantic similarity \((.+)'s space, cosine\)", row["metric"])
+        books = re.fullmatch(rf"{re.escape(codec)}(?:, (\d+) books)?", row["model"])
+        if space and books:
+            found.setdefault(space[1], {})[int(books[1] or 1)] = row
+    return found
+
+
+def draw_books(report: dict[str, Any], path: Path, codec: str = "codec") -> bool:
+    """Semantic similarity of originals and round trips by number of books, 95 % intervals.
+
+    Returns:
+        Whether it was drawn: nothing is, unless the report has a codec of several books.
+    """
+    titles = {"codec": "Renderings of the benchmark", "codec-real": "Recordings"}
+    tables = {
+        table["id"]: books_of(table["rows"], codec)
+        for table in report["tables"]
+        if table["id"] in titles
+    }
+    shown = {name: t for name, t in tables.items() if any(len(rows) > 1 for rows in t.values())}
+    if not shown:
+        return False
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, grid = pyplot.subplots(
+        1, len(shown), figsize=(4.5 * len(shown), 3.6), dpi=110, squeeze=False, sharey=True
+    )
+    for axes, (name, spaces) in zip(grid[0], shown.items(), strict=True):
+        for i, (space, rows) in enumerate(spaces.items()):
+            books = sorted(rows)
+            found = [rows[k] for k in books]
+            value = np.array([row["value"] for row in found])
+            ends = np.array([[row["lo"], row["hi"]] for row in found]).T
+            places = np.array(books) + 0.05 * i  # so that intervals do not hide each other
+            axes.errorbar(
+                places, value, np.abs(ends - value), marker=".", capsize=3, label=f"{space}'s space"
+            )
+        axes.set(title=titles[name], xlabel="books", xticks=books)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    grid[0][0].set_ylabel("semantic similarity (cosine)")
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot.close(figure)
+    return True

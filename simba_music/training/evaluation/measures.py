@@ -1,6 +1,6 @@
 """Measures of clips, and report rows with their 95 % intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from scipy import signal, stats
 from simba_music.audio import SAMPLE_RATE, loudness_lufs, true_peak_dbtp
 
 BOOTSTRAP_SEED = 0
+RESAMPLES = 100  # of a whole set, for statistics that take long
 Row = dict[str, Any]
 
 
@@ -45,6 +46,30 @@ def row_of(metric: str, model: str, value: float, low: float, high: float, count
         "hi": round(high, 4),
         "n": count,
     }
+
+
+def bootstrap_rows(
+    metric: str, name: str, statistic: Callable[[np.ndarray], float], sounds: int, count: int
+) -> list[Row]:
+    """A row of a statistic of a set, or none if it is nan, with its 95 % bootstrap interval.
+
+    The bootstrap's distribution is moved to the value: a resample has fewer different sounds, for
+    which a Frechet distance is larger.
+
+    Args:
+        metric: of the row.
+        name: of the system.
+        statistic: of the sounds that are picked, `[N]` indices below `sounds`.
+        sounds: how many there are.
+        count: n of the row.
+    """
+    value = statistic(np.arange(sounds))
+    if np.isnan(value):
+        return []
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = np.array([statistic(rng.integers(sounds, size=sounds)) for _ in range(RESAMPLES)])
+    low, high = np.nanpercentile(drawn, (2.5, 97.5)) - np.nanmean(drawn) + value
+    return [row_of(metric, name, value, float(low), float(high), count)]
 
 
 def in_order(rows: list[Row]) -> list[Row]:

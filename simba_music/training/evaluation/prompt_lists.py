@@ -4,8 +4,6 @@ import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +19,7 @@ from simba_music.generation.prompt_files import Prompt, read_prompts
 from simba_music.models.report import ReportTable, source_line, table
 from simba_music.training.corpus.own.recordings import decode
 from simba_music.training.corpus.own.wanted import every_recording
+from simba_music.training.evaluation import distances
 from simba_music.training.evaluation.clip_store import (
     SEEDS,
     VARIED_PROMPTS,
@@ -28,13 +27,12 @@ from simba_music.training.evaluation.clip_store import (
     make_both_sides,
 )
 from simba_music.training.evaluation.distances import (
-    frechet_distance,
-    frechet_infinity,
-    kernel_distance,
+    Tagged,
+    distance_rows,
     mean_cosine_distance,
-    tag_divergence,
+    together,
 )
-from simba_music.training.evaluation.measures import BOOTSTRAP_SEED, Row, in_order, mean_row, row_of
+from simba_music.training.evaluation.measures import Row, in_order, mean_row, row_of
 from simba_music.training.evaluation.musical import musical_rows, real_rows
 from simba_music.training.judges.tagger import Tagger, load_tagger
 from simba_music.training.record import git_commit, machine
@@ -43,21 +41,6 @@ logger = logging.getLogger(__name__)
 
 SCORES = {"alignment (cosine)": "cosine", "percentile among mismatched prompts": "percentile"}
 DISTANCES = "FAD, KAD, KL"  # what is missing without a reference set
-FEWEST_WINDOWS = 40  # below, a Frechet distance says nothing
-RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Tagged:
-    """What the tagger makes of a set of sounds: embeddings `[W, E]` and tags `[W, L]`."""
-
-    vectors: np.ndarray
-    tags: np.ndarray
-
-
-def together(found: list[tuple[np.ndarray, np.ndarray]]) -> Tagged:
-    """What the tagger found in several sounds, as one set."""
-    return Tagged(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def reference_sounds(folder: Path | None, bench: Path) -> tuple[str, list[np.ndarray]]:
@@ -90,40 +73,6 @@ def _sounds_of(folder: Path) -> list[np.ndarray]:
         why = f" {problems[0]}" if problems else ""
         raise RequestError(f"{folder} holds no audio ({', '.join(SUFFIXES)}).{why}")
     return sounds
-
-
-def _spread(measure: Callable[[np.ndarray], float], vectors: np.ndarray) -> float:
-    """Standard error of a measure of `[W, E]` by the delete-half jackknife (Shao and Wu 1989).
-
-    A bootstrap would repeat windows, which a kernel takes for closeness.
-    """
-    rng, whole = np.random.default_rng(BOOTSTRAP_SEED), measure(vectors)
-    halves = [
-        measure(vectors[rng.choice(len(vectors), len(vectors) // 2, replace=False)])
-        for _ in range(RESAMPLES)
-    ]
-    return float(np.sqrt(np.mean(np.square(np.subtract(halves, whole)))))
-
-
-def distance_rows(name: str, heard: Tagged, reference: Tagged) -> list[Row]:
-    """FAD, FAD at infinite size, KAD and divergence of the tags, from the reference.
-
-    No rows if either has fewer than `FEWEST_WINDOWS` windows.
-    """
-    count, target = len(heard.vectors), reference.vectors
-    if min(count, len(target)) < FEWEST_WINDOWS:
-        return []
-    fad = frechet_distance(heard.vectors, target)
-    infinite = frechet_infinity(heard.vectors, target)
-    kad = kernel_distance(heard.vectors, target)
-    reach = 1.96 * _spread(lambda x: kernel_distance(x, target), heard.vectors)
-    tags = tag_divergence(heard.tags, reference.tags)
-    return [
-        row_of("FAD (our tagger's space)", name, fad, fad, fad, count),
-        row_of("FAD at infinite size", name, infinite, infinite, infinite, count),
-        row_of("KAD (our tagger's space)", name, kad, kad - reach, kad + reach, count),
-        row_of("KL of instruments (nats)", name, tags, tags, tags, count),
-    ]
 
 
 def model_rows(
@@ -204,8 +153,8 @@ def _reference(
             raise
         return bench.name, [], None, {DISTANCES: str(error)}
     heard = together([tagger.listen(sound) for sound in sounds])
-    if (count := len(heard.vectors)) < FEWEST_WINDOWS:
-        reason = f"need {FEWEST_WINDOWS} windows of 5 s; the reference {what} has {count}"
+    if (count := len(heard.vectors)) < distances.FEWEST_WINDOWS:
+        reason = f"need {distances.FEWEST_WINDOWS} windows of 5 s; the reference {what} has {count}"
         return what, sounds, heard, {DISTANCES: reason}
     return what, sounds, heard, {}
 
@@ -274,7 +223,7 @@ def evaluate_prompt_list(
         rows += _halves_rows(what, reference) + real_rows(what, real, duration_s, codec)
         distant = {row["model"] for row in rows if row["metric"].startswith("FAD")}
         if not missing and not distant & set(stores):
-            missing[DISTANCES] = f"need {FEWEST_WINDOWS} windows of 5 s, a model"
+            missing[DISTANCES] = f"need {distances.FEWEST_WINDOWS} windows of 5 s, a model"
     scorer = pipeline.scorer
     made: dict[str, Any] = {
         "id": f"prompts-{file.stem}",

@@ -26,6 +26,7 @@ from simba_music.training.evaluation.adherence import (
     make_asked,
 )
 from simba_music.training.evaluation.clip_store import SETTINGS, ClipStore, make_both_sides
+from simba_music.training.evaluation.distances import distance_rows, similarity_rows, together
 from simba_music.training.evaluation.health import (
     degenerate_row,
     flatness_rows,
@@ -35,7 +36,6 @@ from simba_music.training.evaluation.health import (
 )
 from simba_music.training.evaluation.measures import Row, flatness, in_order, mean_row, row_of
 from simba_music.training.evaluation.musical import musical_rows
-from simba_music.training.evaluation.prompt_lists import distance_rows, together
 from simba_music.training.evaluation.report import update_report
 from simba_music.training.judges.tagger import load_tagger, tagger_weights
 
@@ -73,37 +73,45 @@ def embed_clips(scorer: Scorer, clips: Sequence[np.ndarray]) -> torch.Tensor:
 def alignment_rows(
     scorer: Scorer, asked: Sequence[Asked], sounds: dict[str, list[np.ndarray]]
 ) -> list[Row]:
-    """Cosine of every system's clips with their prompts, and with those of other clips."""
+    """Cosine of every system's clips with their prompts, and with those of other clips.
+
+    And with the pieces that the prompts were made from, in the space of this scorer.
+    """
     text = scorer.embed_prompts([one.prompt.text for one in asked])
+    embedded = {name: embed_clips(scorer, clips) for name, clips in sounds.items()}
     own, others = list[Row](), list[Row]()
-    for name, clips in sounds.items():
-        audio = embed_clips(scorer, clips)
+    for name, audio in embedded.items():
         for rows, metric, vectors in (
             (own, "alignment (cosine)", text),
             (others, "alignment with the next clip's prompt", text.roll(1, 0)),
         ):
             rows.append(mean_row(metric, name, (audio * vectors).sum(-1).tolist()))
-    return own + others
+    vectors = {name: list(audio.numpy()) for name, audio in embedded.items()}
+    return own + others + similarity_rows(vectors, REAL, "scorer")
 
 
 class HeldPieces:
-    """Renderings of the benchmark's pieces, and what a codec makes of them, tokens `[S]` too."""
+    """Renderings of the benchmark's pieces, and what a codec makes of them.
+
+    Of so many books as a model generates; tokens `[S]` are the first book's.
+    """
 
     def __init__(self, items: Sequence[BenchItem]):
         self.sounds = [item.render(SAMPLE_RATE) for item in items]
-        self._trips = dict[str | None, tuple[list[np.ndarray], list[np.ndarray]]]()
+        self._trips = dict[tuple[str | None, int], tuple[list[np.ndarray], list[np.ndarray]]]()
 
-    def through(self, codec: Codec) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def through(self, codec: Codec, books: int = 1) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """(samples at 24 kHz, tokens) of every piece."""
-        if codec.ref.sha256 not in self._trips:
+        key = codec.ref.sha256, books
+        if key not in self._trips:
             tokens, made = [], []
             for sound in self.sounds:
-                ids = codec.encode(Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE))
+                ids = codec.encode(Waveform(torch.from_numpy(sound)[None], SAMPLE_RATE), books)
                 (wave,) = codec.decode(ids)
-                tokens.append(ids.flatten().numpy())
+                tokens.append(ids[0, 0].numpy())
                 made.append(resample(wave, SAMPLE_RATE).samples[0].numpy())
-            self._trips[codec.ref.sha256] = made, tokens
-        return self._trips[codec.ref.sha256]
+            self._trips[key] = made, tokens
+        return self._trips[key]
 
 
 def _token_health(
@@ -117,8 +125,9 @@ def _token_health(
 
     Both are compared with one half of the pieces, so that the pieces themselves can be.
     """
-    codec, name = pipeline.models[side].codec, pipeline.names()[side]
-    known, vocab = held.through(codec)[1], codec.ref.codebook_size
+    model, name = pipeline.models[side], pipeline.names()[side]
+    codec, books = model.codec, model.lm.config.n_codebooks
+    known, vocab = held.through(codec, books)[1], codec.ref.codebook_size
     half = [known[0::2], known[1::2]]
     limit = run_limit(known)
     rows = token_rows(name, tokens, half[1], vocab)
@@ -157,6 +166,8 @@ def prompts_table(
         for name, clips in sounds.items()
     }
     rows = adherence_rows(asked, listened, TRIP, labels)
+    vectors = {name: [own.mean(0) for own, _ in found] for name, found in heard.items()}
+    rows += similarity_rows(vectors, REAL, "tagger")
     return rows if scorer is None else rows + alignment_rows(scorer, asked, sounds)
 
 
@@ -217,7 +228,8 @@ def evaluate_prompts(
     for found in earlier:
         stores |= found
     held = HeldPieces([everything[one.piece_id] for one in asked])
-    trips, _ = held.through(pipeline.models["left"].codec)
+    left = pipeline.models["left"]
+    trips, _ = held.through(left.codec, left.lm.config.n_codebooks)
     sounds, tagger = _sounds(asked, stores, held, trips), load_tagger()
     heard = {name: [tagger.listen(clip) for clip in clips] for name, clips in sounds.items()}
     fitting = prompts_table(pipeline.scorer, asked, sounds, heard, tagger.config.labels)

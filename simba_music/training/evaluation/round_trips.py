@@ -1,6 +1,6 @@
 """Round trips measured sound by sound: rows of one system, and of the difference of two."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -13,28 +13,27 @@ from simba_music.scoring.score import Scorer
 from simba_music.training.codec.losses import MelDistance, SpectralLoss
 from simba_music.training.evaluation.distances import frechet_distance
 from simba_music.training.evaluation.measures import (
-    BOOTSTRAP_SEED,
     Heard,
     Row,
+    bootstrap_rows,
     chroma_cosine,
     comb_db,
     mean_row,
     onset_f1,
     peakiness_db,
     pitch_agreement,
-    row_of,
     si_sdr,
 )
 from simba_music.training.judges.tagger import Tagger, macro_auc, window_labels
 
-RESAMPLES = 100
+PITCH = "pitch right (share of voiced frames, solos)"
 METRICS = (
     "log-mel distance (nepers)",
     "multi-resolution STFT distance (nepers)",
     "SI-SDR (dB)",
     "chroma cosine",
     "onset F1 (50 ms)",
-    "pitch right (share of voiced frames, solos)",
+    PITCH,
     "comb at the frame rate, beside the original (dB)",
     "peak over loudness, beside the original (dB)",
 )
@@ -61,14 +60,14 @@ class Sound:
 
 
 class Judges:
-    """What compares originals and round trips: distances, the tagger, and the scorer, if any."""
+    """What compares originals and round trips: distances, the tagger, and scorers by their name."""
 
-    def __init__(self, tagger: Tagger, scorer: Scorer | None = None):
-        self.tagger, self.scorer = tagger, scorer
+    def __init__(self, tagger: Tagger, scorers: Mapping[str, Scorer] | None = None):
+        self.tagger, self.scorers = tagger, dict(scorers or {})
         self.mel, self.spectral = MelDistance(SAMPLE_RATE), SpectralLoss(SAMPLE_RATE)
         # Of originals, which every system is compared with.
         self._tagged = WeakKeyDictionary[Heard, np.ndarray]()
-        self._embedded = WeakKeyDictionary[Heard, torch.Tensor]()
+        self._embedded = WeakKeyDictionary[Heard, dict[str, torch.Tensor]]()
 
     def tagged(self, original: Heard) -> np.ndarray:
         """The tagger's vectors `[W, E]` of an original."""
@@ -76,14 +75,14 @@ class Judges:
             self._tagged[original] = self.tagger.listen(original.samples)[0]
         return self._tagged[original]
 
-    def similarity(self, original: Heard, other: np.ndarray) -> float:
-        """Cosine of the scorer's vectors of an original and a sound `[T]`; nan without a scorer."""
-        scorer = self.scorer
-        if scorer is None:
-            return float("nan")
-        if original not in self._embedded:
-            self._embedded[original] = scorer.embed_wave(_wave(original.samples))
-        return float(self._embedded[original] @ scorer.embed_wave(_wave(other)))
+    def similarities(self, original: Heard, other: np.ndarray) -> dict[str, float]:
+        """Cosine of the vectors of an original and a sound `[T]`, by the scorer's name."""
+        known, found = self._embedded.setdefault(original, {}), dict[str, float]()
+        for name, scorer in self.scorers.items():
+            if name not in known:
+                known[name] = scorer.embed_wave(_wave(original.samples))
+            found[name] = float(known[name] @ scorer.embed_wave(_wave(other)))
+        return found
 
 
 def _wave(samples: np.ndarray) -> Waveform:
@@ -119,7 +118,8 @@ class Measured:
         wanted, (vectors, chances) = judges.tagged(sound.heard), tagger.listen(other)
         lengths = np.linalg.norm(wanted, axis=1) * np.linalg.norm(vectors, axis=1)
         named = dict(zip(METRICS, found, strict=True))
-        named[SIMILAR.format("scorer")] = judges.similarity(sound.heard, other)
+        for name, value in judges.similarities(sound.heard, other).items():
+            named[SIMILAR.format(name)] = value
         named[SIMILAR.format("tagger")] = float(np.mean((wanted * vectors).sum(1) / lengths))
         for metric, value in named.items():
             self.values.setdefault(metric, []).append(value)
@@ -131,6 +131,11 @@ class Measured:
             truth = window_labels(sound.score, tagger.config.labels, seconds).numpy()
         self.labels.append(truth[: len(chances)])
         self.chances.append(chances[: len(truth)])
+
+    def add_solo(self, sound: Sound, other: np.ndarray) -> None:
+        """Measure only the pitch of a round trip `[T]` of one more voice alone."""
+        agreed = pitch_agreement(sound.heard, Heard(other))
+        self.values.setdefault(PITCH, []).append(agreed)
 
     def frechet(self, picks: np.ndarray) -> float:
         """FAD of some of the sounds."""
@@ -150,26 +155,9 @@ class Measured:
             if len(known) > 1:
                 found.append(mean_row(metric, name, known))
         count, windows = len(self.wanted), sum(map(len, self.embedded))
-        found += _bootstrapped(FAD, name, self.frechet, count, windows)
-        found += _bootstrapped(AUC, name, self.auc, count, sum(map(len, self.labels)))
+        found += bootstrap_rows(FAD, name, self.frechet, count, windows)
+        found += bootstrap_rows(AUC, name, self.auc, count, sum(map(len, self.labels)))
         return found
-
-
-def _bootstrapped(
-    metric: str, name: str, statistic: Callable[[np.ndarray], float], sounds: int, count: int
-) -> list[Row]:
-    """A row of a statistic of sets of sounds, unless it is nan.
-
-    The bootstrap's distribution is moved to the value: a resample has fewer different sounds, for
-    which a Frechet distance is larger.
-    """
-    value = statistic(np.arange(sounds))
-    if np.isnan(value):
-        return []
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    drawn = np.array([statistic(rng.integers(sounds, size=sounds)) for _ in range(RESAMPLES)])
-    low, high = np.nanpercentile(drawn, (2.5, 97.5)) - np.nanmean(drawn) + value
-    return [row_of(metric, name, value, float(low), float(high), count)]
 
 
 def difference_rows(name: str, one: Measured, other: Measured) -> list[Row]:
@@ -189,7 +177,7 @@ def difference_rows(name: str, one: Measured, other: Measured) -> list[Row]:
             rows.append(mean_row(metric, name, known.tolist()))
     windows = sum(map(len, one.embedded))
     for metric, a, b in ((FAD, one.frechet, other.frechet), (AUC, one.auc, other.auc)):
-        rows += _bootstrapped(metric, name, _minus(a, b), count, windows)
+        rows += bootstrap_rows(metric, name, _minus(a, b), count, windows)
     return rows
 
 
