@@ -4,6 +4,7 @@ import math
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import CODES, lm_config, random_lm, write_codec
@@ -17,14 +18,17 @@ from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.listening import gallery
-from simba_music.models.checkpoint import save_language_model
+from simba_music.models.checkpoint import load_language_model, save_language_model
 from simba_music.models.codebook_pattern import pattern
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.corpus import store, tokens
 from simba_music.training.evaluation.clip_store import ClipStore, make_clips
+from simba_music.training.evaluation.report import write_metrics
 from simba_music.training.lm import trainer
+from simba_music.training.lm.average import average_training
 from simba_music.training.lm.preset import PRESETS, Architecture
+from simba_music.training.lm.start import exported_start
 
 K = 4
 PATTERNS = ("delay", "flat")
@@ -210,3 +214,101 @@ def test_a_model_of_four_books_learns(tokenised, system, tmp_path, name):
     trainer.train_lm(tokenised, tmp_path, Architecture(), preset, ref, books)
     losses = [row["valid"] for row in store.read_rows(tmp_path / "history.jsonl")]
     assert losses[-1] < losses[0]
+
+
+SIZES = (CODES, 40, 40, 24)
+
+
+@pytest.fixture(scope="module")
+def one_book(tokenised, system, tmp_path_factory):
+    """A trained model of the first book, and the codec, which says that the others are smaller."""
+    root = tmp_path_factory.mktemp("one")
+    shutil.copytree(system / "codec", root / "codec")
+    known = read_json(root / "codec" / "config.json")
+    write_json(root / "codec" / "config.json", known | {"codes_per_book": SIZES})
+    ref, books = tokens.codec_ref(root / "codec"), tokens.codebooks_of(root / "codec")
+    preset = replace(PRESETS["tiny"], steps=3)
+    trainer.train_lm(tokenised, root / "simba", Architecture(), preset, ref, books)
+    return root
+
+
+@pytest.fixture(scope="module")
+def grown(tokenised, one_book):
+    """A model of four books that began with it, after no step, and after four."""
+    made = small_books(tokenised, one_book)
+    ref = tokens.codec_ref(one_book / "codec")
+    books = tokens.codebooks_of(one_book / "codec", K)
+    preset = replace(
+        PRESETS["tiny"], n_codebooks=K, codebook_pattern="delay", steps=4, validate_every=2
+    )
+    begun = trainer.LMTrainer(Architecture(), preset, ref, books, "cpu")
+    begun.start_from(one_book / "simba")
+    out, start = one_book / "simba-4", one_book / "simba"
+    trainer.train_lm(made, out, Architecture(), preset, ref, books, start=start)
+    return begun.average.eval(), out
+
+
+def small_books(corpus, folder):
+    """A tokenised corpus whose codes are all among those that their books have."""
+    copied = folder / "corpus"
+    shutil.copytree(corpus, copied)
+    for path in (copied / "tokens").glob("[0-9]*.npy"):
+        if path.stem.isdigit():
+            found = np.load(path)
+            np.save(path, found % np.array(SIZES, found.dtype)[:, None])
+    return copied
+
+
+def test_a_model_that_gets_books_says_of_the_first_what_it_said(one_book, grown):
+    first, _ = load_language_model(str(one_book / "simba"))
+    lm, _ = grown
+    assert lm.config.codes_per_book == SIZES and first.config.codes_per_book == SIZES[:1]
+    known, conditions = codes(3, K, 20), given(first, 20)
+    torch.testing.assert_close(lm(known, conditions)[:, :1], first(known[:, :1], conditions))
+    other = known.clone()
+    other[:, 1:] = 5
+    torch.testing.assert_close(lm(other, conditions), lm(known, conditions))
+
+
+def test_it_learns_and_reports_every_book(one_book, grown):
+    _, folder = grown
+    history = list(store.read_rows(folder / "history.jsonl"))
+    assert [row["step"] for row in history] == [0, 2, 4]  # its own, not of one book's losses
+    before = list(store.read_rows(one_book / "simba" / "history.jsonl"))[-1]["valid"]
+    assert history[0]["valid_books"][0] == pytest.approx(before, abs=2e-3)
+    assert history[-1]["valid"] < history[0]["valid"]
+    for row in history[1:]:
+        assert len(row["train_books"]) == K
+        assert sum(row["valid_books"]) / K == pytest.approx(row["valid"], abs=1e-3)
+    write_json(folder.parent / "REPORT.json", {"tables": []})
+    write_metrics(folder.parent / "REPORT.json")
+    named = {row["metric"]: row for row in read_json(folder / "metrics.json")["rows"]}
+    assert named["held-out loss, book 4 (nats a token)"]["value"] == history[-1]["valid_books"][3]
+    assert named["state after 10 s (MB)"]["value"] > 0
+
+
+def test_its_clips_and_their_mixed_batches_use_no_code_that_a_book_lacks(grown):
+    _, folder = grown
+    made = Pipeline.load(str(folder), str(folder), None, "cpu")
+    requests = [
+        made.validate(prompt=text, duration_s=seconds, seed=seed, temperature=2, guidance=1)
+        for text, seconds, seed in (("calm piano", 3, 1), ("loud drums", 2, 2))
+    ]
+    together = made.generate_batch(requests, "left")
+    for request, clip in zip(requests, together, strict=True):
+        assert (clip.codes.amax(1) < torch.tensor(SIZES)).all()
+        (alone,) = made.generate_batch([request], "left")
+        assert clip.codes.shape == alone.codes.shape
+        assert (clip.codes == alone.codes).float().mean() > 0.9
+
+
+def test_a_start_of_other_books_is_refused(one_book, grown, tokenised):
+    _, folder = grown
+    lm, _ = load_language_model(str(folder))
+    with pytest.raises(RequestError, match="another shape or codec"):
+        exported_start(folder, load_language_model(str(one_book / "simba"))[0].config)
+    with pytest.raises(RequestError, match="fewer than 5 codebooks"):
+        tokens.codebooks_of(one_book / "codec", 5)
+    with pytest.raises(RequestError, match="books that .* has no weights for"):
+        average_training(one_book / "simba", folder, 0.5, tokenised, folder / "average")
+    assert lm.sizes == SIZES

@@ -10,9 +10,9 @@ from simba_music.cli import (
     listening,
     read,
     replay,
-    train,
 )
 from simba_music.cli.options import new_group
+from simba_music.cli.training import others, train
 
 root = new_group(
     "Text to music with SiMBA and a Transformer over EnCodec tokens, side by side.",
@@ -27,6 +27,7 @@ root.add_typer(listening.study, name="study")
 root.add_typer(hub.hub, name="hub")
 root.add_typer(corpus.corpus, name="corpus")
 root.add_typer(train.commands)
+root.add_typer(others.commands)
 root.add_typer(corpus.commands)
 root.add_typer(evaluate.commands)
 root.add_typer(bench.commands)

@@ -74,6 +74,11 @@ class Codec:
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
         self.n_codebooks = len(model.quantizer.layers)
         self.codes_per_book = codes_per_book(config)
+        if ref.codes_per_book not in (None, self.codes_per_book):
+            raise CheckpointError(
+                f"Codec {ref.id} has books of {self.codes_per_book} codes, the checkpoint expects "
+                f"{ref.codes_per_book}. Use the config.json that was saved with its weights."
+            )
         self.fast: FastDecoder | None = None  # on the CPU, wherever the model is
         try:
             self.fast = fast_decoder(model)

@@ -31,7 +31,11 @@ class TextEncoderRef(StrictModel):
 
 
 class CodecRef(StrictModel):
-    """Which codec the tokens belong to; `id` is a Hub repository, or a path beside the model."""
+    """Which codec the tokens belong to; `id` is a Hub repository, or a path beside the model.
+
+    `codes_per_book` says how many codes each of its books has, of at most `codebook_size`; None is
+    all of them.
+    """
 
     id: str
     revision: str | None = None
@@ -39,6 +43,14 @@ class CodecRef(StrictModel):
     sample_rate: int = Field(gt=0, le=192_000)
     frame_rate: int = Field(gt=0, le=1000)
     codebook_size: int = Field(gt=1, le=65_536)
+    codes_per_book: tuple[int, ...] | None = None
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "CodecRef":
+        for size in self.codes_per_book or ():
+            if not 0 < size <= self.codebook_size:
+                raise ValueError(f"a book of {size} codes; allowed are 1 to {self.codebook_size}")
+        return self
 
     def frames(self, duration_s: float) -> int:
         """Frames that cover so many seconds; the last one may reach beyond."""
@@ -83,6 +95,12 @@ class LMConfig(StrictModel):
     licence: str
 
     @property
+    def codes_per_book(self) -> tuple[int, ...]:
+        """Codes of each of its K books; embeddings and heads have as many rows."""
+        sizes = self.codec.codes_per_book or (self.vocab,) * self.n_codebooks
+        return sizes[: self.n_codebooks]
+
+    @property
     def cross_heads(self) -> int:
         """Heads of cross-attention, of at least 32 channels where there are so many."""
         return max(1, self.d_model // 32)
@@ -101,6 +119,11 @@ class LMConfig(StrictModel):
             )
         if self.special_ids.bos != self.vocab:
             raise ValueError(f"special_ids.bos must be {self.vocab}, got {self.special_ids.bos}")
+        if len(self.codes_per_book) < self.n_codebooks:
+            raise ValueError(
+                f"codec.codes_per_book names {len(self.codes_per_book)} books, and n_codebooks is "
+                f"{self.n_codebooks}"
+            )
         if self.n_codebooks > 1 and self.codebook_pattern == "single":
             raise ValueError(
                 f'codebook_pattern "single" has one codebook, not {self.n_codebooks}; '

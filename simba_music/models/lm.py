@@ -1,5 +1,6 @@
 """MusicLM: code embeddings + conditions + backbone + head; forward and step."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,9 @@ from simba_music.models.simba import Simba
 from simba_music.models.transformer import Transformer
 
 POSITION_SCALE = 0.02  # as large as the embeddings that the positions are added to
+# Logit of an id that a book has no code for. Finite, since guidance subtracts two of them, and
+# the same in every dtype; its probability is 0 in float32.
+NO_CODE = -1e4
 
 
 class LMState(NamedTuple):
@@ -37,15 +41,31 @@ def roll_left(x: Tensor, by: Tensor) -> Tensor:
     return x.gather(1, places[..., None].expand_as(x))
 
 
+def in_books(logits: Tensor, sizes: Sequence[int], codes: int) -> Tensor:
+    """Logits `[..., K, V]` of those of all books end to end `[..., V1 + V2 ...]`.
+
+    Args:
+        logits: book after book.
+        sizes: codes of each book.
+        codes: V, of the largest; ids beyond a book's own codes get `NO_CODE`.
+    """
+    if all(size == codes for size in sizes):
+        found: Tensor = logits.unflatten(-1, (len(sizes), codes))
+        return found
+    books = logits.split(list(sizes), dim=-1)
+    return torch.stack([F.pad(b, (0, codes - b.shape[-1]), value=NO_CODE) for b in books], dim=-2)
+
+
 class MusicLM(nn.Module):
     """Language model over codec codes, conditioned on text and on all that its config names.
 
     K books of codes are laid out over steps by the config's codebook pattern; with one book a step
-    is a frame. The input of a step is the sum of the embeddings of the step before it (`bos` where
-    there is no code), and its frame's row of the plane: the sum of all conditions' features, each
-    projected to the width of the model. The projected text stands before the steps (prefix), or
-    every block attends to it (cross). Sinusoidal positions count frames; the states of the text
-    know their order already.
+    is a frame. Book k has `config.codes_per_book[k]` codes; other ids have the logit `NO_CODE`. The
+    input of a step is the sum of the embeddings of the step before it (`bos` where there is no
+    code), and its frame's row of the plane: the sum of all conditions' features, each projected to
+    the width of the model. The projected text stands before the steps (prefix), or every block
+    attends to it (cross). Sinusoidal positions count frames; the states of the text know their
+    order already.
     """
 
     def __init__(self, config: LMConfig):
@@ -54,7 +74,8 @@ class MusicLM(nn.Module):
         width = config.d_model
         self.pattern = pattern(config.codebook_pattern)
         # Books end to end; the last row of each is `bos`.
-        self.token_embedding = nn.Embedding(config.n_codebooks * (config.vocab + 1), width)
+        self.sizes = config.codes_per_book
+        self.token_embedding = nn.Embedding(sum(self.sizes) + len(self.sizes), width)
         self.text_projection = nn.Linear(config.text_encoder.width, width)
         self.null_text = nn.Parameter(torch.zeros(width))
         # Zero, unless a condition says otherwise, so that a model that gets a condition later
@@ -71,7 +92,7 @@ class MusicLM(nn.Module):
         )
         self.norm = nn.RMSNorm(width, eps=1e-5)
         # Not tied to the embedding: the two begin at scales ten apart, see training/lm/start.py.
-        self.head = nn.Linear(width, config.n_codebooks * config.vocab, bias=False)
+        self.head = nn.Linear(width, sum(self.sizes), bias=False)
         self.apply(self._initialise)
         for name, condition in config.conditions.items():
             if condition.initial_std:
@@ -113,26 +134,42 @@ class MusicLM(nn.Module):
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Sum of the books' embeddings `[B, T, D]` of tokens `[B, K, T]`."""
-        book = torch.arange(self.config.n_codebooks, device=tokens.device)
-        rows = tokens + (book * (self.config.vocab + 1))[:, None]
-        found: Tensor = self.token_embedding(rows).sum(1)
+        if self.sizes == (self.config.vocab,):
+            one: Tensor = self.token_embedding(tokens[:, 0])
+            return one
+        sizes = torch.tensor(self.sizes, device=tokens.device)[:, None]
+        first = (sizes + 1).cumsum(0) - sizes - 1
+        # `bos` is one id for all books, above the codes of each.
+        found: Tensor = self.token_embedding(tokens.minimum(sizes) + first).sum(1)
         return found
+
+    def wide_embedding(self) -> Tensor:
+        """Embeddings `[K (V + 1), D]` with as many rows for every book; those added are its bos.
+
+        For engines, whose look-up is then an addition.
+        """
+        books = self.token_embedding.weight.detach().split([size + 1 for size in self.sizes])
+        more = [self.config.vocab - size for size in self.sizes]
+        wide = [torch.cat([b, b[-1:].expand(n, -1)]) for b, n in zip(books, more, strict=True)]
+        return torch.cat(wide)
 
     def _predict(self, hidden: Tensor) -> Tensor:
         """Logits `[B, K, T, V]` of hidden states `[B, T, D]`."""
         logits = self.head(self.norm(hidden))
-        found: Tensor = logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
-        return found
+        return in_books(logits, self.sizes, self.config.vocab).transpose(1, 2)
 
-    def forward(self, codes: Tensor, given: Conditioning) -> Tensor:
+    def forward(
+        self, codes: Tensor, given: Conditioning, apart: bool = False
+    ) -> Tensor | list[Tensor]:
         """Logits of every code given those that the pattern has before it (teacher forcing).
 
         Args:
             codes: `[B, K, S]`.
             given: conditions of the same S frames.
+            apart: whether a loss asks, which needs no logits of ids that a book lacks.
 
         Returns:
-            `[B, K, S, V]`.
+            `[B, K, S, V]`; or `[B, S, V]` of every book, whose V is its own.
         """
         states, mask = self._embed_text(given)
         (_, books, count), bos = codes.shape, self.config.special_ids.bos
@@ -149,12 +186,13 @@ class MusicLM(nn.Module):
             padding = (~mask).sum(1)
             x = roll_left(torch.cat([states.to(frames.dtype), frames], dim=1), padding)
             hidden = roll_left(self.backbone(x), -padding)[:, states.shape[1] :]
-        logits = self._predict(hidden)
-        if books == 1:
-            return logits
         # Steps of a pattern to frames: the loss is over codes, and bos is never a target.
         places = self.pattern.places(count, books).to(codes.device)
-        return logits.gather(2, places[None, ..., None].expand(*codes.shape, logits.shape[-1]))
+        hidden, heads = self.norm(hidden), self.head.weight.split(list(self.sizes))
+        own = [F.linear(hidden[:, at], head) for at, head in zip(places, heads, strict=True)]
+        if apart:
+            return own
+        return in_books(torch.cat(own, -1), self.sizes, self.config.vocab).transpose(1, 2)
 
     def init_state(self, given: Conditioning, steps: int) -> LMState:
         """State that has read the text and has room for so many steps."""

@@ -86,6 +86,8 @@ def model_card(folder: Path, config: LMConfig, repository: str) -> ModelCard:
     )
     codec = config.codec
     books = "1 codebook" if config.n_codebooks == 1 else f"{config.n_codebooks} codebooks"
+    *most, last = map(str, config.codes_per_book)
+    codes = f"{', '.join(most)} and {last}" if len(set(config.codes_per_book)) > 1 else last
     text = f"""---
 {data.to_yaml()}
 ---
@@ -107,7 +109,7 @@ clip = Checkpoint.from_pretrained("{repository}").generate("calm solo piano, slo
 clip.waveform.samples  # [C, T] at clip.waveform.sample_rate Hz
 ```
 
-It generates {books} of {codec.codebook_size} EnCodec codes, {codec.frame_rate} frames a second, for
+It generates {books} of {codes} EnCodec codes, {codec.frame_rate} frames a second, for
 up to {config.max_trained_s:g} s at {codec.sample_rate} Hz, from the token states of
 `{config.text_encoder.id}`.
 

@@ -15,6 +15,7 @@ from simba_music.generation.engines.packed import PackedEngine
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.generation.sampling import Sampling, draw_noise
 from simba_music.models.codebook_pattern import pattern
+from simba_music.models.lm import NO_CODE
 
 BACKBONES = {
     "transformer": {"backbone": "transformer"},
@@ -23,6 +24,7 @@ BACKBONES = {
     "simba with EinFFT": {"backbone": "simba", "mixer": "einfft"},
     "mamba": {"backbone": "mamba", "mixer": "none"},
 }
+SIZES = (CODES, 40, 24, 40)  # codes of four books, of which the first has most
 MODELS = list(itertools.product(BACKBONES, ("prefix", "cross"), (1, 4)))
 ENGINES = {"compiled": CompiledEngine, "packed": PackedEngine, "graph": GraphEngine}
 
@@ -31,6 +33,12 @@ def model(name, conditioning="prefix", books=1, **changes):
     layout = "single" if books == 1 else "delay"
     found = BACKBONES[name] | {"conditioning": conditioning, "n_codebooks": books}
     return random_lm(lm_config(**found | {"codebook_pattern": layout} | changes))
+
+
+def sized(name, conditioning="prefix"):
+    """A model of four books that have `SIZES` codes."""
+    codec = lm_config("simba").codec.model_dump() | {"codes_per_book": SIZES}
+    return model(name, conditioning, 4, codec=codec)
 
 
 def of_rows(lm, frames, null):
@@ -57,6 +65,31 @@ def agreed(engine, lm, rows=(False, False, True)):
 def test_logits_are_those_of_the_reference(engine, name, conditioning, books):
     lm = model(name, conditioning, books)
     assert agreed(ENGINES[engine](lm), lm) < 1e-4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["transformer", "simba"])
+def test_books_of_fewer_codes_have_logits_for_these_alone(engine, name):
+    lm = sized(name, "cross")
+    assert lm.head.weight.shape[0] == sum(SIZES)
+    assert agreed(ENGINES[engine](lm), lm) < 1e-4
+    one, conditions = ENGINES[engine](lm), of_rows(lm, 5, (False, False, True))
+    found = one.logits(one.prefill(conditions, 5), codes(3, 4, 5) % 24, one.plane(conditions))
+    for book, size in enumerate(SIZES):
+        assert (found[:, book, :, size:] == NO_CODE).all()
+        assert found[:, book, :, :size].abs().max() < 100
+
+
+@pytest.mark.parametrize("engine", ["reference", *ENGINES])
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(2.0, 50), Sampling(2.0, 0, 0.999, 3.0)])
+def test_no_code_is_drawn_that_its_book_lacks(engine, sampling):
+    lm = sized("simba")
+    lm.head.weight.zero_()  # all codes are as likely
+    one = (ENGINES | {"reference": ReferenceEngine})[engine](lm)
+    found = decoded(one, lm, sampling, range(8), 80)
+    order, tokens = pattern("delay"), found[..., :80]
+    highest = order.revert(tokens).amax((0, 2))
+    assert (highest < torch.tensor(SIZES)).all() and (highest > torch.tensor(SIZES) - 4).all()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -103,6 +136,14 @@ SAMPLINGS = {
 def test_codes_are_those_of_the_reference(engine, sampling, name, books):
     lm = model(name, books=books)
     sampling = SAMPLINGS[sampling]
+    wanted = decoded(ReferenceEngine(lm), lm, sampling)
+    assert torch.equal(decoded(ENGINES[engine](lm), lm, sampling), wanted)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("sampling", ["plain", "greedy", "both"])
+def test_codes_of_books_of_other_sizes_are_those_of_the_reference(engine, sampling):
+    lm, sampling = sized("simba"), SAMPLINGS[sampling]
     wanted = decoded(ReferenceEngine(lm), lm, sampling)
     assert torch.equal(decoded(ENGINES[engine](lm), lm, sampling), wanted)
 

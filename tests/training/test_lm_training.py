@@ -27,6 +27,7 @@ from simba_music.training.lm import batches as lm_batches
 from simba_music.training.lm import preset as lm_preset
 from simba_music.training.lm import trainer as lm_trainer
 from simba_music.training.lm.average import average_training
+from simba_music.training.lm.loss import total_loss
 from simba_music.training.lm.preset import ARCHITECTURES, PRESETS, Architecture
 
 TINY = PRESETS["tiny"]
@@ -309,7 +310,7 @@ def test_padding_is_no_target(tokenised):
     config = lm_preset.make_config(Architecture(), TINY, CodecRef.model_validate(data.codec))
     model = lm_trainer.MusicLM(config)
     with torch.no_grad():
-        losses = [float(lm_trainer.total_loss(model, b)) for b in (batch, changed)]
+        losses = [float(total_loss(model, b)) for b in (batch, changed)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 

@@ -23,7 +23,7 @@ from simba_music.generation.engines.kernels.layout import (
 from simba_music.generation.engines.packing import memory_of, pack, shape_of
 from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling
-from simba_music.models.lm import MusicLM
+from simba_music.models.lm import MusicLM, in_books
 
 NOTHING: Floats = np.zeros((0, 0, 0), np.float32)
 
@@ -96,10 +96,10 @@ class CompiledEngine:
         memory = copied(state.memory)
         given = tokens.contiguous().numpy().astype(np.int64)
         nothing = torch.zeros(0, batch, books, self.shape.codes)
-        kept = np.zeros((count, groups, books * self.shape.codes), np.float32)
+        kept = np.zeros((count, groups, sum(self.lm.sizes)), np.float32)
         everywhere = torch.ones(books, count, dtype=torch.bool)
         self._run(memory, state.room, plane, given, nothing, everywhere, Sampling(), kept)
-        by_book = torch.from_numpy(kept).reshape(count, groups, books, -1)
+        by_book = in_books(torch.from_numpy(kept), self.lm.sizes, self.shape.codes)
         return by_book.permute(1, 2, 0, 3)
 
     def _run(

@@ -28,7 +28,7 @@ from simba_music.generation.engines.packed_layers import (
 )
 from simba_music.generation.engines.types import DAMAGED
 from simba_music.generation.sampling import Sampling, guide, sample
-from simba_music.models.lm import MusicLM
+from simba_music.models.lm import MusicLM, in_books
 from simba_music.models.transformer import AttentionState
 
 
@@ -81,7 +81,7 @@ class PackedEngine:
         config = lm.config
         self.layers = [Layer(block, lm) for block in lm.backbone.blocks]
         self.head = (numbers(lm.head.weight) * scale(lm.norm.weight)).t()
-        self.embedding = numbers(lm.token_embedding.weight)
+        self.embedding = numbers(lm.wide_embedding())
         self.first_rows = torch.arange(config.n_codebooks) * (config.vocab + 1)
 
     def plane(self, given: Conditioning) -> Tensor:
@@ -126,7 +126,7 @@ class PackedEngine:
                 layer.channel_mixer.step(x, state.room)
         state.room.norm(x, state.room.normed)
         logits = torch.mm(state.room.normed, self.head)
-        return logits.view(len(x), len(self.first_rows), -1)
+        return in_books(logits, self.lm.sizes, self.lm.config.vocab)
 
     @torch.inference_mode()
     def decode_n(

@@ -105,7 +105,8 @@ def pack(lm: MusicLM, stored: str) -> Weights:
         where=packer.where,
         vectors=torch.cat(packer.vectors).numpy(),
         begins=packer.begins,
-        embedding=lm.token_embedding.weight.detach().float().numpy(),
+        embedding=lm.wide_embedding().float().numpy(),
+        books=np.cumsum([0, *lm.sizes], dtype=np.int64),
     )
 
 

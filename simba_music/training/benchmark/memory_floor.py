@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from simba_music.models.codebook_pattern import pattern
 from simba_music.models.config import EXPAND, LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.models.mamba2 import CONV_WIDTH
@@ -39,6 +40,17 @@ def held_bytes(config: LMConfig, position: int) -> int:
         inner, state = EXPAND * config.d_model, config.d_state or 0
         numbers = inner * state + (CONV_WIDTH - 1) * (inner + 2 * state)
     return ROWS * config.n_layers * numbers * ITEM_BYTES["float32"]
+
+
+def clip_state_bytes(config: LMConfig, duration_s: float) -> int:
+    """Bytes of state or cache, float32, at the end of a clip, of both rows; prefix left out.
+
+    An SSM's state is one for any number of books: it has to hold what K staggered ones have said.
+    """
+    steps = pattern(config.codebook_pattern).steps(
+        config.codec.frames(duration_s), config.n_codebooks
+    )
+    return held_bytes(config, steps)
 
 
 def moved_bytes(config: LMConfig, position: int) -> int:

@@ -9,6 +9,7 @@ from simba_music.hub.places import WEIGHTS
 from simba_music.models.checkpoint import load_language_model, save_language_model
 from simba_music.training.corpus.store import read_rows, write_rows
 from simba_music.training.corpus.tokens import TokenCorpus
+from simba_music.training.lm.history import losses
 from simba_music.training.lm.loss import validate
 from simba_music.training.lm.start import exported_start
 from simba_music.training.record import lineage
@@ -37,15 +38,18 @@ def average_training(start: Path, run: Path, share: float, corpus: Path, out: Pa
     model, _ = load_language_model(str(run))
     first, _ = exported_start(start, model.config)
     last = model.state_dict()
-    if first.keys() != last.keys():
-        raise RequestError(f"{run} has learned a condition that {start} has no weights for.")
+    if {k: v.shape for k, v in first.items()} != {k: v.shape for k, v in last.items()}:
+        raise RequestError(
+            f"{run} has learned a condition or books that {start} has no weights for."
+        )
     # A straight line between two ends is only good where one began at the other: weights of two
     # separate trainings are permuted differently.
     model.load_state_dict({name: first[name].lerp(last[name], share) for name in last})
-    loss = round(validate(model, TokenCorpus(corpus, "valid", model.config.n_codebooks), "cpu"), 4)
+    held_out = TokenCorpus(corpus, "valid", model.config.n_codebooks)
+    found = losses("valid", validate(model, held_out, "cpu"))
     save_language_model(out, model)
     history = list(read_rows(run / "history.jsonl"))
-    write_rows(out / "history.jsonl", [*history, history[-1] | {"valid": loss, "averaged": share}])
+    write_rows(out / "history.jsonl", [*history, history[-1] | found | {"averaged": share}])
     averaged = {"share": share, "start": sha256(start / WEIGHTS), "end": sha256(run / WEIGHTS)}
     write_json(out / "training.json", record | {"averaged": averaged})
-    print(json.dumps({"valid": loss, **averaged}))
+    print(json.dumps(found | averaged))

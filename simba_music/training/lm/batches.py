@@ -16,8 +16,7 @@ from simba_music.conditioning.types import AnyCondition, Conditioning
 from simba_music.training.corpus.tokens import CropTokens, TokenCorpus, stack_text
 from simba_music.training.lm.preset import LMPreset, condition_settings
 
-# What cross_entropy ignores by default.
-IGNORE = -100
+IGNORE = -100  # what cross_entropy ignores by default
 LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 # Endings are one crop in many: a model that sees few of them does not learn to end on time.

@@ -1,5 +1,6 @@
 """Loss of a language model on batches: to train on, on held-out crops, and its cost in FLOPs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +13,38 @@ from simba_music.conditioning.length import Length
 from simba_music.conditioning.text import Text
 from simba_music.models.lm import MusicLM
 from simba_music.training.corpus.tokens import TokenCorpus
-from simba_music.training.lm.batches import IGNORE, Batch, Pick, collate
+from simba_music.training.lm.batches import Batch, Pick, collate
 
 VALID_CROPS = 32
 
 
-def total_loss(model: Any, batch: Batch) -> Tensor:
-    """Cross-entropy in nats, summed over all targets."""
-    # A sum, which the trainer divides by the targets of all parts: crops weigh by their tokens.
-    logits = model(batch.codes, batch.given)
-    targets = batch.targets.flatten()
+def book_losses(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy in nats of each book `[K]`, summed over its targets."""
+    # Sums, which the trainer divides by the targets of all parts: crops weigh by their tokens.
+    logits = model(batch.codes, batch.given, apart=True)
     # The softmax over V in float32, whatever the model computes in.
-    return F.cross_entropy(
-        logits.flatten(0, 2).float(), targets, ignore_index=IGNORE, reduction="sum"
-    )
+    books = [
+        F.cross_entropy(own.flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        for own, targets in zip(logits, batch.targets.unbind(1), strict=True)
+    ]
+    return torch.stack(books)
+
+
+def total_loss(model: Any, batch: Batch) -> Tensor:
+    """Cross-entropy in nats, summed over all targets; books weigh alike."""
+    return book_losses(model, batch).sum()
+
+
+def mean_loss(books: Sequence[float]) -> float:
+    """Nats a code, of as many codes of every book."""
+    return sum(books) / len(books)
 
 
 @torch.no_grad()
-def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
-    """Loss in nats a token over a fixed spread of held-out crops, with their captions alone.
+def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> list[float]:
+    """Loss in nats a code of each book, over a fixed spread of held-out crops.
+
+    Of all conditions it gets their captions alone.
 
     Conditions that captions do not hold are left out, so that losses compare between models that
     have them and models that have not.
@@ -41,14 +55,14 @@ def validate(model: MusicLM, corpus: TokenCorpus, device: str) -> float:
     size = min(VALID_CROPS, len(corpus.crops))
     # The same crops for every model at every step, so that curves differ by the model alone.
     indices = np.linspace(0, len(corpus.crops) - 1, size).astype(int)
-    summed, count = 0.0, 0
+    summed, count = [0.0] * model.config.n_codebooks, 0
     for group in np.array_split(indices, -(-size // 8)):
         picks = [Pick(int(i), 1, dropped=facts) for i in group]
         batch = collate(corpus, picks, conditions).to(device)
-        summed += float(total_loss(model, batch))
-        count += batch.n_targets
+        summed = [a + b for a, b in zip(summed, book_losses(model, batch).tolist(), strict=True)]
+        count += batch.n_targets // len(summed)
     model.train()
-    return summed / count
+    return [book / count for book in summed]
 
 
 def forward_flops(model: MusicLM, batch: Batch) -> float:

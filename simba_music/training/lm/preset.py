@@ -118,6 +118,21 @@ BUNDLED: dict[str, Mapping[str, float | bool]] = {
     "line_up": {"guided": 1.5},
 }
 
+# What two CPU cores train in an hour and a half, a model a core: fewer parameters, more tokens.
+_CPU = LMPreset(
+    256,
+    4,
+    640,
+    steps=1600,
+    tokens_per_batch=4_500,
+    optimiser="muon",
+    window_share=0.7,
+    mishear_share=0.5,
+    conditions=BUNDLED,
+    learning_rate=1.5e-3,
+    validate_every=150,
+    snapshots=(150, 450, 1000),
+)
 PRESETS = {
     "tiny": LMPreset(
         32, 2, 48, 8, 16, steps=30, tokens_per_batch=800, validate_every=10, precision="float32"
@@ -135,20 +150,16 @@ PRESETS = {
         validate_every=50,
         snapshots=(100, 300),
     ),
-    # What two CPU cores train in an hour and a half, a model a core: fewer parameters, more tokens.
-    "cpu": LMPreset(
-        256,
-        4,
-        640,
-        steps=1600,
-        tokens_per_batch=4_500,
-        optimiser="muon",
-        window_share=0.7,
-        mishear_share=0.5,
-        conditions=BUNDLED,
-        learning_rate=1.5e-3,
-        validate_every=150,
-        snapshots=(150, 450, 1000),
+    "cpu": _CPU,
+    # The same on four books, to begin with a bundled model's weights (`--start`).
+    "books-4": replace(
+        _CPU,
+        n_codebooks=4,
+        codebook_pattern="delay",
+        steps=2400,
+        learning_rate=1e-3,
+        validate_every=200,
+        snapshots=(),
     ),
     "bundle": LMPreset(
         384, 8, 768, steps=6000, conditions=BUNDLED | {"chords": {}}, snapshots=(500, 1500, 3000)

@@ -22,8 +22,10 @@ def start_from_codebooks(model: MusicLM, codebooks: Tensor) -> None:
     Codes that sound alike then begin alike, which a short run cannot learn from a random start.
     """
     width, size = model.config.d_model, codebooks.shape[-1]
-    for book, codebook in enumerate(codebooks):
-        centred, count = (codebook - codebook.mean(0)).float(), len(codebook)
+    row = first = 0  # of the book's embeddings, and of its heads
+    for book, count in enumerate(model.sizes):
+        codebook = codebooks[book, :count].float()
+        centred = codebook - codebook.mean(0)
         # U of the SVD is the whitened codebook: variances of its directions differ by orders, and
         # most distances would be along a few of them.
         left, _, _ = torch.linalg.svd(centred, full_matrices=False)
@@ -31,9 +33,9 @@ def start_from_codebooks(model: MusicLM, codebooks: Tensor) -> None:
         # A random rotation keeps all distances, and spreads the C directions over the model's D.
         square = torch.linalg.qr(torch.randn(max(width, size), max(width, size)))[0]
         vectors = white @ square[: white.shape[1], :width] * (width / white.shape[1]) ** 0.5
-        at = book * (count + 1)
-        model.token_embedding.weight[at : at + count] = EMBEDDING_SCALE * vectors
-        model.head.weight[book * count : (book + 1) * count] = HEAD_SCALE * vectors
+        model.token_embedding.weight[row : row + count] = EMBEDDING_SCALE * vectors
+        model.head.weight[first : first + count] = HEAD_SCALE * vectors
+        row, first = row + count + 1, first + count
 
 
 def _shape(config: LMConfig) -> dict[str, Any]:
@@ -50,7 +52,9 @@ def exported_start(
 ) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     """Weights and history of an exported checkpoint, to go on from.
 
-    A model may get conditions that it had not: then the weights lack their projections.
+    A model may get conditions that it had not: then the weights lack their projections. It may get
+    books after its own: then the weights lack their rows (`with_books`), and its history is not
+    gone on with, whose losses are of fewer codes.
 
     Raises:
         RequestError: If it has another config.
@@ -58,10 +62,30 @@ def exported_start(
     found, _ = load_language_model(str(folder))
     own, other = (_shape(c) for c in (config, found.config))
     other["conditions"] = own["conditions"] | other["conditions"]  # new ones begin at zero
+    more = found.config.codes_per_book != config.codes_per_book
+    if more and found.config.codes_per_book == config.codes_per_book[: found.config.n_codebooks]:
+        other |= {name: own[name] for name in ("n_codebooks", "codebook_pattern")}
     if own != other:
         raise RequestError(
             f"{folder} has another shape or codec than this training; "
             "choose its preset, --backbone, --mixer, --conditioning and --codec."
         )
     history = folder / "history.jsonl"
-    return found.state_dict(), list(read_rows(history)) if history.exists() else []
+    known = history.exists() and not more
+    return found.state_dict(), list(read_rows(history)) if known else []
+
+
+def with_books(weights: dict[str, Tensor], model: MusicLM) -> dict[str, Tensor]:
+    """Weights of a model of fewer books as those of `model`, which has more.
+
+    The other books' embeddings are zero, so that all else is computed as before; their heads stay
+    as they are in `model`.
+    """
+    found, own = dict(weights), model.state_dict()
+    for name in ("token_embedding.weight", "head.weight"):
+        rows = own[name].clone()
+        rows[: len(weights[name])] = weights[name]
+        if name == "token_embedding.weight":
+            rows[len(weights[name]) :] = 0
+        found[name] = rows
+    return found

@@ -21,7 +21,7 @@ from simba_music.models.config import CodecRef
 from simba_music.models.lm import MusicLM
 from simba_music.models.mamba2 import kernels_of
 from simba_music.training.corpus.tokens import TokenCorpus
-from simba_music.training.devices import fast_bfloat16, peak_flops
+from simba_music.training.devices import fast_bfloat16
 from simba_music.training.lm.batches import Batch, Pick, batches, collate
 from simba_music.training.lm.guards import (
     check_loss,
@@ -30,10 +30,11 @@ from simba_music.training.lm.guards import (
     open_splits,
     resume,
 )
-from simba_music.training.lm.loss import VALID_CROPS, forward_flops, total_loss, validate
+from simba_music.training.lm.history import history_row, speed
+from simba_music.training.lm.loss import VALID_CROPS, book_losses, forward_flops, mean_loss
 from simba_music.training.lm.optimiser import RATE, make_optimisers
 from simba_music.training.lm.preset import Architecture, LMPreset, make_config
-from simba_music.training.lm.start import exported_start, start_from_codebooks
+from simba_music.training.lm.start import exported_start, start_from_codebooks, with_books
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import write_state
 
@@ -92,15 +93,16 @@ class LMTrainer:
             RequestError: If it has another config.
         """
         weights, self.history = exported_start(folder, self.raw.config)
+        weights = with_books(weights, self.raw)
         for model in (self.raw, self.average):
             model.load_state_dict(model.state_dict() | weights)
         self.before = self.history[-1] if self.history else {}
 
-    def step(self, parts: list[Batch]) -> float:
+    def step(self, parts: list[Batch]) -> list[float]:
         """One update on the parts of a step, of which this process takes its share.
 
         Returns:
-            Loss in nats a token, over all processes.
+            Loss in nats a code of each book, over all processes.
         """
         started, accelerator = time.monotonic(), self.accelerator
         count = sum(part.n_targets for part in parts)
@@ -113,19 +115,21 @@ class LMTrainer:
                 f"{len(parts)} parts a step cannot be shared by {accelerator.num_processes} "
                 "processes; set --accumulate to a multiple of their number."
             )
-        summed = torch.zeros((), device=self.device)
+        books = self.raw.config.n_codebooks
+        summed = torch.zeros(books, device=self.device)
         for i, part in enumerate(mine):
             # Gradients are averaged over processes, with the last part.
             last = i + 1 == len(mine)
             with nullcontext() if last else accelerator.no_sync(self.model):
                 # Accelerate takes the mean over processes, and the loss is a sum over all targets.
-                loss = total_loss(self.model, part.to(self.device))
-                accelerator.backward(loss * accelerator.num_processes / count)
+                loss = book_losses(self.model, part.to(self.device))
+                accelerator.backward(loss.sum() * accelerator.num_processes / count)
             summed += loss.detach()
         norm = accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
-        found = float(accelerator.reduce(summed, "sum")) / count
-        check_loss(found, norm, self.steps + 1, self.last)
-        self.last = found
+        reduced: Tensor = accelerator.reduce(summed, "sum")
+        found = [book / (count // books) for book in reduced.tolist()]
+        check_loss(mean_loss(found), norm, self.steps + 1, self.last)
+        self.last = mean_loss(found)
         for optimiser in self.optimisers:
             optimiser.step()
             optimiser.zero_grad()
@@ -205,23 +209,24 @@ def train_lm(
     resume(trainer, state, start)
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
-    if trainer.before and not trainer.steps:
-        trainer.history.append(_row(trainer, trainer.before["train"], valid, flops, train))
+    mean = list[float]()
+    if start is not None and not trainer.steps:
+        trainer.history.append(history_row(trainer, mean, valid, flops, train))
     fall = preset.steps - round(preset.decay_share * preset.steps)
     last = min(preset.steps, limit_steps or preset.steps)
     shown = trainer.accelerator.is_main_process
-    stream, saved, mean = batches(train, preset, trainer.steps), time.monotonic(), 0.0
+    stream, saved = batches(train, preset, trainer.steps), time.monotonic()
     bar = tqdm(total=preset.steps, initial=trainer.steps, unit="step", disable=None)
     while trainer.steps < last:
         loss = trainer.step(next(stream))
-        mean = loss if not mean else 0.95 * mean + 0.05 * loss
-        bar.set_postfix(loss=f"{mean:.3f}", **_speed(trainer, flops), refresh=False)
+        mean = [0.95 * m + 0.05 * x for m, x in zip(mean or loss, loss, strict=True)]
+        bar.set_postfix(loss=f"{mean_loss(mean):.3f}", **speed(trainer, flops), refresh=False)
         bar.update()
         if not shown:
             continue
         done = trainer.steps == last
         if trainer.steps % preset.validate_every == 0 or done:
-            trainer.history.append(_row(trainer, mean, valid, flops, train))
+            trainer.history.append(history_row(trainer, mean, valid, flops, train))
             logger.info("%s %s", architecture.name, trainer.history[-1])
         if trainer.steps in preset.snapshots:
             save_language_model(out / "snapshots" / str(trainer.steps), trainer.average)
@@ -233,35 +238,6 @@ def train_lm(
     bar.close()
     if shown:
         _export(out, trainer, train, corpora, architecture, start)
-
-
-def _speed(trainer: LMTrainer, flops: float) -> dict[str, str]:
-    """Tokens a second and, on a card that is known, the share of its FLOPs, in words."""
-    speed, peak = trainer.tokens / trainer.seconds, peak_flops(trainer.device)
-    found = {"tokens_s": f"{speed:.0f}"}
-    return found | {"of_peak": f"{100 * speed * flops / peak:.1f} %"} if peak else found
-
-
-def _row(
-    trainer: LMTrainer, mean: float, valid: TokenCorpus, flops: float, train: TokenCorpus
-) -> dict[str, Any]:
-    passes = trainer.tokens / train.frames
-
-    def with_before(key: str, value: float) -> float:
-        found: float = trainer.before.get(key, 0) + value
-        return found
-
-    loss = validate(trainer.average, valid, trainer.device)
-    check_weights(trainer.steps, loss=loss)
-    return {
-        "step": with_before("step", trainer.steps),
-        "tokens": with_before("tokens", trainer.tokens),
-        "epochs": round(with_before("epochs", passes), 3),
-        "flops": with_before("flops", trainer.tokens * flops),
-        "seconds": round(with_before("seconds", trainer.seconds), 1),
-        "train": round(mean, 4),
-        "valid": round(loss, 4),
-    }
 
 
 def _export(

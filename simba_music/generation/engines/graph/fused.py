@@ -8,6 +8,7 @@ from simba_music.generation.engines.graph import triton_kernels
 from simba_music.generation.engines.graph.buffers import Buffers
 from simba_music.generation.engines.graph.step import EPS, TorchStep
 from simba_music.generation.engines.graph.weights import CrossWeights, MixerWeights
+from simba_music.models.lm import in_books
 
 FEW_ROWS = 8  # up to which a matrix is read for all rows by one program; above, cuBLAS is faster
 PROGRAMS = 512  # that a matrix is shared by, so that enough of it is on its way at any moment
@@ -73,7 +74,7 @@ class FusedStep(TorchStep):
             elif block.channel_norm is not None:
                 x.add_(self._channels(x, block))
         found = self._project(x, self.weights.head, self.weights.norm)
-        return found.float().view(buffers.logits.shape)
+        return in_books(found.float(), self.config.codes_per_book, self.config.vocab)
 
     def _project(
         self,

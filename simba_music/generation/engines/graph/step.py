@@ -13,6 +13,7 @@ from simba_music.generation.engines.graph.weights import (
     Weights,
 )
 from simba_music.models.config import LMConfig
+from simba_music.models.lm import in_books
 from simba_music.models.mamba2 import CONV_WIDTH
 from simba_music.models.transformer import rope_frequencies
 
@@ -52,7 +53,7 @@ class TorchStep:
             if block.channel_norm is not None:
                 x = x + self._channels(x, block)
         head = F.linear(self._normed(x, self.weights.norm), self.weights.head)
-        return head.float().view(buffers.logits.shape)
+        return in_books(head.float(), self.config.codes_per_book, self.config.vocab)
 
     def __call__(self, buffers: Buffers) -> None:
         """One step of the chunk: codes to where its number says, and the number moves on."""

@@ -75,7 +75,7 @@ class Weights:
         """Those of a model; the copy shares memory with it where nothing changes."""
         return cls(
             tuple(_block(block, lm.config, dtype) for block in lm.backbone.blocks),
-            lm.token_embedding.weight.detach().to(dtype),
+            lm.wide_embedding().to(dtype),
             lm.norm.weight.detach().float(),
             lm.head.weight.detach().to(dtype),
         )

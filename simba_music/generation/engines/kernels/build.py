@@ -38,6 +38,7 @@ def build(dtype: str) -> float:
         vectors=np.ones(4, np.float32),
         begins=np.zeros((1, VECTORS), np.int64),
         embedding=np.ones((5, 4), np.float32),
+        books=np.array([0, 4], np.int64),
     )
     cache, count = np.zeros((0, 0, 0, 0), np.float32), np.zeros(1, np.int64)
     previous = np.zeros((1, 1), np.int64)

@@ -144,7 +144,7 @@ def channel_layer(shape, weights, layer, room):
 
 @kernel
 def step(shape, weights, memory, plane, room):
-    """Logits `[G, K V]` of one step, into `room`; moves the state on."""
+    """Logits `[G, V1 + V2 ...]` of one step, into `room`; moves the state on."""
     w = weights
     embed(shape, w, memory.previous, plane, room.x)
     for layer in range(shape.layers):
@@ -162,14 +162,16 @@ def step(shape, weights, memory, plane, room):
 
 
 @kernel
-def sample(shape, draws, room, batch, b, k, noise):
+def sample(weights, draws, room, batch, b, k, noise):
     """A code for book k of request b from the logits in `room`, or -1 if one is NaN."""
-    logits = room.logits[:, k * shape.codes : (k + 1) * shape.codes]
-    own, other = room.drawn[0], room.drawn[1]
+    first, last = weights.books[k], weights.books[k + 1]
+    logits, codes = room.logits[:, first:last], last - first
+    own, other, keys = room.drawn[0, :codes], room.drawn[1, :codes], room.keys[:codes]
     unconditional = batch + b if draws.guided else b
     if not guide(logits, b, unconditional, draws.guidance, draws.guided, own):
         return -1
-    return draw(own, noise, draws.temperature, draws.top_k, draws.top_p, other, room.keys)
+    own_noise = noise[:codes]
+    return draw(own, own_noise, draws.temperature, draws.top_k, draws.top_p, other, keys)
 
 
 @entry
@@ -186,17 +188,17 @@ def decode(shape, weights, memory, plane, noise, active, draws, room, tokens, ke
         draws: settings of sampling.
         room: to work in.
         tokens: where they go.
-        kept: `[n, G, K V]` for the logits of all steps, or `[0, 0, 0]`.
+        kept: `[n, G, V1 + V2 ...]` for the logits of all steps, or `[0, 0, 0]`.
     """
     sound, batch, groups, codes = True, tokens.shape[0], plane.shape[0], shape.codes
     for i in range(tokens.shape[2]):
         step(shape, weights, memory, plane[:, i], room)
         if kept.shape[0]:
-            kept[i] = room.logits[:, : shape.books * codes]
+            kept[i] = room.logits[:, : weights.books[shape.books]]
         for b in range(batch):
             for k in range(shape.books):
                 if noise.shape[0]:
-                    code = sample(shape, draws, room, batch, b, k, noise[i, b, k])
+                    code = sample(weights, draws, room, batch, b, k, noise[i, b, k])
                     sound = sound and code >= 0
                     tokens[b, k, i] = code if active[k, i] else codes
                 for g in range(b, groups, batch):

@@ -50,7 +50,8 @@ class Weights(NamedTuple):
     `matrices` holds them in panels (see `panel`), `scales` one number a row; `where`
     `[L + 1, matrices, 4]` says where each begins in both, its rows and its width. `vectors` holds
     norms, biases and the like, each from `begins` `[L + 1, vectors]` on; they and `embedding`
-    `[K (V + 1), D]` are float32.
+    `[K (V + 1), D]` are float32. `books` `[K + 1]` says where the logits of each book begin, and
+    where those of the last end.
     """
 
     matrices: npt.NDArray[np.generic]
@@ -59,6 +60,7 @@ class Weights(NamedTuple):
     vectors: Floats
     begins: Integers
     embedding: Floats
+    books: Integers
 
 
 class Memory(NamedTuple):

@@ -12,6 +12,7 @@ from simba_music.generation.engines.graph.engine import GraphEngine
 from simba_music.generation.engines.graph.making import capture_problem
 from simba_music.generation.engines.graph.making import make as make_graph
 from simba_music.generation.engines.reference import ReferenceEngine
+from simba_music.generation.engines.self_check import relative_error
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.models.lm import MusicLM
 from simba_music.training.benchmark.gpu.models import Models, RandomText, read, requests
@@ -76,7 +77,7 @@ def parity(engines: Engines, dtype: str, size: str, system: str) -> Iterator[Gpu
         one.logits(one.prefill(given, _FRAMES), tokens, one.plane(given)).float()
         for one in (engines.get("reference", "float32", size, system), engine)
     )
-    error = float((found - wanted).abs().max() / wanted.abs().max())
+    error = relative_error(found, wanted)
     yield GpuRow(
         group="parity",
         what=system,

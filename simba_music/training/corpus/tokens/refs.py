@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from simba_music.errors import CheckpointError
+from simba_music.errors import CheckpointError, RequestError
 from simba_music.files import read_json, sha256
 from simba_music.hub.places import WEIGHTS
 from simba_music.hub.weights import weight_files
@@ -35,14 +35,24 @@ def codec_ref(folder: Path) -> CodecRef:
             sample_rate=config["sampling_rate"],
             frame_rate=config["sampling_rate"] // math.prod(config["upsampling_ratios"]),
             codebook_size=config["codebook_size"],
+            codes_per_book=config.get("codes_per_book"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder} is no codec: its config.json lacks {error}.") from error
 
 
 def codebooks_of(folder: Path, n_codebooks: int = 1) -> torch.Tensor:
-    """Code vectors `[K, V, C]` of a codec's first books; a code that a book lacks is its mean."""
+    """Code vectors `[K, V, C]` of a codec's first books; a code that a book lacks is its mean.
+
+    Raises:
+        RequestError: If it has fewer books.
+    """
     found, name = load_file(folder / WEIGHTS), "quantizer.layers.{}.codebook.embed"
+    if name.format(n_codebooks - 1) not in found:
+        raise RequestError(
+            f"{folder} has fewer than {n_codebooks} codebooks; choose its number by --codebooks, "
+            "or another codec by --codec."
+        )
     books = [found[name.format(book)].float() for book in range(n_codebooks)]
     sizes = read_json(folder / "config.json").get("codes_per_book") or map(len, books)
     for book, size in zip(books, sizes, strict=False):

@@ -1,4 +1,4 @@
-"""Commands of training: train, average, sizes, search; each imports only what it needs."""
+"""Command of training: train; each stage imports only what it needs."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from simba_music.cli.options import (
-    BENCH,
     CODEC,
-    Bench,
     CodecFolder,
     TrainingDevice,
     TrainingThreads,
@@ -50,8 +48,8 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint's folder, mad
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="lm: tiny, small, cpu, bundle, gpu or paper, default bundle; codec: cpu, decoder, "
-        "books or gpu; clap, tagger: cpu or gpu; default cpu."
+        help="lm: tiny, small, cpu, books-4, bundle, gpu or paper, default bundle; codec: cpu, "
+        "decoder, books, books-cpu or gpu; clap, tagger: cpu or gpu; default cpu."
     ),
 ]
 StopAfter = Annotated[
@@ -150,13 +148,20 @@ def train(
             "accumulate": accumulate,
             "tokens_per_batch": tokens_per_batch,
             "n_codebooks": codebooks,
-            "codebook_pattern": pattern or ("delay" if codebooks and codebooks > 1 else None),
+            "codebook_pattern": order(pattern, codebooks),
         }
         inside = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
         architecture = (backbone, inside, conditioning)
         _train_lm(corpora, out, architecture, named, changes, codec, device, stop_after, start)
     else:
         _train_judge(stage, corpus, out, named, codec, device)
+
+
+def order(pattern: str | None, codebooks: int | None) -> str | None:
+    """The pattern that was asked for, or that so many books have; None is the preset's."""
+    if pattern or codebooks is None:
+        return pattern
+    return "delay" if codebooks > 1 else "single"
 
 
 def _train_codec(
@@ -228,73 +233,3 @@ def _known(name: str, presets: dict[str, Any]) -> Any:
     if name not in presets:
         raise RequestError(f"No preset {name!r}; there are {', '.join(presets)}.")
     return presets[name]
-
-
-@commands.command(
-    epilog=example("average checkpoints/simba runs/simba --corpus runs/corpus --out runs/between")
-)
-def average(
-    start: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Checkpoint that the training started from.")
-    ],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Its --out.")],
-    *,
-    share: Annotated[
-        float, typer.Option(help="Of the way from start to run, above 0 and below 1.")
-    ] = 0.6,
-    corpus: Annotated[Path, typer.Option(metavar="DIR", help="Corpus with held-out tokens.")],
-    out: Out,
-) -> None:
-    """Write weights between the two ends of a training (lm)."""
-    from simba_music.training.lm.average import average_training
-
-    average_training(start, run, share, corpus, out)
-
-
-@commands.command(epilog=example("sizes --preset bundle"))
-def sizes(
-    *,
-    preset: Annotated[str, typer.Option(help="tiny, small, cpu, bundle, gpu or paper.")] = "bundle",
-    codec: CodecFolder = CODEC,
-) -> None:
-    """Print the parameters of every architecture of a preset."""
-    from simba_music.training.corpus import tokens
-    from simba_music.training.lm import preset as lm_preset
-
-    ref, made = tokens.codec_ref(codec), lm_preset.preset_with(preset)
-    for name, architecture in lm_preset.ARCHITECTURES.items():
-        config = lm_preset.make_config(architecture, made, ref)
-        size = f"width {config.d_model}, {config.n_layers} layers, feed-forward {config.d_ff}"
-        print(f"{name:22} {lm_preset.count_parameters(config):>12,}  {size}")
-
-
-@commands.command(epilog=example("search runs/search --corpus runs/corpus --minutes 11"))
-def search(
-    out: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the runs.")],
-    *,
-    corpus: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="DIR", help="One for each sample rate; default none: report what is there."
-        ),
-    ] = None,
-    minutes: Annotated[
-        float, typer.Option(min=0, callback=finite, help="Of compute, each run, from 0.")
-    ] = 11.0,
-    bench: Bench = BENCH,
-    pieces: Annotated[
-        int, typer.Option(min=1, help="Pieces of the benchmark to measure on, 1 to 200.")
-    ] = 60,
-    device: TrainingDevice = "cpu",
-    threads: TrainingThreads,
-) -> None:
-    """Compare short codec trainings that differ in one factor."""
-    import torch
-
-    from simba_music.generation.loaded_models import usable_device
-    from simba_music.training.codec.search import search, search_report
-
-    device = usable_device(device)
-    torch.set_num_threads(threads)
-    search(corpus or [], out, minutes, device)
-    search_report(out, bench, pieces)
