@@ -156,7 +156,7 @@ Codecs = Annotated[
         help="codec: checkpoint's folder, several are compared; default the bundled one.",
     ),
 ]
-Pieces = Annotated[int, typer.Option(min=1, help="codec: pieces to measure on, 1 to 200.")]
+Pieces = Annotated[int, typer.Option(min=1, help="codec: pieces, and crops of recordings, from 1.")]
 Real = Annotated[
     Path | None,
     typer.Option(

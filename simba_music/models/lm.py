@@ -50,7 +50,8 @@ def in_books(logits: Tensor, sizes: Sequence[int], codes: int) -> Tensor:
         codes: V, of the largest; ids beyond a book's own codes get `NO_CODE`.
     """
     if all(size == codes for size in sizes):
-        return logits.unflatten(-1, (len(sizes), codes))
+        found: Tensor = logits.unflatten(-1, (len(sizes), codes))
+        return found
     books = logits.split(list(sizes), dim=-1)
     return torch.stack([F.pad(b, (0, codes - b.shape[-1]), value=NO_CODE) for b in books], dim=-2)
 
@@ -133,6 +134,9 @@ class MusicLM(nn.Module):
 
     def _embed(self, tokens: Tensor) -> Tensor:
         """Sum of the books' embeddings `[B, T, D]` of tokens `[B, K, T]`."""
+        if self.sizes == (self.config.vocab,):
+            one: Tensor = self.token_embedding(tokens[:, 0])
+            return one
         sizes = torch.tensor(self.sizes, device=tokens.device)[:, None]
         first = (sizes + 1).cumsum(0) - sizes - 1
         # `bos` is one id for all books, above the codes of each.

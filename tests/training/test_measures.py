@@ -26,6 +26,7 @@ from simba_music.training.evaluation.codec import (
     listen,
     measure,
     one_voice,
+    real_sounds,
 )
 from simba_music.training.evaluation.distances import (
     frechet_distance,
@@ -236,7 +237,7 @@ def test_evaluation_fills_its_tables_and_says_what_it_could_not_reach(
     """The whole command but for rendering the benchmark, which needs the synthesiser."""
     score = score_of(("piano", 0, 3))
     sounds = [Sound(Heard(tone(220 * (i + 1)) + noise(seed=i)), score) for i in range(6)]
-    solo = Sound(Heard(tone(330)), score, solo=True)
+    solo = Sound(Heard(tone(330, 1.0)), score, solo=True)
     monkeypatch.setattr(codec_evaluation, "bench_sounds", lambda folder, count: [*sounds, solo])
     monkeypatch.setattr(codec_evaluation, "load_tagger", lambda: small_tagger)
     monkeypatch.setattr(codec_evaluation, "bench_solos", lambda folder: [solo] * 3)
@@ -400,3 +401,21 @@ def test_similarity_by_number_of_books_is_drawn_once_there_are_several(tmp_path)
     assert not draw_books({"tables": [{"id": "codec", "rows": rows[:1]}]}, path)
     assert not path.exists()
     assert draw_books({"tables": [{"id": "codec", "rows": rows}]}, path) and path.stat().st_size
+
+
+def test_of_many_recordings_as_many_crops_are_taken_as_of_pieces(tmp_path):
+    store.claim_sample_rate(tmp_path, RATE)
+    crops = [{"start_s": 0.0, "end_s": 1.0}, {"start_s": 1.0, "end_s": 3.0}]
+    rows = [
+        {"id": f"{i}", "shard": i, "split": ("test", "train")[i % 2], "duration_s": 3.0}
+        | {"crops": crops}
+        for i in range(6)
+    ]
+    for i in range(6):
+        level = np.full(3 * RATE, 0.01 * (i + 1), np.float32)
+        store.write_array(store.shard_path(tmp_path, i), store.to_int16(level))
+    store.write_rows(tmp_path / store.MANIFEST, rows)
+    lengths = [len(sound.samples) for sound in real_sounds(tmp_path)]
+    assert lengths == [RATE, 2 * RATE] * 3
+    levels = [float(sound.samples.max()) for sound in real_sounds(tmp_path, 2)]
+    assert levels == pytest.approx([0.01, 0.05], abs=1e-3)

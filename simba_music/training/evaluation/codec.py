@@ -21,7 +21,13 @@ from simba_music.scoring.score import Scorer
 from simba_music.training.codec.baselines import System, baselines, hub_codecs, training_sounds
 from simba_music.training.corpus.bench import read_bench
 from simba_music.training.corpus.composing.compose import compose
-from simba_music.training.corpus.store import crop_audio, piece_audio, to_float
+from simba_music.training.corpus.store import (
+    MANIFEST,
+    crop_audio,
+    piece_audio,
+    read_rows,
+    to_float,
+)
 from simba_music.training.corpus.tokens import codec_ref
 from simba_music.training.evaluation.figures import draw_pairs
 from simba_music.training.evaluation.measures import Heard, Row, in_order, row_of
@@ -41,7 +47,6 @@ SHOWN_S = 8  # of a sound in the sheet of spectrograms
 def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
     """Renderings of the frozen benchmark, or of `count` of them, spread evenly."""
     items = list(read_bench(folder))
-    picked = np.linspace(0, len(items) - 1, min(count or len(items), len(items))).astype(int)
     return [
         Sound(
             Heard(item.render(SAMPLE_RATE)),
@@ -49,7 +54,7 @@ def bench_sounds(folder: Path, count: int | None = None) -> list[Sound]:
             set(item.facts["roles"]) == {"melody"},
             item.facts["genre"],
         )
-        for item in (items[i] for i in picked)
+        for item in (items[i] for i in _spread(len(items), count))
     ]
 
 
@@ -72,14 +77,24 @@ def one_voice(score: pretty_midi.PrettyMIDI) -> bool:
     return all(b.start > a.end - LEGATO_S for a, b in itertools.pairwise(notes))
 
 
-def real_sounds(corpus: Path) -> list[Sound]:
-    """Every crop of the recordings that an imported corpus keeps for tests."""
-    return [
-        Sound(Heard(sound))
+def real_sounds(corpus: Path, count: int | None = None) -> list[Sound]:
+    """Crops of the recordings that an imported corpus keeps for tests, or `count` spread evenly."""
+    rows = [row for row in read_rows(corpus / MANIFEST) if row["split"] == "test"]
+    total = sum(len(row["crops"]) for row in rows)
+    chosen = set(_spread(total, count).tolist())
+    crops = (
+        sound
         for row, samples in piece_audio(corpus)
         if row["split"] == "test"
         for sound in crop_audio(row, samples, SAMPLE_RATE)
-    ]
+    )
+    return [Sound(Heard(sound)) for i, sound in enumerate(crops) if i in chosen]
+
+
+def _spread(total: int, count: int | None) -> np.ndarray:
+    """Indices of `count` of so many things, spread evenly; of all where there are no more."""
+    found: np.ndarray = np.linspace(0, total - 1, min(count or total, total)).astype(int)
+    return found
 
 
 def corpus_sounds(corpus: Path, count: int) -> list[Sound]:
@@ -235,7 +250,7 @@ def evaluate_codec(
         real: imported recordings, of which the test split is used.
         corpus: rendered corpus; the mel floor is fitted to its training pieces.
         report: REPORT.json.
-        count: pieces of the benchmark.
+        count: pieces of the benchmark, and crops of the recordings.
     """
     scorers, missing = _scorers()
     judges, tables = Judges(load_tagger(), scorers), dict[str, list[Row]]()
@@ -243,7 +258,7 @@ def evaluate_codec(
     sounds, solos = bench_sounds(bench, count), bench_solos(bench)
     # Of the solos every one, and none twice.
     sets = {"codec": Held([replace(sound, solo=False) for sound in sounds], solos)} | (
-        {"codec-real": Held(real_sounds(real))} if real else {}
+        {"codec-real": Held(real_sounds(real, count))} if real else {}
     )
     codecs = {folder.name: Codec.load(folder, codec_ref(folder)) for folder in folders}
     rate = next(iter(codecs.values())).frame_rate

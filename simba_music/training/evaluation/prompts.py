@@ -86,8 +86,8 @@ def alignment_rows(
             (others, "alignment with the next clip's prompt", text.roll(1, 0)),
         ):
             rows.append(mean_row(metric, name, (audio * vectors).sum(-1).tolist()))
-    vectors = {name: list(audio.numpy()) for name, audio in embedded.items()}
-    return own + others + similarity_rows(vectors, REAL, "scorer")
+    found = {name: list(audio.numpy()) for name, audio in embedded.items()}
+    return own + others + similarity_rows(found, REAL, "scorer")
 
 
 class HeldPieces:

@@ -156,7 +156,7 @@ PRESETS = {
         _CPU,
         n_codebooks=4,
         codebook_pattern="delay",
-        steps=3200,
+        steps=3600,
         learning_rate=1e-3,
         validate_every=200,
         snapshots=(),
