@@ -55,7 +55,11 @@ class Database:
             UserError: If they must be migrated and cannot be copied before.
         """
         self.engine = open_engine(url)
-        migrate(self.engine)
+        try:
+            migrate(self.engine)
+        except BaseException:
+            self.engine.dispose()
+            raise
         self._reading = self.engine.execution_options(**{READS: True})
         self.watch = FileWatch(self.engine)
         # SQLite lets one write at a time; its own way of waiting is to sleep and try again, so that
