@@ -102,7 +102,10 @@ def launch(
     known = sides_before_loading(left, right, scorer)
     if known is not None:
         opening = Opening(known)
-        begin = lambda: opening.begin(opening.fill(load))  # noqa: E731
+
+        def begin() -> None:
+            opening.begin(opening.fill(load))
+
         _serve(build(opening), port, share, lambda page: server(page, opening), begin)
         return
     pipeline = load()
