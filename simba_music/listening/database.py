@@ -55,7 +55,11 @@ class Database:
             UserError: If they must be migrated and cannot be copied before.
         """
         self.engine = open_engine(url)
-        migrate(self.engine)
+        try:
+            migrate(self.engine)
+        except BaseException:
+            self.engine.dispose()
+            raise
         self._reading = self.engine.execution_options(**{READS: True})
         self.watch = FileWatch(self.engine)
         # SQLite lets one write at a time; its own way of waiting is to sleep and try again, so that
@@ -155,17 +159,17 @@ class Database:
             found = {name: (n, f) for name, n, f in session.execute(wanted)}
         return {name: found.get(name, (0, 0)) for name in battles}
 
-    def unvoted(self, listener: str, origin: str, gallery: str | None) -> list[tuple[Battle, int]]:
-        """Battles as in `battles` that a listener has not voted on; how often each was shown."""
+    def unvoted(self, listener: str, origin: str, gallery: str | None) -> list[tuple[str, int]]:
+        """Ids of battles as in `battles` that a listener has not voted on; showings of each."""
         voted = select(Trial.battle_id).join(Vote, Vote.trial_id == Trial.id)
         count = select(func.count()).where(Trial.battle_id == Battle.id).scalar_subquery()
-        wanted = select(Battle, count).where(
+        wanted = select(Battle.id, count).where(
             Battle.origin == origin,
             Battle.gallery == gallery,
             Battle.id.not_in(voted.where(Vote.listener_id == listener)),
         )
         with self.reading() as session:
-            return [(battle, shown) for battle, shown in session.execute(wanted)]
+            return [(name, shown) for name, shown in session.execute(wanted)]
 
     def add_vote(self, vote: Vote) -> Vote:
         """Store a vote; the same vote again is answered as it was the first time.

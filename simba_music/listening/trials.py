@@ -142,11 +142,11 @@ class ListeningTest:
             return None
         return self.showing(trial, trial.battle)
 
-    def unheard(self, listener: str) -> list[Battle]:
-        """Pairs of the gallery that a listener has not voted on, those shown least first."""
+    def unheard(self, listener: str) -> list[str]:
+        """Ids of the gallery's pairs that a listener has not voted on, those shown least first."""
         shown = self.database.unvoted(listener, "gallery", self.gallery)
         secrets.SystemRandom().shuffle(shown)
-        return [battle for battle, _ in sorted(shown, key=lambda pair: pair[1])]
+        return [name for name, _ in sorted(shown, key=lambda pair: pair[1])]
 
     def next_pair(self, listener: str) -> dict[str, Any]:
         """The next pair of the gallery.
@@ -157,7 +157,9 @@ class ListeningTest:
         fresh = self.unheard(listener)
         if not fresh:
             raise VoteError("You have voted on every pair of the gallery. Type a prompt instead.")
-        return self.show_once(fresh[0], listener)
+        battle = self.database.battle(fresh[0])
+        assert battle is not None  # the gallery's are never deleted
+        return self.show_once(battle, listener)
 
     def _binding(self, trial: str, flipped: bool) -> str:
         """Ties a ticket to its sides without saying which they are."""

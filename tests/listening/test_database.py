@@ -448,7 +448,7 @@ def test_without_a_copy_nothing_is_migrated(lite, monkeypatch):
         Database(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as held:
         assert held.execute("SELECT version_num FROM alembic_version").fetchone() == ("0002",)
-    assert len(list(path.parent.iterdir())) == 1
+    assert not list(path.parent.glob("*before*")) and not list(path.parent.glob(".*"))
 
 
 @pytest.mark.fault("39.14", "reads wait for no writer")
@@ -471,6 +471,6 @@ def test_pairs_that_were_voted_on_are_not_offered_again(base):
         add_battle(base, pair)
     base.add_vote(vote_on(add_trial(base, name, "a")))
     add_trial(base, name, "b")
-    found = {battle.id: shown for battle, shown in base.unvoted(name, "typed", None)}
+    found = dict(base.unvoted(name, "typed", None))
     assert found == {"b": 1, "c": 0}
     assert base.last_vote(name) == base.votes()[0].created and base.last_vote("nobody") is None

@@ -20,7 +20,8 @@ def test_every_pair_is_offered_once_whoever_opens_it(test, pipeline, written):
         gallery.open_gallery(test, pipeline, written)
     listener = test.listener_id_of(test.new_listener(local=False))
     assert len(test.unheard(listener)) == 2
-    assert all(b.gallery == test.gallery and b.study is None for b in test.unheard(listener))
+    pairs = [test.database.battle(name) for name in test.unheard(listener)]
+    assert all(b.gallery == test.gallery and b.study is None for b in pairs)
     assert test.next_pair(listener)["prompt"] in ("calm piano", "fast drums")
 
 

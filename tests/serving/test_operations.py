@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from datetime import timedelta
 
@@ -163,3 +165,26 @@ def test_stop_marks_stay_few_and_a_new_one_counts():
         stops.request(f"nobody {i}")
     assert stops.wanted(f"nobody {MOST_MARKS + 4}")
     assert len(list(stops._folder.iterdir())) <= MOST_MARKS
+
+
+FILES = ("File", "UploadButton", "Image", "ImageEditor", "Video", "Audio", "MultimodalTextbox")
+BUILD = """
+import sys
+from simba_music.ui.app import build
+from simba_music.ui.opening import Opening, sides_before_loading
+
+for block in build(Opening(sides_before_loading(*sys.argv[1:]))).blocks.values():
+    print(type(block).__name__, getattr(block, "interactive", None))
+"""
+
+
+@pytest.mark.fault("39.6", "uploads are shut: no part of the page takes files")
+def test_no_part_of_the_page_takes_files(system):
+    """Whoever adds one that does opens its door in `serving.guard`, with a quota."""
+    names = [str(system / name) for name in ("simba", "transformer", "clap")]
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, *names], capture_output=True, text=True, check=True
+    )
+    parts = [line.split() for line in done.stdout.splitlines()]
+    assert ["Audio", "False"] in parts
+    assert [name for name, interactive in parts if name in FILES and interactive != "False"] == []

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ class Activity:
         self._last_step = dict[int, float]()
         self.runs = Counter[str]()  # finished, cancelled, failed or refused
         self.clips, self.tokens = Counter[str](), Counter[str]()
-        self.seconds = Counter[str]()
+        self.seconds = defaultdict[str, float](float)
         self.tokens_per_s = dict[str, float]()  # of the last clip
 
     @property
