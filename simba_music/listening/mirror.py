@@ -164,8 +164,9 @@ class VoteMirror:
         try:
             if self._pusher is not None:
                 self._pusher.trigger().result()
-                self._pusher.stop()
         finally:
+            if self._pusher is not None:
+                self._pusher.stop()  # or it would push once more at the interpreter's exit
             if self.waiting:
                 logger.error("%d votes wait in %s and are not on the Hub", self.waiting, self.file)
 

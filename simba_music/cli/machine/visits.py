@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 ASK_S = 180.0  # longest wait for an answer, in s
@@ -46,7 +46,6 @@ class Page:
     url: str
     parameters: dict[str, Any]
     blind: int
-    votes: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, url: str) -> "Page":
