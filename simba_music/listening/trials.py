@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 import secrets
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +13,12 @@ from simba_music.listening.ballot import UNDO_S, VoteError, heard_of, needed_s, 
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
 from simba_music.listening.pairs import Side, keep_pair, read_clip
+from simba_music.listening.standing import finish, is_final, so_far, status_of
 from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, now
 
 Origin = Literal["gallery", "typed", "study"]
 Kind = Literal["normal", "practice", "repeat", "catch"]
 TICKET_LIFE_S = 2 * 3600
-BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
 
 
 class ListeningTest:
@@ -250,24 +249,12 @@ class ListeningTest:
             heard=heard,
             switches=ballot.switches,
             seconds_to_vote=round(waited_s, 2),
-            **self._standing(trial),
+            **status_of(self.database, trial),
         )
         kept = self.database.add_vote(vote)
         if self.mirror is not None and kept is vote:
             self.mirror.keep(trial, vote)
         return kept
-
-    def _standing(self, trial: Trial) -> dict[str, Any]:
-        """Whether a vote counts, waits to be looked at, or is kept apart, and why."""
-        if trial.kind != "normal":
-            return {"status": "excluded", "reasons": [trial.kind]}
-        since = now() - timedelta(seconds=BUSY_S)
-        # A study has its own number of trials, and each must be heard.
-        free = trial.battle.origin == "study"
-        if not free and self.database.votes_since(trial.listener_id, since) >= BUSY_VOTES:
-            reason = f"more than {BUSY_VOTES} votes in {BUSY_S // 60} minutes"
-            return {"status": "pending", "reasons": [reason]}
-        return {"status": "counted", "reasons": []}
 
     def undo(self, ticket: str) -> None:
         """Take a vote back within 10 s.
@@ -280,8 +267,21 @@ class ListeningTest:
         if self.mirror is not None:
             self.mirror.keep_undo(undone)
 
-    def reveal(self, ticket: str) -> dict[str, Any]:
-        """Which side was which, once the vote can no longer be undone.
+    def finish(self, ticket: str) -> None:
+        """Make the vote on a trial final, before its time to be taken back is over.
+
+        Raises:
+            VoteError: If there is no vote yet.
+        """
+        trial = self._trial(ticket)
+        finish(self.database, trial.id, trial.listener_id)
+
+    def reveal(self, ticket: str, final: bool = False) -> dict[str, Any]:
+        """Which side was which, and what the votes say so far, once the vote is final.
+
+        Args:
+            ticket: of the trial.
+            final: whether the listener gives up the rest of the time in which to take it back.
 
         Raises:
             VoteError: If there is no vote yet, or it can still be undone, or it is a study's.
@@ -290,9 +290,11 @@ class ListeningTest:
         if trial.battle.origin == "study":
             raise VoteError("A study does not tell which side was which.")
         vote = self.database.vote_of(trial.id)
-        if vote is None:
-            raise VoteError("Vote first; then you see which was which.")
-        left_s = UNDO_S - (now() - vote.created).total_seconds()
-        if left_s > 0:
+        if vote is not None and not final and not is_final(self.database, vote):
+            left_s = UNDO_S - (now() - vote.created).total_seconds()
             raise VoteError(f"Your vote can be undone for {left_s:.0f} s; then you see the models.")
-        return {"preference": vote.preference, "seed": trial.battle.seed, **trial.at(trial.battle)}
+        # Kept before anything is told, whatever the clocks of other replicas say: an undo after
+        # this would let a listener vote again with open eyes.
+        vote = finish(self.database, trial.id, trial.listener_id)
+        told = {"preference": vote.preference, "seed": trial.battle.seed}
+        return told | so_far(self.database, trial) | trial.at(trial.battle)

@@ -1,14 +1,16 @@
 """The app: theme, tabs, launch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from simba_music.errors import UserError
-from simba_music.ui import ab_player, blind, compare, results, votes
-from simba_music.ui import study as study_page
+from simba_music.ui import ab_player, compare, results
+from simba_music.ui.blind import page as blind
+from simba_music.ui.blind import votes
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
+from simba_music.ui.studies import page as study_page
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
@@ -31,7 +33,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
-CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE
+CSS += ab_player.STYLE + blind.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each
@@ -99,7 +101,8 @@ def launch(
 
 def launch_study(study: "Study", port: int | None = None, share: bool = False) -> None:
     """Serve the page of a study until stopped."""
-    _serve(study_page.build(study), port, share)
+    # Participants are offered nothing but the study.
+    _serve(study_page.build(study), port, share, footer_links=[])
 
 
 def _serve(
@@ -107,6 +110,7 @@ def _serve(
     port: int | None,
     share: bool,
     meanwhile: Callable[[], None] | None = None,
+    footer_links: Sequence[str] = ("api", "gradio"),
 ) -> None:
     """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
     page.queue(max_size=20)
@@ -120,7 +124,7 @@ def _serve(
             theme=theme,
             max_file_size="1kb",
             enable_monitoring=False,
-            footer_links=["api", "gradio"],
+            footer_links=list(footer_links),
             prevent_thread_lock=meanwhile is not None,
         )
     except OSError as error:

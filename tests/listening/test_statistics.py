@@ -16,15 +16,21 @@ from simba_music.listening.statistics import (
 )
 
 
+EVERY = {
+    (first, preference): Outcome(first, "y" if first == "x" else "x", preference)
+    for first in "xy"
+    for preference in ("A", "B", "TIE")
+}
+
+
 def simulate(rng, n, preference, bias, ties=0.1):
     """Votes with a true share that prefers x, and a true share that would choose A."""
-    found = []
-    for _ in range(n):
-        a, b = ("x", "y") if rng.random() < 0.5 else ("y", "x")
-        lean = logit(preference) if a == "x" else -logit(preference)
-        choice = "A" if rng.random() < expit(lean + logit(bias)) else "B"
-        found.append(Outcome(a, b, "TIE" if rng.random() < ties else choice))
-    return found
+    x_first = rng.random(n) < 0.5
+    lean = np.where(x_first, logit(preference), -logit(preference))
+    choice = np.where(rng.random(n) < expit(lean + logit(bias)), "A", "B")
+    choice = np.where(rng.random(n) < ties, "TIE", choice)
+    first = np.where(x_first, "x", "y")
+    return [EVERY[one] for one in zip(first.tolist(), choice.tolist(), strict=True)]
 
 
 def test_known_preference_and_order_bias_lie_in_their_intervals():

@@ -13,6 +13,7 @@ from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.files import load_secret
 from simba_music.listening import trials as listening_test
 from simba_music.listening.ballot import VoteError, merge, seconds
+from simba_music.listening.standing import BUSY_VOTES
 from simba_music.listening.trials import ListeningTest
 
 
@@ -170,12 +171,12 @@ def test_malformed_ballots_are_refused_readably(test, clock, changes):
 
 def test_hurried_votes_wait_to_be_looked_at(test, clock):
     pair, listener = battle(test), test.listener_id_of(test.new_listener(local=False))
-    for _ in range(listening_test.BUSY_VOTES + 2):
+    for _ in range(BUSY_VOTES + 2):
         trial = test.show(pair, listener)
         clock(12)
         test.vote(ballot(trial))
     statuses = [vote.status for vote in test.database.votes()]
-    assert statuses.count("pending") == 2 and len(statuses) == listening_test.BUSY_VOTES + 2
+    assert statuses.count("pending") == 2 and len(statuses) == BUSY_VOTES + 2
     assert "votes in 10 minutes" in test.database.votes()[-1].reasons[0]
 
 
