@@ -15,7 +15,6 @@ from simba_music.listening.statistics import (
     wilson,
 )
 
-
 EVERY = {
     (first, preference): Outcome(first, "y" if first == "x" else "x", preference)
     for first in "xy"

@@ -50,7 +50,7 @@ class Countdown {
       const now = performance.now();
       if (going()) this.left -= (now - last) / 1000;
       last = now;
-      place.textContent = `${Math.max(0, Math.ceil(this.left))} s`;
+      place.textContent = `in ${Math.max(0, Math.ceil(this.left))} s`;
       if (this.left > 0) return;
       this.stop();
       done();
@@ -347,15 +347,16 @@ class BlindTest {
 
   reveal(shown) {
     this.enterState("shown");
+    const models = { A: shown.A.checkpoint, B: shown.B.checkpoint };
     const names = {};
-    for (const side of ["A", "B"])
-      names[side] = MODEL_NAMES[shown[side].checkpoint] ?? shown[side].checkpoint;
-    this.player.reveal(names);
+    for (const side of ["A", "B"]) names[side] = MODEL_NAMES[models[side]] ?? models[side];
+    this.player.reveal(names, models);
     const list = make("ul", "bt-reveal");
     for (const side of ["A", "B"]) {
-      const { score, checkpoint } = shown[side];
+      const { score } = shown[side];
       const fit = typeof score === "number" ? `, alignment ${score.toFixed(2)}` : "";
-      const item = make("li", `bt-model bt-${checkpoint}`);
+      const item = make("li", "bt-model");
+      item.dataset.model = models[side];
       item.append(make("b", "", side), ` was ${names[side]}${fit}`);
       list.append(item);
     }

@@ -46,6 +46,7 @@ class BlindPlayer extends ABPlayer {
   install(buffers, first) {
     this.open = false;
     this.name({ A: "Listen", B: "Listen" });
+    for (const canvas of this.root.querySelectorAll("canvas")) delete canvas.dataset.model;
     super.install(buffers, first);
   }
 
@@ -62,10 +63,12 @@ class BlindPlayer extends ABPlayer {
       this.find(`.bp-side[data-side=${side}] .bp-name`).textContent = text;
   }
 
-  // After the vote: names, and all of both clips.
-  reveal(names) {
+  // After the vote: names, all of both clips, and the colours of their models.
+  reveal(names, models) {
     this.open = true;
     this.name(names);
+    for (const canvas of this.root.querySelectorAll("canvas"))
+      canvas.dataset.model = models[canvas.dataset.side];
     this.paint();
   }
 
