@@ -1,6 +1,6 @@
 """The app: theme, tabs, launch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import gradio as gr
@@ -102,7 +102,7 @@ def launch(
 def launch_study(study: "Study", port: int | None = None, share: bool = False) -> None:
     """Serve the page of a study until stopped."""
     # Participants are offered nothing but the study.
-    _serve(study_page.build(study), port, share, footer_links=[])
+    _serve(study_page.build(study), port, share, links=False)
 
 
 def _serve(
@@ -110,9 +110,12 @@ def _serve(
     port: int | None,
     share: bool,
     meanwhile: Callable[[], None] | None = None,
-    footer_links: Sequence[str] = ("api", "gradio"),
+    links: bool = True,
 ) -> None:
-    """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
+    """Serve until stopped, and do something meanwhile; if that fails, the page is closed.
+
+    `links` at the foot lead to the API and to Gradio.
+    """
     page.queue(max_size=20)
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
@@ -124,7 +127,7 @@ def _serve(
             theme=theme,
             max_file_size="1kb",
             enable_monitoring=False,
-            footer_links=list(footer_links),
+            footer_links=["api", "gradio"] if links else [],
             prevent_thread_lock=meanwhile is not None,
         )
     except OSError as error:

@@ -180,7 +180,7 @@ def test_a_gallerys_name_moves_out_of_the_studys_column_and_back(url):
     Database(url).close()
 
 
-def test_200_voters_of_6_votes_at_once_are_each_kept_once(base):
+def test_200_voters_of_4_votes_at_once_are_each_kept_once(base):
     """Every confirmed vote is there exactly once; each is sent twice, as by a retry."""
     add_battle(base)
     confirmed, errors = list[str](), list[Exception]()
@@ -188,7 +188,7 @@ def test_200_voters_of_6_votes_at_once_are_each_kept_once(base):
     def voter():
         try:
             name = add_listener(base)
-            for _ in range(6):
+            for _ in range(4):
                 trial = add_trial(base, name)
                 vote = base.add_vote(vote_on(trial))
                 assert base.add_vote(vote_on(trial)).id == vote.id
@@ -203,7 +203,7 @@ def test_200_voters_of_6_votes_at_once_are_each_kept_once(base):
         thread.join()
     assert not errors, errors[:3]
     kept = [vote.id for vote in base.votes()]
-    assert len(confirmed) == 1200 and sorted(confirmed) == sorted(kept)
+    assert len(confirmed) == 800 and sorted(confirmed) == sorted(kept)
 
 
 VOTER = """

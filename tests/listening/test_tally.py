@@ -1,5 +1,6 @@
 from test_database import add_battle, add_listener, add_trial, vote_on
 
+from simba_music.listening import statistics
 from simba_music.listening.tables import Listener, new_id, now
 from simba_music.listening.tally import comparisons, tally, verdict
 
@@ -56,7 +57,8 @@ def test_votes_at_the_hosts_machine_stand_apart(base):
     assert "0 % (0 to 79, n = 1)" in visitors and "100 % (21 to 100, n = 1)" in own
 
 
-def test_three_models_get_strengths(base):
+def test_three_models_get_strengths(base, monkeypatch):
+    monkeypatch.setattr(statistics, "BOOTSTRAPS", 20)
     pairs = [("simba", "transformer"), ("transformer", "mamba"), ("simba", "mamba")]
     for left, right in pairs * 4:
         vote(base, "A", sides=sides(left, right))

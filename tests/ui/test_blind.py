@@ -18,7 +18,7 @@ from simba_music.listening.database import Database
 from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 
-TRIALS, RATE, SECONDS = 300, 24_000, 1.0
+TRIALS, EACH, RATE, SECONDS = 260, 5, 24_000, 1.0
 WAV_HEADER = 44
 MODELS = {"left": "simba", "right": "transformer", "scorer": "clap"}
 
@@ -114,13 +114,21 @@ def beside_the_sound(headers, answer, seconds):
 @pytest.fixture(scope="module")
 def trials(test, client):
     """What every trial gave a browser, and which way round it was."""
-    seen, flipped = [], []
+    seen, flipped, rng = [], [], random.Random(0)
+    pairs = test.database.battles("gallery")
     while len(seen) < TRIALS:
+        # One from the gallery, the others as a listener is shown those that they typed.
         listener = client.listener()
-        headers, answer, seconds = client.ask("next_pair", {"listener": listener})
-        seen.append(beside_the_sound(headers, answer, seconds))
-        ((trial, _),) = test.database.trials_of(test.listener_id_of(listener))
-        flipped.append(trial.flipped)
+        name = test.listener_id_of(listener)
+        for battle in (None, *rng.sample(pairs, EACH - 1)):
+            question = {"listener": listener}
+            if battle is None:
+                got = client.ask("next_pair", question)
+            else:
+                got = client.ask("show_pair", question | {"battle": test.offer(battle)})
+            seen.append(beside_the_sound(*got))
+            shown = {t.battle_id: t.flipped for t, _ in test.database.trials_of(name)}
+            flipped.append(shown[battle.id] if battle else next(iter(shown.values())))
     return seen, flipped
 
 

@@ -76,7 +76,6 @@ class Study:
         if len(found["items"]) != self.config.size:
             raise RequestError(f"{folder} is not finished: run `simba-music study render` again.")
         self.test, self._secret = test, secret.encode()
-        self.pairs = [self._battle(folder, item, i) for i, item in enumerate(found["items"])]
         self._folder, self._items = folder, found["items"]
         self.pairs = [self._battle(item, i) for i, item in enumerate(self._items)]
         self._catches: dict[str, Battle] = {}
@@ -152,11 +151,11 @@ class Study:
         """Kinds of a listener's trials: practice, then a shuffle; what comes again comes late."""
         rng = self._draw(f"order {listener}")
         own = min(self.spare, self.config.catches)
-        kinds: list[Kind] = ["normal"] * self.config.trials
-        kinds += ["catch"] * own
+        kinds: list[Kind] = ["normal" for _ in range(self.config.trials)]
+        kinds += ["catch" for _ in range(own)]
         rng.shuffle(kinds)
-        late: list[Kind] = ["repeat"] * self.config.repeats
-        late += ["catch"] * (self.config.catches - own)
+        late: list[Kind] = ["repeat" for _ in range(self.config.repeats)]
+        late += ["catch" for _ in range(self.config.catches - own)]
         rng.shuffle(late)
         start = round(LATE * len(kinds))
         for kind in late:
