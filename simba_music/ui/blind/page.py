@@ -136,7 +136,6 @@ def build(opening: Opening) -> None:
         js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
         server_functions=answers(opening.test.result),
         elem_id="blind",
-        padding=False,
     )
     progress = gr.HTML("", elem_id="blind-progress")
     with gr.Accordion("Use my own prompt", open=False, elem_id="blind-own"), gr.Row():

@@ -76,7 +76,7 @@ def build(opening: Opening, tab: gr.Tab) -> None:
     def read() -> tuple[str, str]:
         return page_of(opening.test.result())
 
-    drawn = gr.HTML("", elem_id="votes-drawn", padding=False)
+    drawn = gr.HTML("", elem_id="votes-drawn")
     with gr.Accordion("All figures", open=False, elem_id="votes-figures"):
         shown = gr.Markdown(elem_id="votes")
         gr.Markdown(ABOUT)

@@ -76,7 +76,6 @@ def build(study: "Study") -> gr.Blocks:
             js_on_load=PLAYER_JS + BLIND_JS + STUDY_JS + MOUNT_JS,
             server_functions=answers(study),
             elem_id="study",
-            padding=False,
         )
     found: gr.Blocks = page
     return found
