@@ -275,6 +275,16 @@ def tokenised(corpus, codec_folder, shared):
     return shared("tokenised", encode, corpus)
 
 
+@pytest.fixture(scope="session")
+def in_memory(tmp_path_factory):
+    """A folder in memory where there is one: a disk that waits for every vote tests nothing."""
+    if not Path("/dev/shm").is_dir():
+        yield tmp_path_factory.mktemp("votes")
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture
 def base(tmp_path):
     """An empty database of votes."""
@@ -298,7 +308,7 @@ def clock(monkeypatch):
     """A clock of the blind test that is set forward instead of waiting."""
     from datetime import timedelta
 
-    from simba_music.listening import database
+    from simba_music.listening import database, standing
     from simba_music.listening import tables as vote_tables
     from simba_music.listening import trials as listening_test
 
@@ -308,8 +318,8 @@ def clock(monkeypatch):
     def now():
         return real() + timedelta(seconds=ahead[0])
 
-    monkeypatch.setattr(database, "now", now)
-    monkeypatch.setattr(listening_test, "now", now)
+    for module in (database, standing, listening_test):
+        monkeypatch.setattr(module, "now", now)
 
     def forward(seconds):
         ahead[0] += seconds

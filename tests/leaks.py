@@ -3,7 +3,7 @@
 import hashlib
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, rankdata
 
 BUCKETS = 32
 FOLDS = 5
@@ -42,6 +42,9 @@ def table(seen):
         rows.append(row)
     names = sorted({name for row in rows for name in row})
     x = np.array([[row.get(name, 0.0) for name in names] for row in rows])
+    # Of what is measured the ranks too: a few slow answers of a busy machine hide nothing in them.
+    measured = (x != np.round(x)).any(0)
+    x = np.hstack([x, rankdata(x[:, measured], axis=0)])
     spread = x.std(0)
     return (x[:, spread > 0] - x[:, spread > 0].mean(0)) / spread[spread > 0]
 

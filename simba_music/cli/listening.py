@@ -1,6 +1,7 @@
 """Commands of listening tests: the blind test's gallery, and studies."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,25 @@ study = new_group(
     "Run a listening study: render, serve, report, export.",
     "study render docs/study-example.yaml --out runs/study",
 )
+
+
+class _Progress:
+    """Says on stderr how many pairs are rendered, and how long the others take."""
+
+    def __init__(self) -> None:
+        self.before: int | None = None
+        self.started = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Say it; at the first call nothing has been rendered in this run."""
+        if self.before is None:
+            self.before = done
+        left = ""
+        if done > self.before:
+            each_s = (time.monotonic() - self.started) / (done - self.before)
+            left = f", about {each_s * (total - done):.0f} s left" if done < total else ", done"
+        print(f"{done} of {total} pairs{left}", file=sys.stderr, flush=True)
+
 
 StudyFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder that render wrote.")]
 
@@ -76,7 +96,7 @@ def render(
 
     prompted = bool(read_study(file).prompts)
     pipeline = load_pipeline(left, right, scorer, device, threads) if prompted else None
-    count = render_study(pipeline, file, out)
+    count = render_study(pipeline, file, out, _Progress())
     print(f"{count} pairs. Serve them with: simba-music study serve {out}")
 
 

@@ -16,6 +16,7 @@ from simba_music.listening.engine import READS, FileWatch, migrate, open_engine
 from simba_music.listening.tables import (
     Base,
     Battle,
+    Final,
     Listener,
     Trial,
     Undo,
@@ -207,18 +208,24 @@ class Database:
         """Take a vote back, so that the trial can be voted on again.
 
         Raises:
-            VoteError: If there is no such vote, or it is older than `within_s` seconds.
+            VoteError: If there is no such vote, it is final, or older than `within_s` seconds.
         """
-        with self.session() as session:
-            wanted = select(Vote).where(Vote.trial_id == trial, Vote.listener_id == listener)
-            vote = session.scalars(wanted).first()
-            if vote is None:
-                raise VoteError("There is no vote of yours to undo on this pair.")
-            if (now() - vote.created).total_seconds() > within_s:
-                raise VoteError(f"A vote can be undone for {within_s:g} s; this one stands.")
-            undo = Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=as_dict(vote))
-            session.add(undo)
-            session.delete(vote)
+        try:
+            with self.session() as session:
+                wanted = select(Vote).where(Vote.trial_id == trial, Vote.listener_id == listener)
+                vote = session.scalars(wanted).first()
+                if vote is None:
+                    raise VoteError("There is no vote of yours to undo on this pair.")
+                if (now() - vote.created).total_seconds() > within_s:
+                    raise VoteError(f"A vote can be undone for {within_s:g} s; this one stands.")
+                if session.get(Final, vote.id) is not None:
+                    raise VoteError("You have gone on from this vote; it stands.")
+                undo = Undo(vote_id=vote.id, trial_id=trial, created=now(), vote=as_dict(vote))
+                session.add(undo)
+                session.delete(vote)
+        except IntegrityError as error:
+            # It was made final meanwhile: the key of `finals` keeps its vote from being deleted.
+            raise VoteError("You have gone on from this vote; it stands.") from error
         return undo
 
     def votes_since(self, listener: str, since: datetime) -> int:

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 WORTH_FINDING = 0.65  # a preference that a test should not miss
 POWER, ALPHA = 0.8, 0.05
 BOOTSTRAPS = 1000
+FEWEST = 20  # decided votes below which visitors are shown no share
 
 
 class Estimate(NamedTuple):
@@ -73,6 +75,7 @@ def wilson(count: int, n: int) -> Estimate:
     return Estimate(count / n, float(low), float(high), n)
 
 
+@cache  # of two thousand powers, asked for at every comparison
 def votes_needed(share: float, power: float = POWER, alpha: float = ALPHA) -> int:
     """Decided votes for a two-sided exact sign test to find a true `share` with `power`.
 

@@ -1,4 +1,4 @@
-"""Tables of listening tests: listeners, battles, trials, votes and undos (SQLAlchemy)."""
+"""Tables of listening tests: listeners, battles, trials, votes, undos, finals (SQLAlchemy)."""
 
 import uuid
 from datetime import UTC, datetime
@@ -134,3 +134,11 @@ class Undo(Base):
     trial_id: Mapped[str] = mapped_column(ForeignKey("trials.id"))
     created: Mapped[datetime] = mapped_column(UTCTime)
     vote: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Final(Base):
+    """A vote whose listener was shown the models, or has gone on: it can never be taken back."""
+
+    __tablename__ = "finals"
+    vote_id: Mapped[str] = mapped_column(ForeignKey("votes.id"), primary_key=True)
+    created: Mapped[datetime] = mapped_column(UTCTime)

@@ -6,8 +6,10 @@ from itertools import combinations
 
 from simba_music.listening.ballot import DIMENSIONS
 from simba_music.listening.statistics import (
+    FEWEST,
     Estimate,
     Outcome,
+    Preference,
     bradley_terry,
     by_stratum,
     compare,
@@ -35,28 +37,38 @@ def outcome_of(vote: Vote) -> Outcome:
     return Outcome(at["A"], at["B"], vote.preference, vote.trial.battle.origin)
 
 
-def share_text(e: Estimate) -> str:
-    """A share in per cent with its interval and number."""
+def share_text(e: Estimate, fewest: int = 1) -> str:
+    """A share in per cent with its interval and number; of fewer votes, their number alone."""
     if not e.n:
         return "no votes"
+    if e.n < fewest:
+        return f"too few votes (n = {e.n})"
     return f"{100 * e.value:.0f} % ({100 * e.low:.0f} to {100 * e.high:.0f}, n = {e.n})"
 
 
-def _pair(outcomes: Sequence[Outcome], model: str, other: str) -> list[str]:
+def _models(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
+    """Every two models that met."""
+    met = {frozenset((o.a, o.b)) for o in outcomes}
+    names = sorted({name for pair in met for name in pair})
+    return [pair for pair in combinations(names, 2) if frozenset(pair) in met]
+
+
+def _pair(outcomes: Sequence[Outcome], model: str, other: str, fewest: int) -> list[str]:
     found = compare(outcomes, model, other)
     lines = [
         f"#### {model} against {other}",
         "",
         "| measure | value (95 % interval) |",
         "|---|---|",
-        f"| preferred {model}, of decided votes | {share_text(found.share)} |",
-        f"| the same, order of showing taken out | {share_text(found.adjusted)} |",
-        f"| would choose A if both were alike | {share_text(found.order)} |",
-        f"| sign test | p = {found.p_value:.3g} |",
-        f"| alike / both bad | {found.ties} / {found.both_bad} |",
+        f"| preferred {model}, of decided votes | {share_text(found.share, fewest)} |",
+        f"| the same, order of showing taken out | {share_text(found.adjusted, fewest)} |",
+        f"| would choose A if both were alike | {share_text(found.order, fewest)} |",
     ]
+    if found.share.n >= fewest:
+        lines += [f"| sign test | p = {found.p_value:.3g} |"]
+    lines += [f"| alike / both bad | {found.ties} / {found.both_bad} |"]
     for stratum, share in by_stratum(outcomes, model, other).items():
-        lines.append(f"| preferred {model}, {stratum} prompts | {share_text(share)} |")
+        lines.append(f"| preferred {model}, {stratum} prompts | {share_text(share, fewest)} |")
     if found.needed:
         lines += ["", NOT_ENOUGH.format(needed=found.needed)]
     return [*lines, ""]
@@ -84,9 +96,9 @@ def _ratings(votes: Sequence[Vote]) -> list[str]:
     return [*lines, ""]
 
 
-def _strengths(outcomes: Sequence[Outcome]) -> list[str]:
-    models = {name for o in outcomes if o.winner for name in (o.a, o.b)}
-    if len(models) < 3:
+def _strengths(outcomes: Sequence[Outcome], fewest: int) -> list[str]:
+    decided = [o for o in outcomes if o.winner]
+    if len(decided) < fewest or len({name for o in decided for name in (o.a, o.b)}) < 3:
         return []
     lines = ["#### Strength (Bradley-Terry, log odds against the mean)", "", "| | |", "|---|---|"]
     found = bradley_terry(outcomes)
@@ -109,33 +121,54 @@ def _health(votes: Sequence[Vote]) -> list[str]:
     return [*lines, "", f"Not counted because: {said}." if said else "", ""]
 
 
-def pool_tally(votes: Sequence[Vote]) -> str:
-    """What the votes of one pool say, as Markdown."""
+def pool_tally(votes: Sequence[Vote], fewest: int = 1) -> str:
+    """What the votes of one pool say, as Markdown; no share of fewer votes than `fewest`."""
     counted = [vote for vote in votes if vote.status == "counted"]
     outcomes = [outcome_of(vote) for vote in counted]
-    lines: list[str] = []
-    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
-        if any({o.a, o.b} == {model, other} for o in outcomes):
-            lines += _pair(outcomes, model, other)
-    return "\n".join([*lines, *_strengths(outcomes), *_ratings(counted), *_health(votes)])
+    lines = [line for pair in _models(outcomes) for line in _pair(outcomes, *pair, fewest)]
+    lines += [*_strengths(outcomes, fewest), *_ratings(counted), *_health(votes)]
+    return "\n".join(lines)
 
 
-def shares(votes: Sequence[Vote]) -> dict[str, list[tuple[str, Estimate]]]:
-    """Preference and order effect of every two models with decided votes, to be drawn."""
+def verdict(found: Preference, fewest: int = FEWEST) -> str:
+    """How two models compare, in one plain sentence."""
+    n = found.share.n
+    beside = f" Alike: {found.ties}, both bad: {found.both_bad}."
+    if n < fewest:
+        return f"{n} of the {fewest} decided votes from which on a share is shown.{beside}"
+    model, share = found.model, found.share
+    if share.value < 0.5:
+        low, high = 1 - share.high, 1 - share.low
+        model, share = found.other, Estimate(1 - share.value, low, high, n)
+    clear = "a clear preference" if share.low > 0.5 else "too close to call"
+    return (
+        f"{model} was preferred in {100 * share.value:.0f} % of {n} decided votes (95 % interval "
+        f"{100 * share.low:.0f} to {100 * share.high:.0f} %): {clear}.{beside}"
+    )
+
+
+def comparisons(votes: Sequence[Vote]) -> list[Preference]:
+    """How every two models that met compare, by the votes that count."""
+    outcomes = [outcome_of(vote) for vote in votes if vote.status == "counted"]
+    return [compare(outcomes, *pair) for pair in _models(outcomes)]
+
+
+def shares(votes: Sequence[Vote], fewest: int = FEWEST) -> dict[str, list[tuple[str, Estimate]]]:
+    """Preference and order effect of every two models, to be drawn; none of too few votes."""
     outcomes = [outcome_of(vote) for vote in votes if vote.status == "counted"]
     found = {}
-    for model, other in combinations(sorted({n for o in outcomes for n in (o.a, o.b)}), 2):
-        one = compare(outcomes, model, other)
-        if not one.share.n:
-            continue
+    for one in comparisons(votes):
+        model, other = one.model, one.other
         rows = [
             (f"preferred {model}", one.share),
             ("order of showing taken out", one.adjusted),
             ("would choose A if both were alike", one.order),
         ]
         strata = by_stratum(outcomes, model, other)
-        rows += [(f"{name} prompts", share) for name, share in strata.items() if share.n]
-        found[f"{model} against {other}"] = rows
+        rows += [(f"{name} prompts", share) for name, share in strata.items()]
+        enough = [(label, share) for label, share in rows if share.n >= fewest]
+        if enough:
+            found[f"{model} against {other}"] = enough
     return found
 
 
@@ -150,7 +183,8 @@ def pools(votes: Sequence[Vote], local: set[str]) -> dict[str, list[Vote]]:
     return {name: pool for name, pool in found.items() if pool}
 
 
-def tally(votes: Sequence[Vote], local: set[str]) -> str:
-    """All votes as Markdown, pool by pool."""
-    parts = [f"### {name}\n\n{pool_tally(pool)}" for name, pool in pools(votes, local).items()]
+def tally(votes: Sequence[Vote], local: set[str], fewest: int = FEWEST) -> str:
+    """All votes as Markdown, pool by pool; no share of fewer votes than `fewest`."""
+    found = pools(votes, local).items()
+    parts = [f"### {name}\n\n{pool_tally(pool, fewest)}" for name, pool in found]
     return "\n".join(parts) or "No votes yet. The blind test is where they are given."

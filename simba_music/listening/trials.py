@@ -15,6 +15,7 @@ from simba_music.listening.crowd import Crowd
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
 from simba_music.listening.pairs import Kind, Origin, Side, keep_pair, read_pair
+from simba_music.listening.standing import finish, is_final, so_far
 from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, now
 
 TICKET_LIFE_S = 2 * 3600
@@ -282,8 +283,21 @@ class ListeningTest:
         if self.mirror is not None:
             self.mirror.keep_undo(undone)
 
-    def reveal(self, ticket: str) -> dict[str, Any]:
-        """Which side was which, once the vote can no longer be undone.
+    def finish(self, ticket: str) -> None:
+        """Make the vote on a trial final, before its time to be taken back is over.
+
+        Raises:
+            VoteError: If there is no vote yet.
+        """
+        trial = self._trial(ticket)
+        finish(self.database, trial.id, trial.listener_id)
+
+    def reveal(self, ticket: str, final: bool = False) -> dict[str, Any]:
+        """Which side was which, and what the votes say so far, once the vote is final.
+
+        Args:
+            ticket: of the trial.
+            final: whether the listener gives up the rest of the time in which to take it back.
 
         Raises:
             VoteError: If there is no vote yet, or it can still be undone, or it is a study's.
@@ -292,9 +306,11 @@ class ListeningTest:
         if trial.battle.origin == "study":
             raise VoteError("A study does not tell which side was which.")
         vote = self.database.vote_of(trial.id)
-        if vote is None:
-            raise VoteError("Vote first; then you see which was which.")
-        left_s = UNDO_S - (now() - vote.created).total_seconds()
-        if left_s > 0:
+        if vote is not None and not final and not is_final(self.database, vote):
+            left_s = UNDO_S - (now() - vote.created).total_seconds()
             raise VoteError(f"Your vote can be undone for {left_s:.0f} s; then you see the models.")
-        return {"preference": vote.preference, "seed": trial.battle.seed, **trial.at(trial.battle)}
+        # Kept before anything is told, whatever the clocks of other replicas say: an undo after
+        # this would let a listener vote again with open eyes.
+        vote = finish(self.database, trial.id, trial.listener_id)
+        told = {"preference": vote.preference, "seed": trial.battle.seed}
+        return told | so_far(self.database, trial) | trial.at(trial.battle)

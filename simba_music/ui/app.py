@@ -8,9 +8,11 @@ import gradio as gr
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
 from simba_music.settings import announce_share
-from simba_music.ui import ab_player, blind, compare, results, votes
-from simba_music.ui import study as study_page
+from simba_music.ui import ab_player, compare, results
+from simba_music.ui.blind import page as blind
+from simba_music.ui.blind import votes
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
+from simba_music.ui.studies import page as study_page
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
@@ -33,7 +35,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
-CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE
+CSS += ab_player.STYLE + blind.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each
@@ -127,7 +129,8 @@ def launch_study(
     ending = Ending()
     ending.add("the study", study.close)
     with graceful(ending):
-        _serve(study_page.build(study), port, share, server)
+        # Participants are offered nothing but the study.
+        _serve(study_page.build(study), port, share, server, links=False)
 
 
 def _serve(
@@ -136,8 +139,12 @@ def _serve(
     share: bool,
     server: Server,
     meanwhile: Callable[[], None] | None = None,
+    links: bool = True,
 ) -> None:
-    """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
+    """Serve until stopped, and do something meanwhile; if that fails, the page is closed.
+
+    `links` at the foot lead to the API and to Gradio.
+    """
     page.queue(max_size=20, api_open=False)  # nobody passes by the queue
     # Fonts of the visitor's own system: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
@@ -149,7 +156,7 @@ def _serve(
             theme=theme,
             max_file_size="1kb",
             enable_monitoring=False,
-            footer_links=["api", "gradio"],
+            footer_links=["api", "gradio"] if links else [],
             run_history=False,  # it keeps what was heard blind in the browser
             app_kwargs=server(page),
             prevent_thread_lock=meanwhile is not None,

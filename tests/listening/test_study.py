@@ -18,10 +18,10 @@ from simba_music import audio
 from simba_music.__main__ import main
 from simba_music.errors import RequestError
 from simba_music.files import read_json
-from simba_music.listening.ballot import VoteError
+from simba_music.listening.ballot import UNDO_S, VoteError
 from simba_music.listening.study.data import SCHEMA, agreements, export, study_summary, votes_of
-from simba_music.listening.study.file import STUDY, read_study, render_study
-from simba_music.listening.study.session import Study, open_study
+from simba_music.listening.study.file import STUDY, read_study, render_study, same_words
+from simba_music.listening.study.session import FAR, Study, open_study
 from simba_music.listening.trials import ListeningTest
 
 SECRET = "a secret of the tests"
@@ -79,6 +79,7 @@ def take(study, clock, preference=lambda trial: "A", stop=None):
     while study.progress(name)["code"] is None and len(trials) != stop:
         trials.append(study.next_trial(name))
         answer(study, trials[-1], clock, preference(trials[-1]))
+        clock(UNDO_S + 1)
     return name, trials
 
 
@@ -87,7 +88,8 @@ def take(study, clock, preference=lambda trial: "A", stop=None):
     [
         ({"name": "No Spaces"}, "name: String should match"),
         ({"prompts": ["a", "a"]}, "prompts: .*twice"),
-        ({"prompts": ["a", "b"]}, "4 trials and one for practice need 5"),
+        ({"prompts": ["a", "b"]}, "4 trials and one for practice need 5 different prompts"),
+        ({"prompts": ["a", "A ", "b", "c", "d"]}, "there are 4"),
         ({"prompts": None}, "either prompts or pairs"),
         ({"prompts": list("abcde"), "repeats": 9}, "9 repeats of 4 trials"),
         ({"prompts": list("abcde"), "color": 1}, "color: Extra inputs"),
@@ -195,7 +197,9 @@ def test_prompts_are_rendered_once_and_go_on_where_they_stopped(pipeline, tmp_pa
     with pytest.raises(RequestError, match="not finished"):
         Study(None, tmp_path / "out", SECRET)
     monkeypatch.setattr(type(pipeline), "generate_batch", whole)
-    assert render_study(pipeline, path, tmp_path / "out") == 5
+    told = []
+    assert render_study(pipeline, path, tmp_path / "out", lambda *now: told.append(now)) == 5
+    assert told == [(i, 5) for i in range(2, 6)]
     names = {item["prompt"] for item in read_json(tmp_path / "out" / STUDY)["items"]}
     assert names == {f"piano {i}" for i in range(5)}
     with pytest.raises(RequestError, match="another study"):
@@ -213,7 +217,7 @@ def test_a_listener_hears_practice_trials_catches_and_a_swapped_repeat(study, cl
     repeat = next(trial for trial in shown if trial.kind == "repeat")
     first = next(t for t in shown if t.kind == "normal" and t.battle_id == repeat.battle_id)
     assert repeat.flipped != first.flipped
-    assert abs(sum(1 if trial.first == "A" else -1 for trial in shown)) <= 1
+    assert abs(sum(1 if trial.first == "A" else -1 for trial in shown[1:])) <= 1
     for trial, told in zip(shown, trials, strict=True):
         sounds = {clip["audio_sha256"] for clip in trial.at(trial.battle).values()}
         assert (len(sounds) == 1) == (trial.kind == "catch")
@@ -236,14 +240,59 @@ def test_a_reload_gives_the_same_trial_and_a_code_comes_only_at_the_end(study, c
     assert {k: v for k, v in first.items() if k != "ticket"} == {
         k: v for k, v in again.items() if k != "ticket"
     }
-    assert study.progress(name) == {"done": 3, "of": 8, "code": None}
+    # Practice is no answer that counts.
+    assert study.progress(name) == {"done": 2, "of": 7, "given": 3, "code": None}
+    assert (first["number"], first["of"], first["last"]) == (3, 7, False)
     answer(study, again, clock)
     with pytest.raises(VoteError, match="already"):
         study.test.vote(ballot(first, preference="B"))
-    while study.progress(name)["code"] is None:
-        answer(study, study.next_trial(name), clock)
+    while study.progress(name)["done"] < 7:
+        last = study.next_trial(name)
+        answer(study, last, clock)
+    assert last["last"] and study.progress(name)["code"] is None  # it can still be taken back
+    study.test.finish(last["ticket"])
+    with pytest.raises(VoteError, match="it stands"):
+        study.test.undo(last["ticket"])
     code = study.progress(name)["code"]
     assert len(code) == 10 and code == study.code(name) != study.code("another")
+
+
+def told_prompts(study, clock):
+    """(kind, prompt) of every trial of one listener, in their order."""
+    name, _ = take(study, clock)
+    shown = study.test.database.trials_of(name, study.config.name)
+    return [(trial.kind, trial.battle.prompt) for trial, _ in shown]
+
+
+def many(tmp_path, base, **changes):
+    """A study of 14 prompts, the last of which come with a second pair of clips."""
+    for name, pitch in (("a", 200), ("b", 300), ("c", 400)):
+        audio.write(tmp_path / f"{name}.wav", tone(6.0, 0.1, pitch))
+    pairs = [{"prompt": f"tone {i}", "left": "a.wav", "right": "b.wav"} for i in range(14)]
+    pairs += [{"prompt": f"Tone  {i}", "left": "a.wav", "right": "c.wav"} for i in range(10, 14)]
+    path = write(tmp_path / "s.yaml", pairs=pairs, **changes)
+    render_study(None, path, tmp_path / "many")
+    return Study(ListeningTest(base, tmp_path / "clips", SECRET), tmp_path / "many", SECRET)
+
+
+def test_no_prompt_comes_twice_where_there_are_prompts_for_all(base, tmp_path, clock):
+    study = many(tmp_path, base, trials=9, repeats=0, catches=4)
+    prompts = [same_words(prompt) for _, prompt in told_prompts(study, clock)]
+    assert len(prompts) == len(set(prompts)) == 14
+
+
+def test_what_comes_again_is_far_from_the_first_time(base, tmp_path, clock):
+    study = many(tmp_path, base, trials=13, repeats=2, catches=2)
+    for _ in range(2):
+        told = told_prompts(study, clock)
+        assert Counter(kind for kind, _ in told)["normal"] == 13
+        prompts = [same_words(prompt) for _, prompt in told]
+        assert max(Counter(prompts).values()) == 2
+        for place, (kind, _) in enumerate(told):
+            before = [i for i in range(place) if prompts[i] == prompts[place]]
+            assert bool(before) == (kind in ("repeat", "catch"))
+            assert all(place - i > FAR * place for i in before)
+            assert not before or told[before[0]][0] == "normal"
 
 
 def test_sides_are_balanced_over_listeners(study, clock):
@@ -302,8 +351,12 @@ def test_the_summary_knows_careful_listeners_and_the_export_says_all(study, cloc
     votes = votes_of(study)
     same, total = agreements(votes)
     assert total == 3 and same == 2  # the third listener always says A
+    study.join(False, {"headphones": "skipped", "volume": "skipped"})
+    study.join(False, {"headphones": "failed", "volume": "set"})
     text = study_summary(study)
-    assert "joined / finished | 3 / 3 |" in text
+    assert "| headphones check | 3 passed, 1 failed, 1 skipped |" in text
+    assert "| volume check | 1 set, 1 skipped, 3 not asked |" in text
+    assert "joined / finished | 5 / 3 |" in text
     assert "catch pairs called alike | 67 %" in text
     assert "at least half of their catch pairs" in text
     export(study, tmp_path / "data")
@@ -311,7 +364,9 @@ def test_the_summary_knows_careful_listeners_and_the_export_says_all(study, cloc
     assert len(rows) == 24 and list(rows[0]) == list(SCHEMA)
     assert {row["kind"] for row in rows} == {"practice", "normal", "catch", "repeat"}
     listeners = table(tmp_path / "data" / "listeners.csv")
-    assert all(row["code"] == study.code(row["listener"]) for row in listeners)
+    done = [row for row in listeners if row["done"] == "7"]
+    assert len(done) == 3 and all(row["code"] == study.code(row["listener"]) for row in done)
+    assert [row["code"] for row in listeners if row not in done] == ["", ""]
     card = (tmp_path / "data" / "README.md").read_text()
     assert "license: cc-by-4.0" in card and study.config.consent in card
     assert all(f"`{name}`" in card for name in SCHEMA)

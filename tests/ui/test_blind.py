@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+import re
 import time
 import urllib.request
 
@@ -17,7 +18,7 @@ from simba_music.listening.database import Database
 from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 
-TRIALS, RATE, SECONDS = 400, 24_000, 2.0
+TRIALS, EACH, RATE, SECONDS = 260, 5, 24_000, 1.0
 WAV_HEADER = 44
 MODELS = {"left": "simba", "right": "transformer", "scorer": "clap"}
 
@@ -26,9 +27,10 @@ SECRET = "a secret of the tests"
 
 
 @pytest.fixture(scope="module")
-def test(tmp_path_factory):
+def test(in_memory):
     """Pairs of which the left is dull and quiet, the right bright and loud, before matching."""
-    folder = tmp_path_factory.mktemp("blind")
+    folder = in_memory / "blind"
+    folder.mkdir()
     base = Database(f"sqlite:///{folder / 'votes.sqlite3'}")
     found = ListeningTest(base, folder / "clips", SECRET)
     torch.manual_seed(0)
@@ -111,14 +113,22 @@ def beside_the_sound(headers, answer, seconds):
 
 @pytest.fixture(scope="module")
 def trials(test, client):
-    """What 400 trials gave a browser, and which way round each was."""
-    seen, flipped = [], []
+    """What every trial gave a browser, and which way round it was."""
+    seen, flipped, rng = [], [], random.Random(0)
+    pairs = test.database.battles("gallery")
     while len(seen) < TRIALS:
+        # One from the gallery, the others as a listener is shown those that they typed.
         listener = client.listener()
-        headers, answer, seconds = client.ask("next_pair", {"listener": listener})
-        seen.append(beside_the_sound(headers, answer, seconds))
-        ((trial, _),) = test.database.trials_of(test.listener_id_of(listener))
-        flipped.append(trial.flipped)
+        name = test.listener_id_of(listener)
+        for battle in (None, *rng.sample(pairs, EACH - 1)):
+            question = {"listener": listener}
+            if battle is None:
+                got = client.ask("next_pair", question)
+            else:
+                got = client.ask("show_pair", question | {"battle": test.offer(battle)})
+            seen.append(beside_the_sound(*got))
+            shown = {t.battle_id: t.flipped for t, _ in test.database.trials_of(name)}
+            flipped.append(shown[battle.id] if battle else next(iter(shown.values())))
     return seen, flipped
 
 
@@ -167,8 +177,8 @@ def test_the_page_itself_names_no_side(client):
     components = get(f"{client.url}/config")["components"]
     (part,) = (c for c in components if c["id"] == client.component)
     assert not part["props"].get("battle")
-    told = get(f"{client.url}/gradio_api/info")["named_endpoints"]["/write_pair"]
-    assert "checkpoint" not in json.dumps(told)
+    named = get(f"{client.url}/gradio_api/info")["named_endpoints"]
+    assert not {"/write_pair", "/run", "/votes"} & set(named)
 
 
 def ballot(pair, **changes):
@@ -204,11 +214,41 @@ def test_a_vote_over_http_is_kept_once_however_often_it_is_sent(test, client):
         assert client.ask("vote", ballot(pair))[1] == {"undo_s": 10.0}
     changed = client.ask("vote", ballot(pair, preference="B"))[1]
     assert "already" in changed["error"]
-    early = client.ask("reveal", {"ticket": pair["ticket"]})[1]
-    assert "can be undone" in early["error"] and "simba" not in str(early)
+    for early in ({}, {"final": 1}, {"final": "yes"}):
+        refused = client.ask("reveal", {"ticket": pair["ticket"]} | early)[1]
+        assert "can be undone" in refused["error"] and "simba" not in str(refused)
     assert len(test.database.votes()) == before + 1
     again = client.ask("next_pair", {"listener": listener})[1]
     assert again["prompt"] != pair["prompt"]
+
+
+TELLING = re.compile("simba|transformer|clap|left|right|score|checkpoint|sha256|seconds|created")
+
+
+def test_no_answer_tells_of_the_sides_before_the_vote_is_final(test, client):
+    listener, told = client.listener(), []
+
+    def ask(name, data):
+        answer = client.ask(name, data)[1]
+        told.append(json.dumps({k: v for k, v in answer.items() if k not in ("A", "B", "ticket")}))
+        return answer
+
+    pair = ask("next_pair", {"listener": listener})
+    ask("left_open", {"listener": listener})
+    ticket = {"ticket": pair["ticket"]}
+    time.sleep(2 * SECONDS)
+    ask("vote", ballot(pair))
+    ask("hello", {"listener": listener})
+    ask("reveal", ticket)
+    assert ask("undo", ticket) == {"undone": True}
+    ask("reveal", ticket | {"final": True})
+    ask("vote", ballot(pair, preference="B"))
+    assert not TELLING.findall("".join(told))
+    shown = client.ask("reveal", ticket | {"final": True})[1]
+    assert {shown[side]["checkpoint"] for side in "AB"} == {"simba", "transformer"}
+    assert shown["preference"] == "B" and sum(shown["own"].values()) == 1
+    assert "share" not in shown["crowd"]
+    assert "stands" in ask("undo", ticket)["error"]
 
 
 @pytest.mark.fault("V6", "a reload over HTTP")

@@ -4,13 +4,12 @@ import csv
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
 from browser import WIDTHS, shoot, visit, wait
 from conftest import serving
-from test_browser_blind import first, press
+from test_browser_blind import enter, listen, press, ready, state, tab_to, text
 from test_study import tone_pairs
 
 from simba_music.listening.study.file import render_study
@@ -59,27 +58,12 @@ def panel(page):
     return page.execute_script("return document.querySelector('.st-panel')?.innerText || ''")
 
 
-def enter(page):
-    from selenium.webdriver.common.keys import Keys
-
-    press(page, Keys.ENTER)
-
-
-def trial(page, key):
+def answer(page, key):
     """Listen to both clips of the trial that is shown, then choose."""
-    wait(page, "return !document.querySelector('.ab-play').disabled")
-    page.execute_script("document.querySelector('.ab').focus()")
-    press(page, " ")
-    time.sleep(5.2)
-    press(page, "2" if first(page) == "A" else "1")
-    wait(page, "return !document.querySelector('.bt-choices[role] button').disabled", 20)
+    ready(page)
+    listen(page)
     press(page, key)
-    wait(page, "return !document.querySelector('.bt-next').disabled || "
-         "document.querySelector('.st-panel').dataset.code")  # fmt: skip
-
-
-def answered(page, count):
-    wait(page, f"return document.querySelector('.bt-count').innerText.startsWith('{count} of 7')")
+    state(page, "voted")
 
 
 def exported(folder, data, out, code):
@@ -94,8 +78,7 @@ def exported(folder, data, out, code):
     return [(row["prompt"], row["preference"]) for row in own]
 
 
-def test_six_trials_by_keyboard_with_a_reload(page, folder, data, tmp_path):
-    from selenium.webdriver.common.keys import Keys
+def test_a_whole_study_by_keyboard_with_a_reload(page, folder, data, tmp_path):
 
     wait(page, "return document.querySelector('.st-panel button')")
     assert "my own will" in panel(page)
@@ -108,40 +91,49 @@ def test_six_trials_by_keyboard_with_a_reload(page, folder, data, tmp_path):
         right = page.execute_script("return window.studyPage.answer")
         press(page, str(right))
     assert "volume" in panel(page)
-    press(page, Keys.TAB)
+    enter(page)  # plays the tone
+    tab_to(page, ".st-panel button:nth-of-type(2)")
     enter(page)
     wait(page, "return document.querySelector('.st-panel').innerText.includes('for practice')")
     enter(page)
     given = []
     for number in range(7):
+        ready(page)
+        place = "For practice" if number == 0 else f"Pair {number} of 6"
+        assert text(page, ".bt-place").startswith(place)
         if number == 3:  # in mid-trial
-            wait(page, "return !document.querySelector('.ab-play').disabled")
-            prompt = page.execute_script("return document.querySelector('.bt-prompt').innerText")
+            prompt = text(page, ".bt-prompt")
             page.refresh()
             wait(page, "return document.querySelector('.st-panel button')")
             assert "Welcome back" in panel(page)
             enter(page)
             wait(page, f"return document.querySelector('.bt-prompt').innerText === '{prompt}'")
-        trial(page, "t" if number % 2 else "a")
-        prompt = page.execute_script("return document.querySelector('.bt-prompt').innerText")
-        given.append((prompt, "TIE" if number % 2 else "A"))
-        answered(page, number + 1)
+        answer(page, "o" if number % 2 else "u")
+        given.append((text(page, ".bt-prompt"), "TIE" if number % 2 else "A"))
         if number == 1:
+            press(page, "z")
+            state(page, "trial")
             shoot(page, "study-trial")
-            page.execute_script("document.querySelector('.bt-undo').focus()")
+            press(page, "i")
+            state(page, "voted")
+            shoot(page, "study-voted")
+            given[-1] = (given[-1][0], "B")
+        if number == 2:
+            state(page, "trial", 15)  # the next pair comes by itself
+        else:
             enter(page)
-            wait(page, "return !document.querySelector('.bt-vote').hidden")
-            answered(page, number)
-            press(page, "b")
-            given[-1] = (prompt, "B")
-            answered(page, number + 1)
-        if number < 6:
-            page.execute_script("document.querySelector('.bt-next').focus()")
-            press(page, "n")
-            wait(page, "return !document.querySelector('.bt-vote').hidden")
     code = wait(page, "return document.querySelector('.st-panel').dataset.code")
     assert len(code) == 10 and code in panel(page)
     shoot(page, "study-thanks")
+    told = page.execute_script("return document.body.innerText")
+    assert "left" not in told.lower() and "right" not in told.lower() and "API" not in told
+    offered = (
+        "return [...document.querySelectorAll('button, a')].filter(e => e.offsetParent).length"
+    )
+    assert page.execute_script(offered) == 0  # it ends here
     assert exported(folder, data, tmp_path / "out", code) == given
-    text = page.execute_script("return document.body.innerText").lower()
-    assert "left" not in text and "right" not in text
+    listeners = list(csv.DictReader((tmp_path / "out" / "listeners.csv").read_text().splitlines()))
+    (own,) = [row for row in listeners if row["code"] == code]
+    assert own["checks"] == '{"headphones": "passed", "volume": "set"}'
+    page.refresh()
+    wait(page, f"return document.querySelector('.st-panel')?.innerText.includes('{code}')")

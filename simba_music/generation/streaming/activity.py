@@ -76,5 +76,5 @@ class Activity:
         with self._lock:
             self.clips[name] += 1
             self.tokens[name] += tokens
-            self.seconds[name] += seconds
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
             self.tokens_per_s[name] = tokens / max(seconds, 1e-9)

@@ -13,7 +13,7 @@ from simba_music.files.inert import front_value, inert, one_line
 from simba_music.listening.ballot import DIMENSIONS, seconds
 from simba_music.listening.statistics import wilson
 from simba_music.listening.study.file import StudyConfig
-from simba_music.listening.study.session import Study
+from simba_music.listening.study.session import CHECKS, Study
 from simba_music.listening.tables import Listener, Vote
 from simba_music.listening.tally import pool_tally, share_text, sides_at
 
@@ -102,11 +102,16 @@ def _careful(votes: Sequence[Vote]) -> list[Vote]:
     return [v for v in votes if 2 * alike[v.listener_id] >= given[v.listener_id]]
 
 
+def checked(listeners: Sequence[Listener], name: str) -> str:
+    """How many listeners a check ended in which way for, those who skipped it among them."""
+    found = Counter((one.checks or {}).get(name, "not asked") for one in listeners)
+    return ", ".join(f"{found[how]} {how}" for how in (*CHECKS[name], "not asked") if found[how])
+
+
 def study_summary(study: Study) -> str:
     """What the votes say so far, as Markdown: everyone's, and those of careful listeners."""
     votes, listeners = votes_of(study), study.test.database.listeners(study.config.name)
     done = sum(study.progress(one.id)["code"] is not None for one in listeners)
-    checked = sum((one.checks or {}).get("headphones") == "passed" for one in listeners)
     catches = [v for v in votes if v.trial.kind == "catch"]
     alike = sum(v.preference == "TIE" for v in catches)
     lines = [
@@ -115,7 +120,7 @@ def study_summary(study: Study) -> str:
         "| | |",
         "|---|---|",
         f"| listeners who joined / finished | {len(listeners)} / {done} |",
-        f"| passed the headphone check | {checked} |",
+        *(f"| {name} check | {checked(listeners, name)} |" for name in CHECKS),
         f"| catch pairs called alike | {share_text(wilson(alike, len(catches)))} |",
         f"| repeats answered as before | {share_text(wilson(*agreements(votes)))} |",
         "",

@@ -1,6 +1,6 @@
 """Study file: what a host writes to describe a study, and the pairs that are rendered from it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,11 @@ def _mapping(loader: _TextLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _TextLoader.add_constructor("tag:yaml.org,2002:map", _mapping)
+
+
+def same_words(prompt: str) -> str:
+    """A prompt as listeners take it: capitals and blanks make no other prompt."""
+    return " ".join(prompt.split()).casefold()
 
 
 class Pair(StrictModel):
@@ -82,10 +87,11 @@ class StudyConfig(StrictModel):
     def _fits_together(self) -> "StudyConfig":
         if bool(self.prompts) == bool(self.pairs):
             raise ValueError("give either prompts or pairs")
-        if self.trials + 1 > self.size:
+        # Each listener hears a prompt once, so pairs of one prompt are not all theirs.
+        if self.trials + 1 > len(self.different):
             raise ValueError(
-                f"{self.trials} trials and one for practice need {self.trials + 1} prompts or "
-                f"pairs; there are {self.size}"
+                f"{self.trials} trials and one for practice need {self.trials + 1} different "
+                f"prompts; there are {len(self.different)}"
             )
         if self.repeats > self.trials:
             raise ValueError(f"{self.repeats} repeats of {self.trials} trials")
@@ -97,9 +103,19 @@ class StudyConfig(StrictModel):
         return len(self.prompts) + len(self.pairs)
 
     @property
+    def different(self) -> set[str]:
+        """The prompts that differ, each as `same_words` has it."""
+        return {same_words(one) for one in (*self.prompts, *(pair.prompt for pair in self.pairs))}
+
+    @property
+    def counted(self) -> int:
+        """Trials that a listener gives, without the one for practice."""
+        return self.trials + self.repeats + self.catches
+
+    @property
     def length(self) -> int:
         """Trials that a listener gives, practice included."""
-        return 1 + self.trials + self.repeats + self.catches
+        return 1 + self.counted
 
 
 def read_study(path: Path) -> StudyConfig:
@@ -176,13 +192,19 @@ def _brought(config: StudyConfig, folder: Path, out: Path, done: int) -> Iterato
         yield {"prompt": pair.prompt, "seed": config.seed, "sampling": {}, "sides": sides}
 
 
-def render_study(service: GenerationService | None, path: Path, out: Path) -> int:
+def render_study(
+    service: GenerationService | None,
+    path: Path,
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
     """Write every pair of a study file into `out`; goes on where it was stopped.
 
     Args:
         service: generates with both models; not needed for a study of the host's own pairs.
         path: the study's YAML file; the paths of its pairs are beside it.
         out: the folder that is then served.
+        progress: is told how many pairs are there, of how many, at first and after each.
 
     Returns:
         How many pairs there are.
@@ -205,7 +227,9 @@ def render_study(service: GenerationService | None, path: Path, out: Path) -> in
         if service is None
         else _generated(service, config, out, len(items))
     )
+    progress(len(items), config.size)
     for item in made:
         items.append(item)
         write_json(out / STUDY, {"schema": SCHEMA, "study": study, "items": items})
+        progress(len(items), config.size)
     return len(items)

@@ -16,31 +16,23 @@ from simba_music.ui.opening import Opening
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest
 
-BLIND_JS = Path(__file__).with_suffix(".js").read_text()
+_HERE = Path(__file__).parent
+BLIND_JS = "".join((_HERE / name).read_text() for name in ("blind_player.js", "blind.js"))
+STYLE = (_HERE / "style.css").read_text()
 MOUNT_JS = """
-const test = new BlindTest(element.querySelector(".bt-root"), server);
-watchData("#blind-progress", "offer", (offer) => { if (offer) test.written(offer); });
+window.blindTest = new BlindTest(element.querySelector(".bt-root"), server);
+watchData("#blind-progress", "offer", (offer) => { if (offer) blindTest.written(offer); });
 """
-INTRO = f"""
-Two clips of the same prompt, one of each model; which is which stays hidden. Listen to at least
-{HEARD_S:g} s of both, switching as often as you like, then choose. For {UNDO_S:g} s you can take a
-vote back; then you see the models. Keys: A, B, T (alike), X (both bad), N (next).
-
-**What is kept:** your choice, ratings and remark, which seconds you heard, when, and a random name
-that your browser keeps. No address, no account. Whoever runs this page can read the votes, and
-may keep a copy of them on the Hugging Face Hub.
+KEPT = f"""
+Listen to at least {HEARD_S:g} s of both clips, then choose. For {UNDO_S:g} s you can take a vote
+back; then you see the models. What is kept: your choice, ratings and remark, which seconds you
+heard, when, and a random name that your browser keeps. No address, no account. Whoever runs this
+page can read the votes, and may keep a copy of them on the Hugging Face Hub.
 """
-STYLE = """
-.bt-prompt { font-size: 18px; margin: 10px 0; overflow-wrap: anywhere; }
-.bt-start, .bt-choices { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; }
-.bt-vote { margin-top: 12px; }
-.bt-heard { margin-bottom: 6px; }
-.bt-ratings th { text-align: left; font-weight: normal; padding-right: 12px; }
-.bt-ratings label { margin-right: 6px; }
-.bt textarea { width: 100%; }
-.bt-after { margin-top: 12px; }
-.bt-error { color: #dc2626; margin-top: 8px; }
-"""
+SHELL = (
+    '<div class="bt-root"></div>'
+    f'<details class="bt-kept"><summary>How it goes, and what is kept</summary>{KEPT}</details>'
+)
 
 
 def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dict[str, Any]:
@@ -118,7 +110,9 @@ def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
         )
 
     def reveal(data: Any) -> dict[str, Any]:
-        return answered(lambda d: test().reveal(text_field(d, "ticket")), data)
+        return answered(
+            lambda d: test().reveal(text_field(d, "ticket"), d.get("final") is True), data
+        )
 
     return [hello, left_open, next_pair, show_pair, *voting(test), reveal]
 
@@ -132,8 +126,14 @@ def is_local(request: gr.Request) -> bool:
 
 def build(opening: Opening) -> None:
     """Lay out the tab and wire it."""
-    gr.Markdown(INTRO)
-    with gr.Row():
+    gr.HTML(
+        SHELL,
+        js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
+        server_functions=answers(opening.test.result),
+        elem_id="blind",
+    )
+    progress = gr.HTML("", elem_id="blind-progress")
+    with gr.Accordion("Use my own prompt", open=False, elem_id="blind-own"), gr.Row():
         prompt = gr.Textbox(
             label="Your own prompt",
             scale=4,
@@ -144,13 +144,6 @@ def build(opening: Opening) -> None:
         )
         write = gr.Button("Generate a pair", elem_id="blind-write", scale=1, min_width=150)
     plain(prompt)
-    progress = gr.HTML("", elem_id="blind-progress")
-    gr.HTML(
-        '<div class="bt-root"></div>',
-        js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
-        server_functions=answers(opening.test.result),
-        elem_id="blind",
-    )
 
     def run(text: str) -> Iterator[dict[Any, Any]]:
         yield {progress: _bar(0.0)}
@@ -168,7 +161,7 @@ def build(opening: Opening) -> None:
         run,
         prompt,
         [progress],
-        api_name="write_pair",
+        api_visibility="private",
         show_progress="hidden",
         concurrency_limit=2,
     )

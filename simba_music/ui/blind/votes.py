@@ -1,4 +1,4 @@
-"""Votes tab: what the votes of the blind test say so far, as a picture and in figures."""
+"""Votes tab: what the votes of the blind test say so far, plainly, and all figures behind it."""
 
 from collections.abc import Sequence
 from html import escape
@@ -13,17 +13,12 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest
 
 ABOUT = """
-Shares leave out "alike" and "both bad", which are counted apart. Intervals are Wilson's for the
+A vote is told of once it can no longer be taken back. Shares leave out "alike" and "both bad",
+which are counted apart, and are shown from 20 decided votes on. Intervals are Wilson's for the
 plain share, Woolf's where the order of showing is taken out, Student's for ratings. Several votes
 of one listener are not independent; the intervals ignore this.
 """
-STYLE = """
-.forest { width: 100%; max-width: 760px; height: auto; color: var(--body-text-color); }
-.forest text { fill: currentColor; font-size: 13px; }
-.forest line { stroke: currentColor; }
-.forest .even { stroke-dasharray: 4 4; opacity: .5; }
-.forest circle { fill: var(--color-accent); }
-"""
+NOTHING = '<p class="vt-none">No votes yet. The blind test is where they are given.</p>'
 ROW, TOP, LEFT, WIDTH = 26, 26, 330, 400  # of the picture, in its own units
 
 
@@ -54,29 +49,35 @@ def forest(title: str, rows: "Sequence[tuple[str, Estimate]]") -> str:
     )
 
 
-def pictures(test: "ListeningTest") -> str:
-    """A picture of every two models with decided votes, pool by pool; "" if there are none."""
-    from simba_music.listening.tally import pools, shares
+def page_of(test: "ListeningTest") -> tuple[str, str]:
+    """What the votes say: a card for every pool, as HTML; and all figures, as Markdown."""
+    from simba_music.listening.standing import standing
+    from simba_music.listening.tally import comparisons, pools, shares, tally, verdict
 
-    found = []
-    for pool, votes in pools(test.database.votes(), test.database.local_listeners()).items():
-        for title, rows in shares(votes).items():
-            found.append(forest(f"{pool}: {title}", rows))
-    return "".join(found)
+    votes, local = standing(test.database), test.database.local_listeners()
+    cards = []
+    for pool, given in pools(votes, local).items():
+        drawn = shares(given)
+        found = comparisons(given)
+        parts = [f"<h3>{escape(pool)}</h3>", "" if found else "<p>None that counts yet.</p>"]
+        for one in found:
+            title = f"{one.model} against {one.other}"
+            parts.append(f"<h4>{escape(title)}</h4><p>{escape(verdict(one))}</p>")
+            parts.append(forest(title, drawn[title]) if title in drawn else "")
+        cards.append(f'<section class="vt-pool">{"".join(parts)}</section>')
+    text = tally(votes, local)
+    figures = f"{text}\n\n{test.mirror.status()}" if test.mirror else text
+    return "".join(cards) or NOTHING, figures
 
 
 def build(opening: Opening, tab: gr.Tab) -> None:
     """Lay out the tab, read anew whenever it is opened."""
 
     def read() -> tuple[str, str]:
-        from simba_music.listening.tally import tally
-
-        test = opening.test.result()
-        found = tally(test.database.votes(), test.database.local_listeners())
-        text = f"{found}\n\n{test.mirror.status()}" if test.mirror else found
-        return pictures(test), text
+        return page_of(opening.test.result())
 
     drawn = gr.HTML("", elem_id="votes-drawn")
-    shown = gr.Markdown(elem_id="votes")
-    gr.Markdown(ABOUT)
-    tab.select(read, None, [drawn, shown], api_name="votes", show_progress="hidden")
+    with gr.Accordion("All figures", open=False, elem_id="votes-figures"):
+        shown = gr.Markdown(elem_id="votes")
+        gr.Markdown(ABOUT)
+    tab.select(read, None, [drawn, shown], api_visibility="private", show_progress="hidden")

@@ -8,7 +8,9 @@ const TONE_S = 1.0;
 // One round of the headphone test of Woods et al. (2017): three tones of 200 Hz, of which one is
 // 6 dB quieter and another has its phase turned in one ear, so that loudspeakers cancel it.
 function headphoneRound(random = Math.random) {
-  const order = ["loud", "quiet", "turned"].sort(() => random() - 0.5);
+  const order = [];
+  for (const kind of ["loud", "quiet", "turned"])
+    order.splice(Math.floor(random() * (order.length + 1)), 0, kind);
   return { order, answer: order.indexOf("quiet") + 1 };
 }
 
@@ -34,11 +36,11 @@ class StudyPage extends BlindTest {
   }
 
   async hello() {
-    this.find(".bt-next").textContent = "Next";
-    this.find(".bt-next").disabled = true;
-    this.panel = document.createElement("div");
-    this.panel.className = "st-panel";
+    this.panel = make("div", "st-panel");
     this.find(".bt").prepend(this.panel);
+    this.find(".bt-place").after(make("progress", "st-progress"));
+    this.find(".st-progress").setAttribute("aria-hidden", "true"); // the line above says it
+    this.enterState("before");
     this.config = await this.ask("about", {});
     if (!this.config) return;
     const signed = localStorage.getItem(this.nameKey);
@@ -50,24 +52,19 @@ class StudyPage extends BlindTest {
 
   // Shows a step before the trials: a text and buttons, the first of which has the focus.
   step(text, ...buttons) {
-    const words = document.createElement("div");
-    words.className = "st-text";
-    words.textContent = text;
-    const row = document.createElement("div");
-    row.className = "bt-choices";
-    for (const [label, act] of buttons) {
-      const button = document.createElement("button");
-      Object.assign(button, { type: "button", textContent: label, onclick: act });
-      row.append(button);
-    }
-    this.panel.replaceChildren(words, row);
-    this.find(".bt").classList.toggle("st-before", !this.pair);
+    const row = make("div", "bt-row");
+    buttons.forEach(([label, act], i) => {
+      const button = make("button", i ? "" : "bt-main", label);
+      row.append(Object.assign(button, { type: "button", onclick: act }));
+    });
+    this.panel.replaceChildren(make("div", "st-text", text), row);
     row.querySelector("button")?.focus();
   }
 
   consent() {
     this.checks = {};
     this.step(this.config.consent, ["I agree and take part", () => this.headphones()]);
+    this.panel.append(make("p", "bt-note", this.config.kept));
   }
 
   headphones() {
@@ -120,17 +117,21 @@ class StudyPage extends BlindTest {
     );
   }
 
+  // A volume is set by who has heard the tone; who goes on without it has skipped the step.
   volume() {
-    const sound = (context) => toneBuffer(context, "quiet");
+    this.checks.volume = "skipped";
+    const play = () => {
+      this.play([(context) => toneBuffer(context, "quiet")]);
+      this.checks.volume = "set";
+    };
     this.step(
       "Play the tone and set your volume so that it is comfortable. Then leave it as it is.",
-      ["Play the tone", () => this.play([sound])],
+      ["Play the tone", play],
       ["The volume is right", () => this.join()],
     );
   }
 
   async join() {
-    this.checks.volume = "set";
     const found = await this.ask("join", { checks: this.checks });
     if (!found) return;
     localStorage.setItem(this.nameKey, found.listener);
@@ -139,69 +140,88 @@ class StudyPage extends BlindTest {
 
   enter(listener, progress) {
     this.listener = listener;
-    this.count(progress);
     if (progress.code) return this.thank(progress.code);
+    if (progress.given > progress.of) return this.waitForEnd();
     this.step(
-      progress.done
+      progress.given
         ? "Welcome back. You go on where you were."
         : "Two clips of one prompt: listen to both, then say which fits better. The first pair is " +
-            "for practice. Keys: Space, 1, 2; A, B, T (alike), X (both bad); N (next).",
-      [progress.done ? "Go on" : "Start", () => this.next()],
+            "for practice and does not count.",
+      [progress.given ? "Go on" : "Start", () => this.next()],
     );
   }
 
-  count({ done, of }) {
-    this.find(".bt-count").textContent = `${done} of ${of} answered`;
+  next() {
+    return this.once(async () => {
+      const pair = await this.ask("next_trial", { listener: this.listener });
+      if (!pair) return;
+      this.panel.replaceChildren();
+      const bar = this.find(".st-progress");
+      Object.assign(bar, { max: pair.of, value: Math.max(0, pair.number - 1) });
+      await this.present(pair);
+    });
   }
 
-  async next() {
-    if (!this.listener || (this.pair && !this.voted)) return;
-    const pair = await this.ask("next_trial", { listener: this.listener });
-    if (!pair) return;
-    this.panel.replaceChildren(pair.practice ? "For practice" : "");
-    this.find(".bt-next").disabled = true;
-    clearTimeout(this.timer);
-    this.find(".bt").classList.remove("st-before");
-    await this.present(pair);
+  placeText() {
+    const { practice, number, of } = this.pair;
+    return practice ? "For practice; this pair does not count" : `Pair ${number} of ${of}`;
   }
 
-  countDown(seconds) {
-    super.countDown(seconds);
-    this.find(".bt-next").disabled = false;
-    this.find(".bt-next").focus();
-    this.afterVote();
+  onText() {
+    return this.pair.last ? "Finish" : "Next pair";
   }
 
-  async afterVote() {
-    const found = await this.ask("progress", { listener: this.listener });
+  waitText() {
+    return this.pair.practice ? "This was for practice. From the next pair on it counts." : "";
+  }
+
+  // The answer is final; nothing is told of the sides.
+  settle() {
+    if (this.state !== "voted") return;
+    this.countdown.stop();
+    return this.pair.last ? this.once(() => this.finish()) : this.next();
+  }
+
+  async finish() {
+    const found = await this.ask("finish", { listener: this.listener, ticket: this.pair.ticket });
     if (!found) return;
-    this.count(found);
     if (found.code) this.thank(found.code);
+    else this.waitForEnd();
   }
 
-  // Nothing is shown of the sides; the vote can no longer be undone.
-  reveal() {
-    this.find(".bt-undo")?.remove();
+  // All is answered, and the last answers can still be taken back elsewhere.
+  waitForEnd() {
+    this.enterState("before");
+    this.step("Your last answers are being kept.");
+    setTimeout(async () => {
+      const found = await this.ask("progress", { listener: this.listener });
+      if (found) this.enter(this.listener, found);
+    }, 2000);
   }
 
-  async undo() {
-    this.find(".bt-next").disabled = true;
-    this.panel.replaceChildren();
-    await super.undo();
-    this.afterVote();
-  }
-
+  // The end: nothing else is left on the page.
   thank(code) {
-    this.find(".bt-next").disabled = true;
-    this.step(`${this.config.thanks} ${code}`);
+    this.player.stop();
+    this.enterState("over");
+    this.find(".bt-trial").hidden = true;
+    this.step(this.config.thanks);
+    this.panel.append(make("p", "st-code", code), make("p", "bt-note", "You can close this page."));
     this.panel.dataset.code = code;
+    this.focus();
+    this.say(`${this.config.thanks} ${code.split("").join(" ")}`);
   }
 
-  key(event) {
-    const number = ["1", "2", "3"].indexOf(event.key);
+  action(key) {
+    const number = ["1", "2", "3"].indexOf(key);
     const buttons = this.panel.querySelectorAll("button");
-    if (number >= 0 && buttons.length === 4) return buttons[number].click();
-    super.key(event);
+    if (number >= 0 && buttons.length === 4) return () => buttons[number].click();
+    if (key === "enter" && buttons.length) return () => buttons[0].click();
+    if (key === "n" && this.state === "voted") return () => this.settle();
+    return super.action(key);
+  }
+
+  get listening() {
+    return ["trial", "voted"].includes(this.state);
   }
 }
 

@@ -7,30 +7,26 @@ import gradio as gr
 
 from simba_music.listening.ballot import VoteError
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.blind import BLIND_JS, answered, is_local, text_field, voting
+from simba_music.ui.blind.page import BLIND_JS, answered, is_local, text_field, voting
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.study.session import Study
 
-STUDY_JS = Path(__file__).with_suffix(".js").read_text()
+STUDY_JS = Path(__file__).with_name("study.js").read_text()
 MOUNT_JS = """
 window.studyPage = new StudyPage(element.querySelector(".bt-root"), server);
 """
-STYLE = """
-.st-before .bt-start, .st-before .bt-player { display: none; }
-.st-panel { margin: 10px 0; }
-.st-text { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 70ch; margin-bottom: 10px; }
-"""
-KEPT = """
-**What is kept:** that you agreed, the result of the headphone check, your answers, ratings and
-remarks, which seconds you heard, when, and a random name that your browser keeps. No address, no
-account. Whoever runs this study can read it.
-"""
-CHECKS = {"headphones": ("passed", "failed", "skipped"), "volume": ("set",)}
+KEPT = (
+    "What is kept: that you agreed, the result of the headphone check, your answers, ratings and "
+    "remarks, which seconds you heard, when, and a random name that your browser keeps. No "
+    "address, no account. Whoever runs this study can read it."
+)
 
 
 def answers(study: "Study") -> list[Any]:
     """What the page may ask: each takes one dict and answers with one, errors included."""
+    from simba_music.listening.study.session import CHECKS
+
     config = study.config
 
     def progress_of(data: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +34,7 @@ def answers(study: "Study") -> list[Any]:
 
     def about(data: Any) -> dict[str, Any]:
         shown = config.model_dump(include={"name", "consent", "headphones", "thanks"})
-        return answered(lambda d: shown, data)
+        return answered(lambda d: shown | {"kept": KEPT}, data)
 
     def progress(data: Any) -> dict[str, Any]:
         return answered(progress_of, data)
@@ -61,7 +57,14 @@ def answers(study: "Study") -> list[Any]:
 
         return answered(show, data)
 
-    return [about, progress, join, next_trial, *voting(lambda: study.test)]
+    def finish(data: Any) -> dict[str, Any]:
+        def end(d: dict[str, Any]) -> dict[str, Any]:
+            study.test.finish(text_field(d, "ticket"))
+            return progress_of(d)
+
+        return answered(end, data)
+
+    return [about, progress, join, next_trial, finish, *voting(lambda: study.test)]
 
 
 def build(study: "Study") -> gr.Blocks:
@@ -74,6 +77,5 @@ def build(study: "Study") -> gr.Blocks:
             server_functions=answers(study),
             elem_id="study",
         )
-        gr.Markdown(KEPT)
     found: gr.Blocks = page
     return found

@@ -1,0 +1,1 @@
+"""Studies: the page that their listeners see."""
