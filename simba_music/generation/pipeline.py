@@ -17,10 +17,11 @@ from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of
 from simba_music.generation.engines.choice import EngineChoice, now, prepare
 from simba_music.generation.engines.types import AnyEngine
+from simba_music.generation.growing import grown_blocks, keep
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
-from simba_music.generation.service import Event, never
+from simba_music.generation.service import Asked, Event, asked_of, never
 from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
@@ -112,8 +113,7 @@ class Pipeline:
         Whoever uses this pipeline, or another made from it, keeps the models that they have.
 
         Args:
-            left: checkpoint of the left side.
-            right: that of the right side.
+            left, right: checkpoints of the two sides.
             on_download: called while one downloads; what it raises ends the loading.
 
         Raises:
@@ -125,6 +125,11 @@ class Pipeline:
             for side, source in (("left", left), ("right", right))
         }
         return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
+
+    def on_engine(self, name: EngineName) -> "Pipeline":
+        """This pipeline with another engine; `auto` is what it was loaded with."""
+        choice = self.choice if name == "auto" else replace(self.choice, name=name)
+        return Pipeline(self.models, self.scorer, self.device, self.cache, choice)
 
     def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
         """`with_models` in steps: progress while something downloads, then the pipeline.
@@ -191,22 +196,20 @@ class Pipeline:
 
     def generate(
         self,
-        request: Request,
+        request: Asked,
         sides: Sequence[str] = SIDES,
         should_stop: Callable[[], bool] = never,
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
-        name = self.engine_now(sides)
-        begin = [
-            functools.partial(self._side, side, name, request, should_stop, stream)
-            for side in sides
-        ]
+        name, each = self.engine_now(sides), asked_of(request, sides)
+        rest = (should_stop, stream)
+        begin = [functools.partial(self._side, s, name, each[s], *rest) for s in sides]
         if self.at_once(sides):
             yield from interleaved(begin)
             return
-        for each in begin:
-            yield from each()
+        for one in begin:
+            yield from one()
 
     def at_once(self, sides: Sequence[str] = SIDES) -> bool:
         """Whether these sides are generated at the same time; else one after the other.
@@ -245,7 +248,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in model.blocks(engine, request, self.choice.slots):
+        for block in grown_blocks(model, engine, request, self.choice.slots):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -279,6 +282,8 @@ class Pipeline:
         made = (score, self.device, loudness_lufs, gain_db, self.choice.slots)
         recipe = recipe_of(model, engine, request, *made)
         name, early = self.names()[side], done < total
+        if not early:
+            keep(model, engine, request, self.choice.slots, codes)
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:

@@ -43,7 +43,7 @@ def about(clip: Clip) -> dict[str, Any]:
 
 def sampling_of(clip: Clip) -> dict[str, Any]:
     """The settings that both clips of a pair share."""
-    left_out = ("prompt", "seed", "takes", "duration_s")
+    left_out = ("prompt", "seed", "takes", "duration_s", "grown_s")
     return {k: v for k, v in clip.recipe.request.as_dict().items() if k not in left_out}
 
 
