@@ -27,15 +27,13 @@ STUDIO_JS += "new Studio(element, props, server, trigger, watch, upload);"
 STYLE = (_HERE / "create.css").read_text()
 EXAMPLES = [
     "calm solo piano, slow, sad",
-    "upbeat funk with slap bass, brass and drums, 104 bpm",
-    "chiptune lead, fast, joyful, video game",
-    "dark techno with synth bass and drums, 128 bpm",
+    "upbeat funk with slap bass, brass section and drums",
     "peaceful ambient with warm pad and harp, slow",
-    "energetic rock with distorted guitar, bass and drums",
-    "jazz with saxophone, piano and double bass, 92 bpm",
-    "cheerful folk with flute and acoustic guitar, D major",
-    "waltz for accordion and strings, A minor",
-    "lo-fi hip hop with electric piano and soft drums, 80 bpm",
+    "energetic rock with distorted guitar, bass guitar and drums, fast",
+    "jazz with saxophone, piano and double bass over drums, medium tempo",
+    "chiptune lead, fast, joyful, video game",
+    "cheerful folk with flute and acoustic guitar, brisk, D major",
+    "dark techno with synth bass and a drum beat, 128 bpm",
 ]
 LENGTHS_S = (5, 10, 15, 20, 30)
 

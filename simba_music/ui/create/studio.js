@@ -107,6 +107,7 @@ class Studio {
     const writes = ["TEXTAREA", "SELECT"].includes(tagName)
       || (tagName === "INPUT" && type !== "checkbox");
     if (event.key === "Escape" && this.run) return void this.stop();
+    if (event.key === "Escape" && event.target === this.prompt) return this.prompt.blur();
     if (writes || event.target.isContentEditable) return;
     if (event.key === "/") {
       event.preventDefault();
@@ -213,7 +214,7 @@ class Studio {
     this.run.stopping = true;
     this.turn = Symbol();
     this.over(this.run).then(() => {});
-    if (this.run.left) return this.finish(); // it had not begun
+    if (this.run.left) return this.fail(this.words.stopped_before, true); // it had not begun
     const { run } = this;
     setTimeout(() => {
       if (this.run === run) this.fail(this.words.stopped_before, true);
@@ -256,7 +257,7 @@ class Studio {
     for (const [side, clips] of Object.entries(message.clips ?? {}))
       for (const clip of clips) this.clip(side, clip);
     if (message.ended) this.ended(message.ended);
-    if (message.error) this.fail(message.error);
+    if (message.error) this.fail(message.error, run.stopping);
   }
 
   started({ names, seconds, rate, takes, requests, models, engine }) {
@@ -298,7 +299,9 @@ class Studio {
     this.showPair();
     this.tell(stopped ? this.words.stopped : this.find(".st-verdict").textContent);
     await this.loadTakes((clips) => player.load(clips));
-    if (this.pair === pair) this.announce();
+    if (this.pair !== pair) return;
+    this.settle();
+    this.announce();
   }
 
   // All that follows from which takes are chosen, but the sound.
@@ -322,7 +325,12 @@ class Studio {
     const numbers = document.createElement("p");
     numbers.textContent = said.numbers;
     this.find(".st-numbers").append(numbers);
-    this.find(".st-new").disabled = false;
+    this.settle();
+  }
+
+  // What can be done with the pair that is shown, if it is one that was made here.
+  settle() {
+    this.find(".st-new").disabled = !this.pair?.verdicts;
     this.showContinue();
   }
 
@@ -348,6 +356,7 @@ class Studio {
     this.showPair();
     this.row(side).querySelector(".st-take[aria-pressed=true]").focus();
     await this.loadTakes((clips) => player.change(clips));
+    this.settle();
     this.announce();
   }
 
@@ -435,6 +444,7 @@ class Studio {
 
   showContinue() {
     const { pair, words } = this, button = this.find(".st-on");
+    if (!pair?.verdicts) return void (button.disabled = true);
     const more = pair.stopped ? CONTINUE_S : this.longer - pair.requests.A.duration_s;
     button.disabled = !(more > 0);
     button.title = more > 0 ? words.continue_help
@@ -484,7 +494,9 @@ class Studio {
     const player = (this.player = new PairInRows(this.box, called));
     player.context = this.newContext(this.rate);
     const [A, B] = await Promise.all(["A", "B"].map((side) => this.fetchFile(files[side])));
-    if (this.player === player) await player.load({ A, B });
+    if (this.player !== player) return;
+    await player.load({ A, B });
+    this.settle();
   }
 
   // ---- The player's surroundings. ----
