@@ -113,7 +113,8 @@ class Pipeline:
         Whoever uses this pipeline, or another made from it, keeps the models that they have.
 
         Args:
-            left, right: checkpoints of the two sides.
+            left: checkpoint of the left side.
+            right: that of the right side.
             on_download: called while one downloads; what it raises ends the loading.
 
         Raises:
@@ -205,11 +206,8 @@ class Pipeline:
         name, each = self.engine_now(sides), asked_of(request, sides)
         rest = (should_stop, stream)
         begin = [functools.partial(self._side, s, name, each[s], *rest) for s in sides]
-        if self.at_once(sides):
-            yield from interleaved(begin)
-            return
-        for one in begin:
-            yield from one()
+        in_turn = (event for one in begin for event in one())
+        yield from interleaved(begin) if self.at_once(sides) else in_turn
 
     def at_once(self, sides: Sequence[str] = SIDES) -> bool:
         """Whether these sides are generated at the same time; else one after the other.

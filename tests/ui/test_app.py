@@ -1,4 +1,4 @@
-"""The app as a program sees it over HTTP: what is listed, and that one session stops only itself."""
+"""The app as a program sees it over HTTP: what is listed; and that a session stops itself."""
 
 import json
 import urllib.request

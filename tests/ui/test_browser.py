@@ -66,7 +66,9 @@ def test_a_pair_is_ready_and_one_tap_is_sound(page):
 
 def test_a_prompt_becomes_two_clips_that_sound_while_they_are_made(page):
     wait(page, CAN_PLAY)
-    places = {part: box_of(page, part) for part in (".st-title", ".st-row", ".st-bar", ".st-choice")}
+    places = {
+        part: box_of(page, part) for part in (".st-title", ".st-row", ".st-bar", ".st-choice")
+    }
     generate(page, "calm solo piano, slow, sad")
     began = time.monotonic()
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")

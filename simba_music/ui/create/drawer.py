@@ -117,7 +117,8 @@ def drawer(sides: dict[str, Side], longest_s: float) -> str:
     ]
     said = words()["settings"]
     return (
-        f'<section id="st-settings" class="st-settings" aria-label="{escape(said["title"])}" hidden>'
+        '<section id="st-settings" class="st-settings" hidden '
+        f'aria-label="{escape(said["title"])}">'
         f'<div class="st-fields">{"".join(fields)}</div><div class="st-tools">'
         f'<button type="button" class="st-button st-reset">{escape(said["reset"])}</button>'
         f'<button type="button" class="st-button st-close">{escape(said["close"])}</button>'

@@ -92,5 +92,7 @@ def _shown(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
         "matches": matches,
         "verdict": verdict(titles, scores["left"], scores["right"]),
         "request": request | item["sampling"],
-        "models": {letter: item["sides"][s]["model"]["id"] for letter, s in zip("AB", SIDES, strict=True)},
+        "models": {
+            letter: item["sides"][s]["model"]["id"] for letter, s in zip("AB", SIDES, strict=True)
+        },
     }

@@ -113,6 +113,6 @@ def _small_print() -> str:
     """Where what is typed goes, what the models are, and whose the clips are."""
     page = words()["page"]
     return (
-        f'<p>{escape(page["privacy"])}</p><p>{escape(page["about"])} '
+        f"<p>{escape(page['privacy'])}</p><p>{escape(page['about'])} "
         f'<a href="https://arxiv.org/abs/2507.06674">{escape(page["paper"])}</a></p>'
     )

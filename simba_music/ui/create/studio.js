@@ -27,6 +27,7 @@ class Studio {
     watch(/message/.source, () => this.hear(JSON.parse(props.message)));
     document.addEventListener("simba:restore", ({ detail }) => this.restore(detail));
     this.showExamples();
+    this.clear();
     this.read();
     this.showExample();
   }
@@ -59,10 +60,10 @@ class Studio {
   }
 
   showExamples() {
-    this.find(".st-prompts").replaceChildren(...this.examples.slice(0, 4).map((text) => {
+    this.find(".st-prompts").replaceChildren(...this.examples.map((text) => {
       const button = document.createElement("button");
       Object.assign(button, { type: "button", className: "st-chip", textContent: text });
-      button.textContent = text.split(",").slice(0, 2).join(",");
+      button.textContent = text.split(/,| with /)[0];
       button.title = text;
       button.onclick = () => this.write(text);
       return button;
@@ -224,6 +225,7 @@ class Studio {
   clear() {
     clearTimeout(this.waiting);
     this.pair = null;
+    this.settle();
     this.player?.leave();
     this.player = null;
     for (const button of this.box.querySelectorAll("button")) button.disabled = true;
@@ -444,7 +446,10 @@ class Studio {
 
   showContinue() {
     const { pair, words } = this, button = this.find(".st-on");
-    if (!pair?.verdicts) return void (button.disabled = true);
+    if (!pair?.verdicts) {
+      button.querySelector("span").textContent = filled(words.continue, { n: CONTINUE_S });
+      return void (button.disabled = true);
+    }
     const more = pair.stopped ? CONTINUE_S : this.longer - pair.requests.A.duration_s;
     button.disabled = !(more > 0);
     button.title = more > 0 ? words.continue_help
@@ -532,7 +537,7 @@ class Studio {
     row.querySelector("small").textContent = about;
     for (const part of this.root.querySelectorAll(
       `[data-side=${side}] > .st-called, [data-choice=${side}] > .st-called`))
-      part.textContent = title || (side === "A" ? "1" : "2");
+      part.textContent = title || (side === "A" ? this.words.first : this.words.second);
     if (!title) row.querySelector(".st-called").textContent = "";
   }
 
