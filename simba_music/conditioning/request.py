@@ -10,7 +10,7 @@ class Request:
     prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
     codes; top_p in (0, 1]; guidance 1 is none; draw is whether the seed draws tempo and key where
     the prompt leaves them open; grown_s the lengths in s at which the clip was continued, see
-    `generation.growing`.
+    `generation.streaming.growing`.
     """
 
     prompt: str

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from simba_music.errors import RequestError
-from simba_music.generation import growing
+from simba_music.generation.streaming import growing
 from simba_music.generation.clip import Clip
 from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.decoding import BLOCK, generate

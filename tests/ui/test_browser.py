@@ -5,6 +5,7 @@ import time
 import pytest
 from browser import (
     CAN_PLAY,
+    DONE,
     WIDTHS,
     choose_tab,
     finished,
@@ -22,7 +23,7 @@ from simba_music.models.report import FIGURES
 
 pytestmark = pytest.mark.browser
 
-DURATION_S = 10.0
+DURATION_S, LONG_S, SHORT_S = 10.0, 30.0, 4.0
 FIRST_SCREEN = {"desktop": 800, "phone": 844}
 
 
@@ -38,6 +39,14 @@ def box_of(page, selector):
 def position_s(page):
     minutes, _, rest = text_of(page, ".ab-time").partition(":")
     return 60 * int(minutes) + float(rest.split("/")[0])
+
+
+def set_length(page, seconds):
+    page.execute_script(
+        "const slider = document.querySelector('#st-duration'); slider.value = arguments[0];"
+        "slider.dispatchEvent(new Event('input', { bubbles: true }))",
+        seconds,
+    )
 
 
 def running(page):
@@ -69,6 +78,7 @@ def test_a_prompt_becomes_two_clips_that_sound_while_they_are_made(page):
     places = {
         part: box_of(page, part) for part in (".st-title", ".st-row", ".st-bar", ".st-choice")
     }
+    set_length(page, LONG_S)
     generate(page, "calm solo piano, slow, sad")
     began = time.monotonic()
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
@@ -78,7 +88,7 @@ def test_a_prompt_becomes_two_clips_that_sound_while_they_are_made(page):
     pair = finished(page)
     for side in "AB":
         length = length_in_browser(page, pair["urls"][side])
-        assert length == pytest.approx(DURATION_S, abs=0.1)
+        assert length == pytest.approx(LONG_S, abs=0.1)
         assert pair["matches"][side].startswith("match:")
     assert pair["recipes"]["A"]["request"]["seed"] == pair["recipes"]["B"]["request"]["seed"]
     assert f"seed {pair['request']['seed']}" in text_of(page, ".st-meta")
@@ -104,10 +114,10 @@ def test_what_is_read_and_what_cannot_be_done_is_said_while_typing(page):
 
 def test_a_new_prompt_stops_the_run_before_and_takes_its_place(page):
     wait(page, CAN_PLAY)
-    page.execute_script("document.querySelector('#st-duration').value = 30")
+    set_length(page, LONG_S)
     generate(page, "upbeat funk with slap bass and drums")
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
-    page.execute_script("document.querySelector('#st-duration').value = 4")
+    set_length(page, SHORT_S)
     generate(page, "calm flute")
     pair = finished(page)
     assert pair["prompt"] == "calm flute"
@@ -118,25 +128,33 @@ def test_a_new_prompt_stops_the_run_before_and_takes_its_place(page):
 
 def test_stop_keeps_what_was_made_and_it_goes_on_from_there(page):
     wait(page, CAN_PLAY)
+    set_length(page, LONG_S)
     generate(page, "upbeat funk with slap bass and drums")
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
     page.execute_script("document.querySelector('#generate').click()")
     wait(page, "return document.body.innerText.includes('Stopped; this is what was made')")
-    pair = finished(page)
-    length = length_in_browser(page, pair["urls"]["A"])
-    assert 0 < length < DURATION_S
+    wait(page, DONE)
+    # where sides take turns, one may have had nothing yet
+    for pair in page.execute_script("return window.pairs"):
+        assert 0 < length_in_browser(page, pair["urls"]["A"]) < LONG_S
     shoot(page, "stopped")
-    page.execute_script("document.querySelector('#create .st-on').click()")
-    wait(page, "return window.pairs.length === 2")
-    whole = page.execute_script("return window.pairs[1]")
-    assert length_in_browser(page, whole["urls"]["A"]) == pytest.approx(DURATION_S, abs=0.1)
-    # and now beyond what was asked for
-    wait(page, "return !document.querySelector('#create .st-on').disabled")
-    page.execute_script("document.querySelector('#create .st-on').click()")
-    wait(page, "return window.pairs.length === 3")
-    longer = page.execute_script("return window.pairs[2]")
-    assert longer["request"]["grown_s"] == [10] and longer["request"]["duration_s"] == 20
-    assert length_in_browser(page, longer["urls"]["B"]) == pytest.approx(20.0, abs=0.1)
+    page.execute_script("window.pairs = []; document.querySelector('#create .st-on').click()")
+    whole = finished(page)
+    assert length_in_browser(page, whole["urls"]["A"]) == pytest.approx(LONG_S, abs=0.1)
+    # which is as long as these models play
+    assert page.execute_script("return document.querySelector('#create .st-on').disabled")
+
+
+def test_both_clips_go_on(page):
+    wait(page, CAN_PLAY)
+    set_length(page, SHORT_S)
+    generate(page, "calm flute")
+    finished(page)
+    page.execute_script("window.pairs = []; document.querySelector('#create .st-on').click()")
+    longer = finished(page)
+    assert (longer["request"]["grown_s"], longer["request"]["duration_s"]) == ([4], 14)
+    assert length_in_browser(page, longer["urls"]["B"]) == pytest.approx(14.0, abs=0.1)
+    assert page.execute_script("return window.pairs.length") == 1
 
 
 def test_an_empty_prompt_is_explained_and_takes_nothing_away(page):
@@ -148,7 +166,7 @@ def test_an_empty_prompt_is_explained_and_takes_nothing_away(page):
 
 def test_a_preference_is_asked_for_once_both_were_heard(page):
     wait(page, CAN_PLAY)
-    page.execute_script("document.querySelector('#st-duration').value = 4")
+    set_length(page, SHORT_S)
     generate(page, "calm flute")
     finished(page)
     button = "document.querySelector('#create [data-choice=B]')"
@@ -171,10 +189,11 @@ def test_the_keyboard_alone_is_enough(page):
 
     wait(page, CAN_PLAY)
     keys = lambda *these: ActionChains(page).send_keys(*these).perform()  # noqa: E731
+    set_length(page, SHORT_S)
     keys("/", "calm harp", Keys.ENTER)
-    wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
-    keys(Keys.ESCAPE)
-    wait(page, "return document.querySelector('#create .st-new').disabled === false")
+    wait(page, "return document.querySelector('#generate').textContent === 'Stop'")
+    wait(page, DONE)
+    wait(page, "return document.querySelector('#create .ab-loop').disabled === false")
     keys(Keys.ESCAPE)  # out of the field
     pressed = "return document.querySelector('#create .st-switch [data-side=B]').ariaPressed"
     keys("2")

@@ -43,23 +43,25 @@ def page_html(opening: Opening) -> str:
     sides = dict(opening.sides)
     longest_s = min(side.longest_s for side in sides.values())
     said = {name: escape(text) for name, text in words()["create"].items()}
-    row = Template((_HERE / "row.html").read_text())
-    rows = [
-        row.substitute(
-            side=letter,
-            pressed=str(letter == "A").lower(),
-            title="",
-            about="",
-            choose_take=said["choose_take"],
-        )
-        for letter in "AB"
-    ]
+    rows = [_row(letter, said["choose_take"]) for letter in "AB"]
     icons = {"dice": "dice", "sliders": "sliders", "play_icon": "play", "loop_icon": "loop"}
     icons |= {"volume_icon": "volume", "new_icon": "new", "on_icon": "on"}
     filled = said | {name: icon(shape) for name, shape in icons.items()}
     filled |= {"read": escape(words()["read"]["read"]), "rows": "".join(rows)}
     filled |= {"drawer": drawer(sides, longest_s)}
     return Template((_HERE / "page.html").read_text()).substitute(filled)
+
+
+def _row(side: str, takes: str) -> str:
+    """One clip: what it is called, its wave, how well it fits and which takes there are."""
+    at = f'data-side="{side}"'
+    return (
+        f'<div class="st-row" {at}><button type="button" class="ab-side st-name" {at} '
+        f'aria-pressed="{str(side == "A").lower()}" disabled><b class="st-called"></b>'
+        f'<small></small></button><canvas class="ab-wave" {at} aria-hidden="true"></canvas>'
+        '<div class="st-match"><span></span><i></i>'
+        f'<span class="st-takes" role="group" aria-label="{takes}" hidden></span></div></div>'
+    )
 
 
 def build(opening: Opening) -> None:

@@ -296,8 +296,11 @@ class Studio {
     for (const side of ["A", "B"]) pair.best[side] = ranks[side][0];
     for (const side of ["A", "B"])
       if (!ranks[side].length) this.match(side, this.words.not_made, 0);
-    const whole = ranks.A.length && ranks.B.length;
-    if (!whole) return this.meta(this.words.stopped_before);
+    if (!ranks.A.length || !ranks.B.length) { // stopped when one side had nothing yet
+      const any = ranks.A.length || ranks.B.length;
+      this.meta(any ? this.words.stopped : this.words.stopped_before);
+      return this.settle();
+    }
     this.showPair();
     this.tell(stopped ? this.words.stopped : this.find(".st-verdict").textContent);
     await this.loadTakes((clips) => player.load(clips));
@@ -463,7 +466,7 @@ class Studio {
     const { pair } = this;
     if (!pair) return;
     const seeds = Object.fromEntries(["A", "B"].map((side) =>
-      [side, { seed: pair.clips[side][pair.best[side]].seed }]));
+      [side, { seed: (pair.clips[side][pair.best[side]] ?? pair.requests[side]).seed }]));
     const { duration_s: length, grown_s: grown = [] } = pair.requests.A;
     const goes = pair.stopped ? { duration_s: length, grown_s: grown }
       : { duration_s: this.longer, grown_s: [...grown, length] };
