@@ -105,12 +105,17 @@ def write(page, prompt):
     return box
 
 
-def generate(page, prompt):
-    """Type a prompt and press the button; what happens to finished pairs is kept on the page."""
+def listen_for_pairs(page):
+    """Keep from now on what the page tells its other parts of finished pairs."""
     page.execute_script(
-        "window.pairs = []; document.addEventListener('simba:pair',"
-        " (event) => window.pairs.push(event.detail.pair))"
+        "if (!window.pairs) document.addEventListener('simba:pair',"
+        " (event) => window.pairs.push(event.detail.pair)); window.pairs = []"
     )
+
+
+def generate(page, prompt):
+    """Type a prompt and press the button; `finished` gives the pair."""
+    listen_for_pairs(page)
     write(page, prompt)
     page.execute_script("document.querySelector('#generate').click()")
 

@@ -17,11 +17,11 @@ from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.decoding import frames_of
 from simba_music.generation.engines.choice import EngineChoice, now, prepare
 from simba_music.generation.engines.types import AnyEngine
-from simba_music.generation.streaming.growing import grown_blocks, keep
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
 from simba_music.generation.service import Asked, Event, asked_of, never
+from simba_music.generation.streaming.growing import grown_blocks, keep
 from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.hub.fetch import Downloading, OnDownload, ignore

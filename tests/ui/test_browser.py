@@ -11,6 +11,7 @@ from browser import (
     finished,
     generate,
     length_in_browser,
+    listen_for_pairs,
     shoot,
     text_of,
     wait,
@@ -190,10 +191,9 @@ def test_the_keyboard_alone_is_enough(page):
     wait(page, CAN_PLAY)
     keys = lambda *these: ActionChains(page).send_keys(*these).perform()  # noqa: E731
     set_length(page, SHORT_S)
+    listen_for_pairs(page)
     keys("/", "calm harp", Keys.ENTER)
-    wait(page, "return document.querySelector('#generate').textContent === 'Stop'")
-    wait(page, DONE)
-    wait(page, "return document.querySelector('#create .ab-loop').disabled === false")
+    finished(page)
     keys(Keys.ESCAPE)  # out of the field
     pressed = "return document.querySelector('#create .st-switch [data-side=B]').ariaPressed"
     keys("2")
