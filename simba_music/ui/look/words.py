@@ -14,7 +14,7 @@ def words() -> Words:
     return tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
 
 
-def say(group: str, name: str, **filled: object) -> str:
+def say(group: str, name: str, /, **filled: object) -> str:
     """One phrase, filled in.
 
     Raises:
