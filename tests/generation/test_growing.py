@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from simba_music.errors import RequestError
-from simba_music.generation.streaming import growing
 from simba_music.generation.clip import Clip
 from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.decoding import BLOCK, generate
 from simba_music.generation.engines.choice import engine_of
 from simba_music.generation.recipe import read_recipe
 from simba_music.generation.stops import Stops
+from simba_music.generation.streaming import growing
 from simba_music.models.lm import MusicLM
 
 

@@ -25,7 +25,7 @@ from simba_music.ui.create.verdict import level, rank, verdict
 from simba_music.ui.create.view import View, add, file_name, grouped, written
 from simba_music.ui.opening import Opening, sides_of
 
-SETTINGS = {"duration_s": 4.0, "seed": 5, "takes": 1}
+SETTINGS = {"duration_s": 2.0, "seed": 5, "takes": 1}
 RUN = "0123456789abcdef" * 2
 
 
@@ -77,15 +77,15 @@ def test_sound_comes_between_the_beginning_and_the_end_each_sides_in_order(handl
         "A": "SiMBA",
         "B": "Transformer",
     }
-    assert (begun["seconds"], begun["rate"]) == (4.0, 24_000)
+    assert (begun["seconds"], begun["rate"]) == (2.0, 24_000)
     assert "ended" in found[-1]
     for side in "AB":
         own = [c for m in found for c in m.get("chunks", []) if c["clip"] == side]
         assert [chunk["seq"] for chunk in own] == list(range(len(own))) and own[-1]["last"]
         samples = sum(len(base64.b64decode(chunk["pcm_b64"])) // 2 for chunk in own)
-        assert samples == 4 * 24_000
+        assert samples == 2 * 24_000
         (clip,) = last(found)["clips"][side]
-        assert audio.read(clip["file"]).duration_s == 4.0 and clip["seed"] == 5
+        assert audio.read(clip["file"]).duration_s == 2.0 and clip["seed"] == 5
     json.dumps(found)  # it is sent as JSON
     assert all(m["left_s"] >= 0 for m in found if "left_s" in m)
 

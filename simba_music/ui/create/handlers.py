@@ -68,6 +68,23 @@ class Handlers:
         self._lock = threading.Lock()
         self._example: Data | None = None
 
+    def asked_by_page(self) -> list[Any]:
+        """What the page's script may call: functions, as Gradio marks them, and methods cannot be."""
+
+        def read_prompt(data: Any) -> Data:
+            return self.read(data)
+
+        def stop_run(data: Any) -> Data:
+            return self.stop(data)
+
+        def open_example(data: Any) -> Data:
+            return self.example(data)
+
+        def prefer_clip(data: Any, request: gr.Request) -> Data:
+            return self.prefer(data, request)
+
+        return [read_prompt, stop_run, open_example, prefer_clip]
+
     def play(self, data: Data) -> Iterator[Data]:
         """Messages of a run: of its sound as it is made, and of its end, whatever that is."""
         run = data.get("run")

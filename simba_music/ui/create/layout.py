@@ -85,7 +85,7 @@ def build(opening: Opening) -> None:
         html_template=page_html(opening),
         js_on_load=STUDIO_JS,
         apply_default_css=False,
-        server_functions=[handlers.read, handlers.stop, handlers.example, handlers.prefer],
+        server_functions=handlers.asked_by_page(),
         elem_id="create",
         told=told,
         message="{}",

@@ -133,7 +133,7 @@ class Studio {
     const asked = ++this.asked, prompt = this.prompt.value.trim();
     const { read } = this.words;
     if (!prompt) return this.showRead([{ kind: "hint", text: read.hint }]);
-    const found = await this.server.read({ prompt, settings: this.drawer.get() }).catch(() => ({}));
+    const found = await this.server.read_prompt({ prompt, settings: this.drawer.get() }).catch(() => ({}));
     if (asked !== this.asked) return;
     if (found.waiting) {
       this.showRead([{ kind: "hint", text: read.waiting }]);
@@ -206,7 +206,7 @@ class Studio {
 
   // Ends a run and waits for its end.
   over(run) {
-    this.server.stop({ run: run.id }).catch(() => {});
+    this.server.stop_run({ run: run.id }).catch(() => {});
     return Promise.race([run.ended, new Promise((done) => setTimeout(done, STOP_MS))]);
   }
 
@@ -487,7 +487,7 @@ class Studio {
   // ---- The example. ----
 
   async showExample() {
-    const found = await this.server.example({}).catch(() => ({}));
+    const found = await this.server.open_example({}).catch(() => ({}));
     if (this.run || this.pair) return;
     if (found.waiting) return void setTimeout(() => this.showExample(), AGAIN_MS);
     if (!found.files) return this.meta("");
@@ -598,7 +598,7 @@ class Studio {
     }
     const { heard, switches } = player;
     const key = `${pair.id}:${pair.best.A}-${pair.best.B}`;
-    const answer = await this.server.prefer(
+    const answer = await this.server.prefer_clip(
       { pair: key, preference, heard, switches, listener }).catch(() => ({ error: "" }));
     if (this.pair !== pair) return;
     if (answer.error !== undefined) pair.chosen = null;
