@@ -69,7 +69,7 @@ class Handlers:
         self._example: Data | None = None
 
     def asked_by_page(self) -> list[Any]:
-        """What the page's script may call: functions, as Gradio marks them, and methods cannot be."""
+        """What the script of the page may call: functions, since Gradio marks them."""
 
         def read_prompt(data: Any) -> Data:
             return self.read(data)
