@@ -83,8 +83,48 @@ def shoot(page, name):
     page.save_screenshot(str(SHOTS / f"{name}-{page.form}.png"))
 
 
-def clip_address(side):
-    return f"const a = document.querySelector('#{side}-player a[download]'); return a && a.href"
+CAN_PLAY = "return document.querySelector('#create .ab-play')?.disabled === false"
+DONE = "return document.querySelector('#create .st-new')?.disabled === false"
+
+
+def text_of(page, selector):
+    return page.execute_script(
+        "return document.querySelector('#create ' + arguments[0])?.textContent.trim()", selector
+    )
+
+
+def write(page, prompt):
+    """Put a prompt in its field, as a hand does."""
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    wait(page, "return document.querySelector('#st-prompt')")
+    box = page.find_element(By.CSS_SELECTOR, "#st-prompt")
+    box.send_keys(Keys.CONTROL, "a")
+    box.send_keys(Keys.BACKSPACE, prompt)
+    return box
+
+
+def listen_for_pairs(page):
+    """Keep from now on what the page tells its other parts of finished pairs."""
+    page.execute_script(
+        "if (!window.pairs) document.addEventListener('simba:pair',"
+        " (event) => window.pairs.push(event.detail.pair)); window.pairs = []"
+    )
+
+
+def generate(page, prompt):
+    """Type a prompt and press the button; `finished` gives the pair."""
+    listen_for_pairs(page)
+    write(page, prompt)
+    page.execute_script("document.querySelector('#generate').click()")
+
+
+def finished(page, seconds=120):
+    """The pair that was made, as the page tells it to its other parts."""
+    wait(page, "return window.pairs?.length", seconds)
+    wait(page, DONE)
+    return page.execute_script("return window.pairs.at(-1)")
 
 
 def length_in_browser(page, url):
@@ -93,21 +133,4 @@ def length_in_browser(page, url):
         "const done = arguments[1], a = new Audio(arguments[0]);"
         "a.onloadedmetadata = () => done(a.duration); a.onerror = () => done(-1);",
         url,
-    )
-
-
-def generate(page, prompt):
-    from selenium.webdriver.common.by import By
-
-    wait(page, "return document.querySelector('#prompt textarea')")
-    box = page.find_element(By.CSS_SELECTOR, "#prompt textarea")
-    box.clear()
-    box.send_keys(prompt)
-    page.execute_script("document.querySelector('#generate').click()")
-
-
-def both_cards(words):
-    return (
-        "return ['left', 'right'].every(s => "
-        f"document.querySelector(`#${{s}}-card`).innerText.includes('{words}'))"
     )

@@ -14,7 +14,7 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.training.evaluation.health import longest_run
 from simba_music.training.evaluation.measures import flatness, onsets_per_s
 from simba_music.training.record import lineage
-from simba_music.ui.compare import EXAMPLES
+from simba_music.ui.create.layout import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RATE = 24_000

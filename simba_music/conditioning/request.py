@@ -9,7 +9,8 @@ class Request:
 
     prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
     codes; top_p in (0, 1]; guidance 1 is none; draw is whether the seed draws tempo and key where
-    the prompt leaves them open.
+    the prompt leaves them open; grown_s the lengths in s at which the clip was continued, see
+    `generation.streaming.growing`.
     """
 
     prompt: str
@@ -22,8 +23,9 @@ class Request:
     guidance: float = 4.5
     negative: str = ""
     draw: bool = True
+    grown_s: tuple[float, ...] = ()
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, str | int | float | tuple[float, ...]]:
         """As it stands in a recipe."""
         return asdict(self)
 

@@ -2,21 +2,23 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 from simba_music.conditioning.request import Request
-from simba_music.errors import CheckpointError
+from simba_music.errors import CheckpointError, EngineError
 from simba_music.errors.logs import private
 from simba_music.files.room import check_disk, check_memory
 from simba_music.generation.pipeline import Pipeline
-from simba_music.generation.request import SIDES
+from simba_music.generation.request import MAX_SEED, SIDES
 from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
 from simba_music.generation.streaming.activity import Activity
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.hub.fetch import Downloading
 from simba_music.hub.places import allowed, may_load_any
+from simba_music.settings import EngineName
 
 CLIPS_BYTES = 50e6  # what the files of a run take at most, beside the space that stays free
 
@@ -27,6 +29,11 @@ class Started:
 
     request: Request
     pipeline: Pipeline
+    own: Mapping[str, Request] = field(default_factory=dict)  # of sides with another request
+
+    def of(self, side: str) -> Request:
+        """What a side is to generate."""
+        return self.own.get(side, self.request)
 
 
 class Comparison:
@@ -59,8 +66,13 @@ class Comparison:
         raw: Mapping[str, object],
         session: str,
         stream: bool = False,
+        own: Mapping[str, Mapping[str, object]] | None = None,
+        engine: str = "auto",
     ) -> Iterator[Downloading | Started | Event]:
         """Yield progress of downloads, then `Started`, then what the service yields.
+
+        Where both sides hold the same weights and ask for the same, the right one takes the seeds
+        after those of the left, as the same seed would give the same clip twice.
 
         Args:
             left: checkpoint of the left side.
@@ -68,6 +80,8 @@ class Comparison:
             raw: fields of the request, unchecked.
             session: whose run it is; `stops` ends it by this name.
             stream: whether sound is yielded while it is made.
+            own: fields that a side has otherwise than `raw`, by side.
+            engine: what decodes; `auto` is what the pipeline was loaded with.
 
         Raises:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
@@ -85,11 +99,35 @@ class Comparison:
             if self.stops.wanted(session):
                 raise CheckpointError("The download was stopped; what has arrived is kept.")
             yield step
+        chosen = chosen.on_engine(_engine_named(engine))
         service = self.gpu.of(chosen)
         with self.activity.counting_refusals():
-            request = service.validate(SIDES, **raw)
-        yield Started(request, chosen)
-        stop = self.stops.asked_by(session)
-        with private(request.prompt, request.negative):
-            made = service.generate(request, should_stop=stop, stream=stream)
+            requests = {
+                side: service.validate(SIDES, **{**raw, **(own or {}).get(side, {})})
+                for side in SIDES
+            }
+        first, second = requests["left"], requests["right"]
+        digests = {model.origin.sha256 for model in chosen.models.values()}
+        if len(digests) == 1 and first == second:
+            seed = (second.seed + second.takes) % (MAX_SEED + 1)
+            requests["right"] = replace(second, seed=seed)
+        differing = {side: one for side, one in requests.items() if one != first}
+        yield Started(first, chosen, differing)
+        asked, stop = requests if differing else first, self.stops.asked_by(session)
+        with private(*(text for r in requests.values() for text in (r.prompt, r.negative))):
+            made = service.generate(asked, should_stop=stop, stream=stream)
             yield from self.activity.watched(made)
+
+
+def _engine_named(name: str) -> EngineName:
+    """The engine of a name that came from outside.
+
+    Raises:
+        EngineError: If there is none.
+    """
+    found = next((one for one in get_args(EngineName) if one == name), None)
+    if found is None:
+        known = ", ".join(get_args(EngineName))
+        raise EngineError(f"There is no engine {name!r}. Choose one of: {known}.")
+    engine: EngineName = found
+    return engine

@@ -1,5 +1,6 @@
 """Decoding: requests to codes, block by block, on any engine."""
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,11 +82,46 @@ def _noises(
             yield found
 
 
+class _Begun:
+    """Codes that a clip has already, which its steps are led along instead of drawing.
+
+    Exponential noise decides which code wins a step's race (`sampling.sample`), so noise is what
+    leads it: next to none for the code that must come, and far too much for all others. The rest
+    of the sampling is opened, so that no filter takes that code out of the race.
+    """
+
+    def __init__(self, codes: Tensor, config: LMConfig):
+        """Of codes `[B, K, S]`."""
+        order, books = pattern(config.codebook_pattern), config.n_codebooks
+        self.tokens = order.apply(codes, 0)  # [B, K, T]
+        # Steps all of whose codes are known; whole blocks, as a block has one way of sampling.
+        known = order.steps(codes.shape[-1] + 1, books) - books
+        self.steps = known // BLOCK * BLOCK
+
+    def sampling(self, wanted: Sampling) -> Sampling:
+        """As `wanted` in what an engine lays itself out for, and open to every code."""
+        # Guidance is near none, where probabilities of rare codes are largest.
+        guidance = 1 + 1e-6 if wanted.guided else 1.0
+        return Sampling(1.0, 0, math.nextafter(1.0, wanted.top_p), guidance)
+
+    def lead(self, noise: Tensor, start: int) -> Tensor:
+        """Noise `[n, B, K, V]` of the block that begins at a step, made to lead."""
+        wanted = self.tokens[..., start : start + len(noise)].permute(2, 0, 1)[..., None]
+        return torch.full_like(noise, 1e30).scatter_(-1, wanted, 1e-30)
+
+
 @torch.inference_mode()
 def generate(
-    engine: Engine[State], config: LMConfig, encoder: TextEncoder, requests: Sequence[Request]
+    engine: Engine[State],
+    config: LMConfig,
+    encoder: TextEncoder,
+    requests: Sequence[Request],
+    begun: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield codes `[B, K, n]` on the CPU, until the longest request has all of its frames.
+
+    With codes `begun` `[B, K, S]` these come first, and it goes on from there; codes of the last
+    few steps, fewer than a block and the books, are made anew.
 
     All requests share the sampling settings; each has a generator of its own, seeded by its seed.
     The conditions' plane is computed a few seconds at a time, outside the engine's loop.
@@ -99,6 +135,7 @@ def generate(
     frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
     generators = [torch.Generator().manual_seed(r.seed) for r in requests]
     total, buffer = order.steps(frames, books), CodeBuffer(config)
+    led = None if begun is None else _Begun(begun, config)
     drawn = _noises(generators, total, (books, config.vocab), engine.device.type != "cpu")
     # Whole blocks, so that a plane's end never falls inside one and noise is drawn as if in one go.
     ahead, state = BLOCK * max(1, round(PLANE_S * rate / BLOCK)), None
@@ -112,5 +149,8 @@ def generate(
         for at in range(0, plane.shape[1], BLOCK):
             rows = plane[:, at : at + BLOCK]
             active = order.active(books, start + at, rows.shape[1], frames)
-            tokens, state = engine.decode_n(state, rows, next(drawn), active, sampling)
+            noise, how = next(drawn), sampling
+            if led is not None and start + at < led.steps:
+                noise, how = led.lead(noise, start + at), led.sampling(sampling)
+            tokens, state = engine.decode_n(state, rows, noise, active, how)
             yield buffer.add(tokens.cpu())

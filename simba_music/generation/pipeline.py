@@ -20,7 +20,8 @@ from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
 from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
-from simba_music.generation.service import Event, never
+from simba_music.generation.service import Asked, Event, asked_of, never
+from simba_music.generation.streaming.growing import grown_blocks, keep
 from simba_music.generation.streaming.sound import SoundStream
 from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.generation.streaming.watch import watched
@@ -130,6 +131,11 @@ class Pipeline:
         }
         return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
 
+    def on_engine(self, name: EngineName) -> "Pipeline":
+        """This pipeline with another engine; `auto` is what it was loaded with."""
+        choice = self.choice if name == "auto" else replace(self.choice, name=name)
+        return Pipeline(self.models, self.scorer, self.device, self.cache, choice)
+
     def switching(self, left: str, right: str) -> "Iterator[Downloading | Pipeline]":
         """`with_models` in steps: progress while something downloads, then the pipeline.
 
@@ -195,24 +201,20 @@ class Pipeline:
 
     def generate(
         self,
-        request: Request,
+        request: Asked,
         sides: Sequence[str] = SIDES,
         should_stop: Callable[[], bool] = never,
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
-        name = self.engine_now(sides)
+        name, each = self.engine_now(sides), asked_of(request, sides)
+        rest = (should_stop, stream)
         begin = [
-            functools.partial(
-                watched, functools.partial(self._side, side, name, request, should_stop, stream)
-            )
-            for side in sides
+            functools.partial(watched, functools.partial(self._side, s, name, each[s], *rest))
+            for s in sides
         ]
-        if self.at_once(sides):
-            yield from interleaved(begin)
-            return
-        for each in begin:
-            yield from each()
+        in_turn = (event for one in begin for event in one())
+        yield from interleaved(begin) if self.at_once(sides) else in_turn
 
     def at_once(self, sides: Sequence[str] = SIDES) -> bool:
         """Whether these sides are generated at the same time; else one after the other.
@@ -251,7 +253,7 @@ class Pipeline:
         total = frames_of(model.lm.config, request)
         started, blocks, done = time.monotonic(), list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in model.blocks(engine, request, self.choice.slots_of(engine)):
+        for block in grown_blocks(model, engine, request, self.choice.slots_of(engine)):
             blocks.append(block)
             done += block.shape[-1]
             if stream:
@@ -285,6 +287,8 @@ class Pipeline:
         made = (score, self.device, loudness_lufs, gain_db, self.choice.slots_of(engine))
         recipe = recipe_of(model, engine, request, *made)
         name, early = self.names()[side], done < total
+        if not early:
+            keep(model, engine, request, self.choice.slots_of(engine), codes)
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:

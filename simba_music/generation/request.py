@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
@@ -68,6 +69,24 @@ def _text(name: str, value: object, limits: Limits) -> str:
     return text
 
 
+def _grown(value: object, duration_s: float) -> tuple[float, ...]:
+    """Lengths at which a clip was continued, each greater than the one before.
+
+    Raises:
+        RequestError: If they are none.
+    """
+    found = list(value) if isinstance(value, list | tuple) else [None]
+    lengths = [_number("grown_s", one, MIN_DURATION_S, duration_s) for one in found]
+    if any(low >= high for low, high in pairwise([*lengths, duration_s])):
+        raise RequestError(
+            f"grown_s must be lengths that grow, below duration_s ({duration_s:g} s), got "
+            f"{', '.join(f'{one:g}' for one in lengths)}."
+        )
+    if any(one % DURATION_STEP_S for one in lengths):
+        raise RequestError(f"grown_s must be multiples of {DURATION_STEP_S:g} s.")
+    return tuple(map(float, lengths))
+
+
 def validate_request(limits: Limits, **raw: object) -> Request:
     """Check every field and return the request, or say which value is wrong and what is allowed.
 
@@ -105,4 +124,5 @@ def validate_request(limits: Limits, **raw: object) -> Request:
         guidance=float(_number("guidance", given["guidance"], 1, 10)),
         negative=_text("negative", given["negative"], limits),
         draw=given["draw"],
+        grown_s=_grown(given["grown_s"], duration_s),
     )

@@ -1,6 +1,6 @@
 """Service: the one door to generation, for page, blind test, command line, studies, evaluation."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from simba_music.conditioning.request import Request
@@ -10,6 +10,14 @@ from simba_music.generation.request import SIDES
 BATCH = 8  # requests that are decoded together
 
 Event = Progress | AudioChunk | Clip
+Asked = Request | Mapping[str, Request]  # one for all sides, or one a side
+
+
+def asked_of(request: Asked, sides: Sequence[str]) -> dict[str, Request]:
+    """The request of each side."""
+    if isinstance(request, Request):
+        return dict.fromkeys(sides, request)
+    return {side: request[side] for side in sides}
 
 
 def never() -> bool:
@@ -29,7 +37,7 @@ class GenerationService(Protocol):
 
     def generate(
         self,
-        request: Request,
+        request: Asked,
         sides: Sequence[str] = SIDES,
         should_stop: Callable[[], bool] = never,
         stream: bool = False,

@@ -8,7 +8,7 @@ from simba_music.conditioning.request import Request
 from simba_music.generation.clip import Clip
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
-from simba_music.generation.service import Event, GenerationService, never
+from simba_music.generation.service import Asked, Event, GenerationService, asked_of, never
 
 STARTUP_S = 8.0  # a GPU call's own overhead, and scoring
 MARGIN = 1.5  # the quota is checked on what is asked for; a call that runs out loses its clip
@@ -52,7 +52,7 @@ class ZeroGpu:
     def _generate(
         self,
         names: tuple[str, str],
-        request: Request,
+        request: Asked,
         sides: Sequence[str],
         should_stop: Callable[[], bool],
         stream: bool,
@@ -61,12 +61,15 @@ class ZeroGpu:
         yield from chosen.generate(request, sides, should_stop, stream)
 
     def _seconds(
-        self, names: tuple[str, str], request: Request, sides: Sequence[str], *rest: object
+        self, names: tuple[str, str], request: Asked, sides: Sequence[str], *rest: object
     ) -> int:
-        configs = (self.pipeline.models[side].lm.config for side in sides)
-        rate = sum(config.codec.frame_rate * config.n_codebooks for config in configs)
-        tokens = round(request.duration_s * request.takes * rate)
-        return seconds_needed(tokens, self.tokens_per_s)
+        tokens = 0.0
+        for side, own in asked_of(request, sides).items():
+            config = self.pipeline.models[side].lm.config
+            # What a clip goes on from is made again there, where nothing is kept.
+            length_s = own.duration_s * own.takes + sum(own.grown_s)
+            tokens += length_s * config.codec.frame_rate * config.n_codebooks
+        return seconds_needed(round(tokens), self.tokens_per_s)
 
     @property
     def here(self) -> bool:
@@ -99,7 +102,7 @@ class OnZeroGpu:
 
     def generate(
         self,
-        request: Request,
+        request: Asked,
         sides: Sequence[str] = SIDES,
         should_stop: Callable[[], bool] = never,
         stream: bool = False,

@@ -43,7 +43,7 @@ def about(clip: Clip) -> dict[str, Any]:
 
 def sampling_of(clip: Clip) -> dict[str, Any]:
     """The settings that both clips of a pair share."""
-    left_out = ("prompt", "seed", "takes", "duration_s")
+    left_out = ("prompt", "seed", "takes", "duration_s", "grown_s")
     return {k: v for k, v in clip.recipe.request.as_dict().items() if k not in left_out}
 
 
@@ -74,7 +74,12 @@ def write_gallery(
     write_json(path, {"schema": SCHEMA, "items": items})
 
 
-def _decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: float) -> Side:
+def codecs_of(pipeline: Pipeline) -> dict[str | None, Codec]:
+    """The codecs that are loaded, by their weights' sha256."""
+    return {side.lm.config.codec.sha256: side.codec for side in pipeline.models.values()}
+
+
+def decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: float) -> Side:
     """A side's sound again, from its codes.
 
     Raises:
@@ -101,7 +106,7 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
     name = "gallery " + hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     found = read_json(path)["items"]
     held = {battle.id for battle in test.database.battles("gallery", name)}
-    codecs = {side.lm.config.codec.sha256: side.codec for side in pipeline.models.values()}
+    codecs = codecs_of(pipeline)
     try:
         for i, item in enumerate(found):
             # By content, so that every process adds the same battle and only one is kept.
@@ -109,7 +114,7 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
             if battle in held:
                 continue
             sides = {
-                side: _decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
+                side: decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
             }
             test.add_battle(
                 item["prompt"],

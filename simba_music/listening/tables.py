@@ -77,7 +77,7 @@ class Battle(Base):
     created: Mapped[datetime] = mapped_column(UTCTime)
     app_version: Mapped[str] = mapped_column(String(32))
     prompt: Mapped[str] = mapped_column(Text)
-    origin: Mapped[str] = mapped_column(String(16))  # gallery, typed or study
+    origin: Mapped[str] = mapped_column(String(16))  # gallery, typed, study or open
     study: Mapped[str | None] = mapped_column(String(64))
     gallery: Mapped[str | None] = mapped_column(String(64))
     seed: Mapped[int] = mapped_column(BigInteger)
@@ -96,7 +96,7 @@ class Trial(Base):
     created: Mapped[datetime] = mapped_column(UTCTime)
     flipped: Mapped[bool] = mapped_column(Boolean)
     first: Mapped[str] = mapped_column(String(1))  # A or B: which is to be played first
-    kind: Mapped[str] = mapped_column(String(16))  # normal, practice, repeat or catch
+    kind: Mapped[str] = mapped_column(String(16))  # normal, practice, repeat, catch or open
     place: Mapped[int] = mapped_column(Integer)  # in its study, from 0
     battle: Mapped[Battle] = relationship(lazy="joined")
 
@@ -121,7 +121,7 @@ class Vote(Base):
     heard: Mapped[dict[str, Any]] = mapped_column(JSON)  # unique stretches of A and B, in s
     switches: Mapped[int] = mapped_column(Integer)
     seconds_to_vote: Mapped[float] = mapped_column(Float)
-    status: Mapped[str] = mapped_column(String(8))  # counted, pending or excluded
+    status: Mapped[str] = mapped_column(String(8))  # counted, pending, excluded or open
     reasons: Mapped[list[str]] = mapped_column(JSON)
     trial: Mapped[Trial] = relationship(lazy="joined")
 

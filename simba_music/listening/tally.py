@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from simba_music.listening.ballot import DIMENSIONS
+from simba_music.listening.open_choices import OPEN
 from simba_music.listening.statistics import (
     FEWEST,
     Estimate,
@@ -173,7 +174,11 @@ def shares(votes: Sequence[Vote], fewest: int = FEWEST) -> dict[str, list[tuple[
 
 
 def pools(votes: Sequence[Vote], local: set[str]) -> dict[str, list[Vote]]:
-    """Votes of visitors, and of listeners at the host's own machine; never pooled, none empty."""
+    """Votes of visitors, and of listeners at the host's own machine; never pooled, none empty.
+
+    What was preferred where the names were on show is no vote (see `open_choices`).
+    """
+    votes = [vote for vote in votes if vote.status != OPEN]
     found = {
         "Votes of visitors": [vote for vote in votes if vote.listener_id not in local],
         "Votes given at this machine, never pooled with others": [

@@ -213,8 +213,14 @@ class ABPlayer {
     await this.context.resume(); // browsers wait for a gesture
     if (this.offset >= this.duration - 0.01) this.offset = 0;
     const when = this.context.currentTime + 0.02;
-    this.run(
-      buildGraph(this.context, this.buffers, this.active, when, this.offset, this.loop), when);
+    const graph = buildGraph(
+      this.context, this.buffers, this.active, when, this.offset, this.loop, this.output());
+    this.run(graph, when);
+  }
+
+  // Where the sound goes.
+  output() {
+    return this.context.destination;
   }
 
   run(graph, when) {
@@ -329,12 +335,20 @@ class ABPlayer {
   }
 
   show() {
-    this.root.querySelector(".ab-play").textContent = this.playing ? "Pause" : "Play";
+    this.showPlay();
     this.root.querySelector(".ab-loop").setAttribute("aria-pressed", String(!!this.loop));
-    this.root.querySelector(".ab-time").textContent = clockOf(this.position);
+    this.root.querySelector(".ab-time").textContent = this.timeText();
     for (const button of this.root.querySelectorAll(".ab-side"))
       button.setAttribute("aria-pressed", String(button.dataset.side === this.active));
     this.paint();
+  }
+
+  showPlay() {
+    this.root.querySelector(".ab-play").textContent = this.playing ? "Pause" : "Play";
+  }
+
+  timeText() {
+    return clockOf(this.position);
   }
 
   paint() {

@@ -1,6 +1,7 @@
 """The app: theme, tabs, launch."""
 
 from collections.abc import Callable
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -8,9 +9,12 @@ import gradio as gr
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
 from simba_music.settings import announce_share
-from simba_music.ui import ab_player, compare, results
+from simba_music.ui import ab_player, results
 from simba_music.ui.blind import page as blind
 from simba_music.ui.blind import votes
+from simba_music.ui.create import layout
+from simba_music.ui.look.style import STYLE, theme
+from simba_music.ui.look.words import words
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
 from simba_music.ui.studies import page as study_page
 
@@ -18,35 +22,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.study.session import Study
 
-CSS = """
-.gradio-container { max-width: 1180px !important; margin: 0 auto !important; }
-.card { border: 1px solid var(--border-color-primary); border-radius: 10px; padding: 10px 14px; }
-.card h3 { margin: 0 0 6px; }
-.card .track { height: 8px; border-radius: 4px; background: var(--border-color-primary); }
-.card .bar { height: 8px; border-radius: 4px; background: var(--color-accent); }
-.card .note { font-size: 13px; opacity: .75; margin-top: 6px; }
-.card .score { font-size: 15px; margin-top: 6px; }
-.timeline { width: 100%; height: 36px; fill: var(--color-accent); margin-top: 6px; }
-.timeline line { vector-effect: non-scaling-stroke; stroke: currentColor; opacity: .4; }
-.source { font-size: 12px; opacity: .75; }
-#results table { font-size: 13px; display: block; overflow-x: auto; }
-#results table { max-width: calc(100vw - 64px); }
-#results td, #results th { white-space: nowrap; word-break: normal; padding: 4px 8px; }
-#results td:first-child { white-space: normal; min-width: 130px; }
-footer { opacity: .7; }
-"""
-CSS += ab_player.STYLE + blind.STYLE
-INTRO = """
-# SiMBA Music
-Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each
-generate it, one EnCodec token at a time, and you compare them.
-"""
-ABOUT = """
-The bundled models are small, trained from scratch on music that this project composes itself; they
-know 80 instruments and 28 genres, and no voices. The score comes from a scorer
-trained on our own corpus, not LAION CLAP. [Paper](https://arxiv.org/abs/2507.06674). Licence of the
-bundled weights: Apache-2.0; you may use what they make.
-"""
+CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE
 
 
 # What a page's server is made with, beside the page: see `serving.host`.
@@ -60,20 +36,30 @@ def _alone(page: gr.Blocks) -> dict[str, Any]:
 
 def build(opening: Opening) -> gr.Blocks:
     """The whole page around models that are loaded, or loading."""
+    said = words()["page"]
     # Clips in Gradio's cache are swept every hour once they are a day old.
-    with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
-        gr.Markdown(INTRO)
-        with gr.Tab("Compare"):
-            compare.build(opening)
-        with gr.Tab("Blind test", elem_id="blind-tab"):
-            blind.build(opening)
-        with gr.Tab("Votes") as tab:
-            votes.build(opening, tab)
-        with gr.Tab("Results", elem_id="results"):
-            results.build(opening.sides)
-        gr.Markdown(ABOUT)
+    with gr.Blocks(title=said["name"], delete_cache=(3600, 86400)) as page:
+        gr.HTML(_head(), elem_id="page-head", apply_default_css=False)
+        with gr.Tabs(elem_id="page-tabs"):
+            with gr.Tab(said["create"]):
+                layout.build(opening)
+            with gr.Tab(said["blind"], elem_id="blind-tab"):
+                blind.build(opening)
+            with gr.Tab(said["findings"], elem_id="results") as tab:
+                votes.build(opening, tab)
+                results.build(opening.sides)
     found: gr.Blocks = page
     return found
+
+
+def _head() -> str:
+    """The name of the page and what it is."""
+    said = words()["page"]
+    first, _, rest = said["name"].partition(" ")
+    return (
+        f'<div class="sm-head"><h1><b>{escape(first)}</b> {escape(rest)}</h1>'
+        f"<span>{escape(said['tagline'])}</span></div>"
+    )
 
 
 def launch(
@@ -146,14 +132,12 @@ def _serve(
     `links` at the foot lead to the API and to Gradio.
     """
     page.queue(max_size=20, api_open=False)  # nobody passes by the queue
-    # Fonts of the visitor's own system: nothing is fetched from elsewhere.
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
     try:
         page.launch(
             server_port=port,
             share=share,
             css=CSS,
-            theme=theme,
+            theme=theme(),
             max_file_size="1kb",
             enable_monitoring=False,
             footer_links=["api", "gradio"] if links else [],

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from html import escape
 from typing import TYPE_CHECKING
 
 from simba_music.errors import RequestError, UserError
@@ -21,11 +20,11 @@ if TYPE_CHECKING:  # the page is laid out before torch and the database are impo
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.trials import ListeningTest
     from simba_music.listening.typed_pairs import PairMaker
+    from simba_music.ui.create.example import Example
 
 logger = logging.getLogger(__name__)
 
 BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
-SEED, VERDICT, SOUND = "seed", "verdict", "sound"  # parts of the page that a run changes
 WAIT_S = 0.5  # between two looks at whether whoever waits has stopped, or gone
 
 
@@ -44,22 +43,16 @@ class Side:
         """Short name, for labels."""
         return short_name(self.source)
 
-    @property
-    def title(self) -> str:
-        """Heading: the kind of model and the checkpoint's name, escaped."""
-        return heading(self.backbone, self.name)
 
+def _example(pipeline: "Pipeline") -> "Example | None":
+    """The pair that is ready to play; a page without one is a page still."""
+    from simba_music.ui.create.example import open_example
 
-def heading(backbone: str, name: str) -> str:
-    """The kind of a model and its checkpoint's name, escaped."""
-    return f"<h3>{BACKBONES[backbone]} <small>· {escape(name)}</small></h3>"
-
-
-def waiting_card(heading: str, note: str) -> str:
-    """A side that has nothing to show yet."""
-    return (
-        f'<div class="card">{heading}<div class="track"></div><div class="note">{note}</div></div>'
-    )
+    try:
+        return open_example(pipeline, data_folder() / "example")
+    except OSError as error:
+        logger.warning("there is no example to play: %s", error)
+        return None
 
 
 def read_side(source: str) -> Side | None:
@@ -127,6 +120,7 @@ class Opening:
     comparison: "Future[Comparison]" = field(default_factory=Future)
     maker: "Future[PairMaker]" = field(default_factory=Future)
     test: "Future[ListeningTest]" = field(default_factory=Future)
+    example: "Future[Example | None]" = field(default_factory=Future)
 
     def fill(self, load: "Callable[[], Pipeline]") -> "Pipeline":
         """Open the blind test and load the models; what fails reaches whoever waits for them too.
@@ -142,8 +136,9 @@ class Opening:
 
             self.comparison.set_result(Comparison(pipeline, self.stops, self.activity))
             self.maker.set_result(PairMaker(pipeline, self.test.result(), self.activity))
+            self.example.set_result(_example(pipeline))
         except BaseException as error:
-            for part in (self.test, self.comparison, self.maker):
+            for part in (self.test, self.comparison, self.maker, self.example):
                 if not part.done():
                     part.set_exception(error)
             raise

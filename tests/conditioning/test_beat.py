@@ -9,7 +9,7 @@ from simba_music.conditioning.types import Span
 from simba_music.generation.decoding import generate, read_requests
 from simba_music.generation.engines.reference import ReferenceEngine
 from simba_music.models.text_encoder import TextEncoder
-from simba_music.ui.cards import result_card
+from simba_music.ui.create.details import details
 
 
 @pytest.mark.parametrize(
@@ -117,5 +117,5 @@ def test_recipe_and_card_say_which_tempo_was_read(system, tmp_path):
     (read,) = found["left"].recipe.conditions.values()
     assert read.model_dump() == {"value": "96 beats a minute", "guided": 1.0, "unguided": 0.5}
     assert found["right"].recipe.conditions == {}
-    assert "96 beats a minute" in result_card("", found["left"])
-    assert "beats a minute" not in result_card("", found["right"])
+    assert "96 beats a minute" in details(found["left"], "")
+    assert "beats a minute" not in details(found["right"], "")

@@ -13,7 +13,7 @@ from simba_music.conditioning.reading.styles import named_styles, styles
 from simba_music.conditioning.request import Request
 from simba_music.generation.recipe import read_recipe
 from simba_music.training.corpus.tables import genres
-from simba_music.ui.cards import result_card
+from simba_music.ui.create.details import details
 
 
 def tempos(prompt, seeds=60):
@@ -95,8 +95,9 @@ def test_card_and_recipe_show_what_was_drawn_apart(system, tmp_path):
     found = play_beside_plain(system, tmp_path, "drums, no vocals, C# minor", conditions)["left"]
     bpm = Beat().wanted(found.recipe.request).tempo
     assert found.recipe.drawn == {"beat": f"{bpm:g} bpm"} and "key" in found.recipe.conditions
-    card = result_card("", found)
-    assert "Read: C# minor; without vocals." in card and f"Drawn: {bpm:g} bpm." in card
+    card = details(found, "")
+    assert "Read: C# minor<" in card and "Without: vocals<" in card
+    assert f"Drawn: {bpm:g} bpm<" in card
     assert found.recipe.denied == ("vocals",)
     assert read_recipe(found.recipe.as_json()) == found.recipe
 

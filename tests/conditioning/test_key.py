@@ -8,7 +8,7 @@ from simba_music.conditioning.request import Crop
 from simba_music.conditioning.types import Span
 from simba_music.training.corpus.captioning.speaker import words
 from simba_music.training.corpus.facts import mood
-from simba_music.ui.cards import result_card
+from simba_music.ui.create.details import details
 
 
 @pytest.mark.parametrize(
@@ -143,5 +143,5 @@ def test_recipe_and_card_say_which_key_was_read(system, tmp_path):
     found = play_beside_plain(system, tmp_path, "drums, 96 bpm, C# minor", conditions)
     assert found["left"].recipe.conditions["key"].value == "C# minor"
     assert "key" not in found["right"].recipe.conditions
-    assert "Read: 96 beats a minute; C# minor." in result_card("", found["left"])
-    assert "Read:" not in result_card("", found["right"])
+    assert "Read: 96 beats a minute; C# minor<" in details(found["left"], "")
+    assert "Read:" not in details(found["right"], "")

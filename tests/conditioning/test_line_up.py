@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from simba_music.conditioning.line_up import LineUp, named_instruments
 from simba_music.conditioning.request import Crop, Request
 from simba_music.conditioning.types import Span
-from simba_music.ui.cards import result_card
+from simba_music.ui.create.details import details
 
 NAMES = (
     ("piano", "grand piano", "ivories"),
@@ -101,5 +101,5 @@ def test_recipe_and_card_say_which_instruments_were_read(system, tmp_path):
     found = play_beside_plain(system, tmp_path, "ivories over percussion", conditions)
     assert found["left"].recipe.conditions["line_up"].value == "piano, drum kit"
     assert found["right"].recipe.conditions == {}
-    assert "piano, drum kit" in result_card("", found["left"])
-    assert "Read:" not in result_card("", found["right"])
+    assert "piano, drum kit" in details(found["left"], "")
+    assert "Read:" not in details(found["right"], "")

@@ -4,14 +4,18 @@ import time
 
 import pytest
 from browser import (
+    CAN_PLAY,
+    DONE,
     WIDTHS,
-    both_cards,
     choose_tab,
-    clip_address,
+    finished,
     generate,
     length_in_browser,
+    listen_for_pairs,
     shoot,
+    text_of,
     wait,
+    write,
 )
 
 from simba_music.files import read_json
@@ -20,101 +24,205 @@ from simba_music.models.report import FIGURES
 
 pytestmark = pytest.mark.browser
 
-DURATION_S = 10.0
+DURATION_S, LONG_S, SHORT_S = 10.0, 30.0, 4.0
+FIRST_SCREEN = {"desktop": 800, "phone": 844}
 
 
-def test_a_prompt_becomes_two_playable_clips(page):
-    generate(page, "calm solo piano, slow, sad")
-    wait(page, "return document.body.innerText.includes('tokens/s, about')")
-    wait(page, both_cards("made in"))
-    seeds = set()
-    for side in ("left", "right"):
-        url = wait(page, clip_address(side))
-        assert length_in_browser(page, url) == pytest.approx(DURATION_S, abs=0.1)
-        card = page.execute_script(f"return document.querySelector('#{side}-card').innerText")
-        for part in ("Alignment", "mismatched prompts", "Seed", "real time", "checkpoint"):
-            assert part in card
-        seeds.add(card.split("Seed ")[1].split()[0])
-        width = page.execute_script(
-            f"return document.querySelector('#{side}-player').getBoundingClientRect().right"
-        )
-        assert width <= WIDTHS[page.form][0]
-    assert len(seeds) == 1
-    wait(page, "return !document.querySelector('#both-player .ab-play')?.disabled")
-    names = page.execute_script("return document.querySelector('#both-player').innerText")
-    assert "simba" in names and "transformer" in names
-    time.sleep(1)  # the waveforms are drawn
-    shoot(page, "compare")
-
-
-def player(page, what):
-    return page.execute_script(f"return document.querySelector('#both-player {what}')?.textContent")
-
-
-def position_s(page):
-    minutes, _, seconds = player(page, ".ab-time").partition(":")
-    return 60 * int(minutes) + float(seconds)
-
-
-def generating(page):
-    """Whether neither side is done."""
-    return not any(
-        "made in" in page.execute_script(f"return document.querySelector('#{s}-card').innerText")
-        for s in ("left", "right")
+def box_of(page, selector):
+    """Where a part of the page lies on the screen: left, top, right, bottom in px."""
+    return page.execute_script(
+        "const b = document.querySelector('#create ' + arguments[0]).getBoundingClientRect();"
+        "return [b.left, b.top, b.right, b.bottom]",
+        selector,
     )
 
 
-CAN_PLAY = "return document.querySelector('#both-player .ab-play')?.disabled === false"
+def position_s(page):
+    minutes, _, rest = text_of(page, ".ab-time").partition(":")
+    return 60 * int(minutes) + float(rest.split("/")[0])
 
 
-def test_sound_begins_while_it_is_generated_and_goes_on_in_the_finished_clips(page):
-    generate(page, "calm solo piano, slow, sad")
-    moved = "document.querySelector('#both-player .ab-time')?.textContent ?? '0:00.0'"
-    wait(page, f"return {moved} !== '0:00.0'")
-    assert generating(page) and player(page, ".ab-play") == "Pause"
-    shoot(page, "streaming")
-    finished = "return document.querySelector('#both-player .ab-loop').disabled === false"
-    began, before = time.monotonic(), position_s(page)
-    while not page.execute_script(finished):
-        began, before = time.monotonic(), position_s(page)
-    after = position_s(page)
-    # On a busy machine the last of the sound may have been played before the scores came.
-    at_the_end = after > DURATION_S - 0.3
-    assert at_the_end or player(page, ".ab-play") == "Pause"
-    assert player(page, ".ab-state") == ""
-    assert before <= after <= before + time.monotonic() - began + 0.3
+def set_length(page, seconds):
+    page.execute_script(
+        "const slider = document.querySelector('#st-duration'); slider.value = arguments[0];"
+        "slider.dispatchEvent(new Event('input', { bubbles: true }))",
+        seconds,
+    )
 
 
-def test_nothing_sounds_by_itself_where_that_is_not_wanted(page):
-    wait(page, "return document.querySelector('#play-at-once input')")
-    page.execute_script("document.querySelector('#play-at-once input').click()")
-    generate(page, "calm solo piano, slow, sad")
+def running(page):
+    return text_of(page, "#generate") == "Stop"
+
+
+def playing(page):
+    return page.execute_script("return document.querySelector('#create .ab-play').ariaLabel") == (
+        "Pause"
+    )
+
+
+def test_a_pair_is_ready_and_one_tap_is_sound(page):
     wait(page, CAN_PLAY)
-    assert generating(page)
-    time.sleep(1)
-    assert player(page, ".ab-play") == "Play" and position_s(page) == 0
-    page.execute_script("document.querySelector('#both-player .ab-play').click()")
-    wait(page, "return document.querySelector('#both-player .ab-time').textContent !== '0:00.0'")
-    assert player(page, ".ab-play") == "Pause"
+    for part in ("#st-prompt", "#generate", ".ab-play", ".st-switch"):
+        left, top, right, bottom = box_of(page, part)
+        assert 0 <= left and right <= WIDTHS[page.form][0], part
+        assert 0 <= top and bottom <= FIRST_SCREEN[page.form], part
+    shoot(page, "first")
+    page.execute_script("document.querySelector('#create .ab-play').click()")
+    wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
+    assert playing(page) and text_of(page, ".st-verdict")
+    wide = page.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= WIDTHS[page.form][0]
 
 
-def test_an_empty_prompt_is_explained(page):
-    generate(page, " ")
-    wait(page, "return document.body.innerText.includes('The prompt is empty')")
-    shoot(page, "empty-prompt")
+def test_a_prompt_becomes_two_clips_that_sound_while_they_are_made(page):
+    wait(page, CAN_PLAY)
+    places = {
+        part: box_of(page, part) for part in (".st-title", ".st-row", ".st-bar", ".st-choice")
+    }
+    set_length(page, LONG_S)
+    generate(page, "calm solo piano, slow, sad")
+    began = time.monotonic()
+    wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
+    assert running(page) and playing(page)
+    assert time.monotonic() - began < 15
+    shoot(page, "running")
+    pair = finished(page)
+    for side in "AB":
+        length = length_in_browser(page, pair["urls"][side])
+        assert length == pytest.approx(LONG_S, abs=0.1)
+        assert pair["matches"][side].startswith("match:")
+    assert pair["recipes"]["A"]["request"]["seed"] == pair["recipes"]["B"]["request"]["seed"]
+    assert f"seed {pair['request']['seed']}" in text_of(page, ".st-meta")
+    # nothing has moved meanwhile
+    assert {part: box_of(page, part) for part in places} == places
+    assert page.execute_script("return document.querySelectorAll('audio').length") == 0
+    details = text_of(page, ".st-numbers")
+    for part in ("Alignment", "mismatched prompts", "Seed", "real time", "Checkpoint"):
+        assert part in details
+    time.sleep(0.5)
+    shoot(page, "done")
 
 
-def test_stop_keeps_what_was_made(page):
+def test_what_is_read_and_what_cannot_be_done_is_said_while_typing(page):
+    wait(page, CAN_PLAY)
+    write(page, "sad piano in C minor, 70 bpm, with vocals")
+    wait(page, "return document.querySelector('#st-read .st-is-cannot')")
+    said = text_of(page, "#st-read")
+    for part in ("C minor", "70 bpm", "piano", "can't do: vocals"):
+        assert part in said
+    shoot(page, "reading")
+
+
+def test_a_new_prompt_stops_the_run_before_and_takes_its_place(page):
+    wait(page, CAN_PLAY)
+    set_length(page, LONG_S)
     generate(page, "upbeat funk with slap bass and drums")
-    wait(page, "return document.body.innerText.includes('tokens/s, about')")
-    page.execute_script("document.querySelector('#stop').click()")
-    wait(page, "return document.body.innerText.includes('Stopped early')")
-    length = length_in_browser(page, wait(page, clip_address("left")))
-    assert 0 < length < DURATION_S
+    wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
+    set_length(page, SHORT_S)
+    generate(page, "calm flute")
+    pair = finished(page)
+    assert pair["prompt"] == "calm flute"
+    assert page.execute_script("return window.pairs.length") == 1
+    assert text_of(page, ".st-title h2") == "calm flute"
+    assert length_in_browser(page, pair["urls"]["A"]) == pytest.approx(4.0, abs=0.1)
 
 
-def test_the_results_are_shown_as_the_report_has_them(page):
-    choose_tab(page, "Results")
+def test_stop_keeps_what_was_made_and_it_goes_on_from_there(page):
+    wait(page, CAN_PLAY)
+    set_length(page, LONG_S)
+    generate(page, "upbeat funk with slap bass and drums")
+    wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
+    page.execute_script("document.querySelector('#generate').click()")
+    wait(page, "return document.body.innerText.includes('Stopped; this is what was made')")
+    wait(page, DONE)
+    # where sides take turns, one may have had nothing yet
+    for pair in page.execute_script("return window.pairs"):
+        assert 0 < length_in_browser(page, pair["urls"]["A"]) < LONG_S
+    shoot(page, "stopped")
+    page.execute_script("window.pairs = []; document.querySelector('#create .st-on').click()")
+    whole = finished(page)
+    assert length_in_browser(page, whole["urls"]["A"]) == pytest.approx(LONG_S, abs=0.1)
+    # which is as long as these models play
+    assert page.execute_script("return document.querySelector('#create .st-on').disabled")
+
+
+def test_both_clips_go_on(page):
+    wait(page, CAN_PLAY)
+    set_length(page, SHORT_S)
+    generate(page, "calm flute")
+    finished(page)
+    page.execute_script("window.pairs = []; document.querySelector('#create .st-on').click()")
+    longer = finished(page)
+    assert (longer["request"]["grown_s"], longer["request"]["duration_s"]) == ([4], 14)
+    assert length_in_browser(page, longer["urls"]["B"]) == pytest.approx(14.0, abs=0.1)
+    assert page.execute_script("return window.pairs.length") == 1
+
+
+def test_an_empty_prompt_is_explained_and_takes_nothing_away(page):
+    wait(page, CAN_PLAY)
+    generate(page, " ")
+    wait(page, "return document.querySelector('#st-read').innerText.includes('Describe the music')")
+    assert page.execute_script(CAN_PLAY)
+
+
+def test_a_preference_is_asked_for_once_both_were_heard(page):
+    wait(page, CAN_PLAY)
+    set_length(page, SHORT_S)
+    generate(page, "calm flute")
+    finished(page)
+    button = "document.querySelector('#create [data-choice=B]')"
+    assert page.execute_script(f"return {button}.disabled")
+    for side in "BA":
+        page.execute_script(
+            f"document.querySelector('#create .st-switch [data-side={side}]').click();"
+            "const play = document.querySelector('#create .ab-play');"
+            "if (play.ariaLabel === 'Play') play.click()"
+        )
+        time.sleep(1.6)
+    wait(page, f"return !{button}.disabled")
+    page.execute_script(f"{button}.click()")
+    wait(page, "return document.body.innerText.includes('kept apart from the blind test')")
+
+
+def test_the_keyboard_alone_is_enough(page):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    wait(page, CAN_PLAY)
+    keys = lambda *these: ActionChains(page).send_keys(*these).perform()  # noqa: E731
+    set_length(page, SHORT_S)
+    listen_for_pairs(page)
+    keys("/", "calm harp", Keys.ENTER)
+    finished(page)
+    keys(Keys.ESCAPE)  # out of the field
+    pressed = "return document.querySelector('#create .st-switch [data-side=B]').ariaPressed"
+    keys("2")
+    assert page.execute_script(pressed) == "true"
+    keys("1")
+    assert page.execute_script(pressed) == "false"
+    before = playing(page)
+    keys(" ")
+    assert playing(page) != before
+    keys("l")
+    loop = "return document.querySelector('#create .ab-loop').ariaPressed"
+    assert page.execute_script(loop) == "true"
+
+
+def test_a_restored_recipe_fills_the_page(page):
+    wait(page, CAN_PLAY)
+    page.execute_script(
+        "document.dispatchEvent(new CustomEvent('simba:restore', { detail: {"
+        " prompt: 'calm oboe', seed: 77, settings: { duration_s: 6.5, guidance: 3 } } }))"
+    )
+    values = page.execute_script(
+        "return ['st-prompt', 'st-seed', 'st-duration', 'st-length', 'st-guidance']"
+        ".map((id) => document.getElementById(id).value)"
+    )
+    assert values == ["calm oboe", "77", "6.5", "6.5", "3"]
+
+
+def test_the_findings_are_shown_as_the_report_has_them(page):
+    choose_tab(page, "Findings")
     wait(page, "return document.querySelectorAll('#results table').length >= 4")
     wait(page, f"return document.querySelectorAll('#results img').length == {len(FIGURES)}")
     tables = read_json(BUNDLED / "REPORT.json")["tables"]
@@ -123,4 +231,4 @@ def test_the_results_are_shown_as_the_report_has_them(page):
         assert f"{made['rows'][0]['value']:.4g}" in text
     wide = page.execute_script("return document.documentElement.scrollWidth")
     assert wide <= WIDTHS[page.form][0]
-    shoot(page, "results")
+    shoot(page, "findings")

@@ -4,7 +4,16 @@ import subprocess
 import sys
 
 import pytest
-from browser import both_cards, clip_address, generate, length_in_browser, shoot, visit, wait
+from browser import (
+    CAN_PLAY,
+    finished,
+    generate,
+    length_in_browser,
+    shoot,
+    text_of,
+    visit,
+    wait,
+)
 from conftest import serving
 from hub_server import Fault, Repo, on, running
 
@@ -29,15 +38,14 @@ def published(tmp_path_factory):
 
 
 def choose(page, side, name):
-    """Type a model's name into a side's field."""
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.common.keys import Keys
-
-    wait(page, f"return document.querySelector('#{side}-model input')")
-    box = page.find_element(By.CSS_SELECTOR, f"#{side}-model input")
-    box.click()
-    box.send_keys(Keys.CONTROL, "a")
-    box.send_keys(name, Keys.ENTER)
+    """Name a side's model in the settings."""
+    wait(page, f"return document.querySelector('#st-{side}')")
+    page.execute_script(
+        "const box = document.querySelector(`#st-${arguments[0]}`); box.value = arguments[1];"
+        "box.dispatchEvent(new Event('input', { bubbles: true }))",
+        side,
+        name,
+    )
 
 
 def test_a_pasted_repository_downloads_generates_and_is_named(published, tmp_path):
@@ -49,18 +57,23 @@ def test_a_pasted_repository_downloads_generates_and_is_named(published, tmp_pat
     }
     commit = published.repos["org/mine"].refs["main"]
     with serving(environment=environment) as url, visit(url, "desktop", tmp_path / "p") as page:
+        wait(page, CAN_PLAY)
         choose(page, "left", "org/none")
         generate(page, "calm solo piano, slow, sad")
         wait(page, "return document.body.innerText.includes('org/none was not found on')")
+        # nothing of the clips before stands under the new name
+        assert page.execute_script("return document.querySelector('#create .ab-play').disabled")
+        assert text_of(page, ".st-row .st-called") == "" and text_of(page, ".st-verdict") == ""
         shoot(page, "hub-bad-name")
         choose(page, "left", "org/mine")
         generate(page, "calm solo piano, slow, sad")
-        wait(page, "return document.body.innerText.includes('Downloading from the Hub')")
+        wait(page, "return document.body.innerText.includes('Downloading org/mine')")
         shoot(page, "hub-download")
-        wait(page, both_cards("made in"))
-        card = page.execute_script("return document.querySelector('#left-card').innerText")
-        assert f"org/mine at {commit[:8]}" in card and "Transformer" in card
-        assert length_in_browser(page, wait(page, clip_address("left"))) > 9
+        pair = finished(page)
+        assert pair["names"]["A"]["title"] == "mine"
+        assert pair["names"]["A"]["about"] == "Transformer"
+        assert f"org/mine at {commit[:8]}" in text_of(page, ".st-numbers")
+        assert length_in_browser(page, pair["urls"]["A"]) > 9
         shoot(page, "hub-loaded")
         # A bad name in between cost nothing.
         choose(page, "right", "org/none")
@@ -68,7 +81,7 @@ def test_a_pasted_repository_downloads_generates_and_is_named(published, tmp_pat
         wait(page, "return document.body.innerText.includes('org/none was not found on')")
         choose(page, "right", "transformer")
         generate(page, "upbeat funk with slap bass")
-        wait(page, both_cards("made in"))
+        finished(page)
 
 
 def test_a_spaces_folder_starts_on_its_own_in_a_fresh_venv(tmp_path):
@@ -83,8 +96,8 @@ def test_a_spaces_folder_starts_on_its_own_in_a_fresh_venv(tmp_path):
         visit(url, "phone", tmp_path / "p") as page,
     ):
         generate(page, "calm solo piano, slow, sad")
-        wait(page, both_cards("made in"))
-        for side in ("left", "right"):
-            length = length_in_browser(page, wait(page, clip_address(side)))
+        pair = finished(page)
+        for side in "AB":
+            length = length_in_browser(page, pair["urls"][side])
             assert length == pytest.approx(10.0, abs=0.1)
         shoot(page, "space")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from browser import visit
 
-from simba_music.ui.ab_player import PLAYER_JS, STREAM_JS
+from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.ui.create.layout import STREAM_JS
 
 pytestmark = pytest.mark.browser
 

@@ -9,10 +9,11 @@ import sys
 import pytest
 from conftest import APP
 
-from simba_music.errors import CheckpointError, RequestError
+from simba_music.errors import CheckpointError
 from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline
-from simba_music.ui.compare import LOADING, Handlers
+from simba_music.ui.create.handlers import Handlers
+from simba_music.ui.look.words import say
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
 
 HEAVY = ("torch", "transformers", "scipy", "sqlalchemy", "alembic", "statsmodels", "numba")
@@ -92,30 +93,32 @@ def test_models_that_cannot_be_read_at_once_are_loaded_first(system, tmp_path, m
     assert sides_before_loading(left, right, scorer) is None
 
 
-def run(opening, session="session"):
+RUN = "ab" * 16
+LOADING = say("create", "loading")
+
+
+def run(opening):
     left, right = (side.source for side in opening.sides.values())
-    raw = {"prompt": "calm piano", "duration_s": 2.0, "seed": 5}
-    return Handlers(opening, {})._run(left, right, raw, session)
+    data = {"run": RUN, "prompt": "calm piano", "left": left, "right": right}
+    data["settings"] = {"duration_s": 2.0, "seed": 5}
+    return Handlers(opening, lambda path: path).play(data)
 
 
 def test_a_run_says_that_models_are_loading_and_goes_on_when_they_are(opening, pipeline):
     steps = run(opening)
     for _ in range(2):
-        waiting = next(steps)
-        assert waiting.keys() == {"left-card", "right-card"}
-        assert all(LOADING in card for card in waiting.values())
+        assert next(steps) == {"run": RUN, "note": LOADING}
     opening.fill(lambda: pipeline)
-    changes = list(steps)
-    assert not any(LOADING in str(change) for change in changes)
-    assert "Seed 5" in str(changes) and "verdict" in changes[-1]
+    found = list(steps)
+    assert not any(message.get("note") == LOADING for message in found)
+    assert any("started" in message for message in found) and "ended" in found[-1]
 
 
 def test_a_run_may_be_stopped_while_it_waits(opening):
     steps = run(opening)
     next(steps)
-    opening.stops.request("session")
-    with pytest.raises(RequestError, match="Stopped before"):
-        next(steps)
+    opening.stops.request(RUN)
+    assert "Stopped before" in next(steps)["error"]
 
 
 def test_what_fails_while_loading_reaches_those_who_wait(opening):
@@ -126,10 +129,10 @@ def test_what_fails_while_loading_reaches_those_who_wait(opening):
     next(steps)
     with pytest.raises(CheckpointError, match="are damaged"):
         opening.fill(fail)
-    with pytest.raises(CheckpointError, match="are damaged"):
-        next(steps)
-    with pytest.raises(CheckpointError, match="are damaged"):
-        opening.maker.result()
+    assert "are damaged" in next(steps)["error"]
+    for part in (opening.maker, opening.example):
+        with pytest.raises(CheckpointError, match="are damaged"):
+            part.result()
 
 
 def test_damaged_weights_close_the_page_and_exit_with_2(system, tmp_path):

@@ -10,8 +10,8 @@ import gradio as gr
 from simba_music.errors.incidents import told
 from simba_music.listening.ballot import HEARD_S, UNDO_S, VoteError
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.compare import plain
 from simba_music.ui.opening import Opening
+from simba_music.ui.plain import plain
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest

@@ -175,10 +175,10 @@ class StreamSchedule {
 // ---- Sound. ----
 
 class WebAudioOut {
-  constructor(context) {
-    Object.assign(this, { context, active: "A", sources: new Set(), gains: {} });
+  constructor(context, output = context.destination) {
+    Object.assign(this, { context, output, active: "A", sources: new Set(), gains: {} });
     this.bus = new GainNode(context);
-    this.bus.connect(context.destination);
+    this.bus.connect(output);
     for (const side of ["A", "B"]) {
       this.gains[side] = new GainNode(context, { gain: side === this.active ? 1 : 0 });
       this.gains[side].connect(this.bus);
@@ -220,7 +220,7 @@ class StreamPlayer extends ABPlayer {
   constructor(root, names, context, seconds) {
     super(root, names);
     this.context = context;
-    this.out = new WebAudioOut(context);
+    this.out = new WebAudioOut(context, this.output());
     this.live = new StreamSchedule(this.out, () => context.currentTime);
     this.duration = seconds;
     const samplesOf = ({ samples, rate }) => {
@@ -288,6 +288,8 @@ class StreamPlayer extends ABPlayer {
   select(side, byHand = true) {
     this.fading?.select(side);
     if (!this.live) return super.select(side, byHand);
+    if (byHand && side !== this.active) this.switches += 1;
+    this.notedAt = null;
     this.active = side;
     this.live.select(side);
     this.say(`${this.names[side]} is heard`);
@@ -309,8 +311,19 @@ class StreamPlayer extends ABPlayer {
     if (!this.live) return super.tick();
     const before = this.live.state;
     this.live.update();
+    this.noteLive();
     if (this.live.state !== before && this.live.state === "buffering") this.say("buffering");
     if (this.playing || this.live.state !== before) this.show();
+  }
+
+  // Keep what was heard since the last look, while it is still being generated.
+  noteLive() {
+    const at = this.live.running ? this.live.position : null;
+    const from = this.notedAt;
+    this.notedAt = at;
+    if (from === null || from === undefined || at === null || at < from || at > from + 1) return;
+    this.heard[this.active] = addStretch(this.heard[this.active], from, at);
+    this.changed();
   }
 
   show() {
@@ -331,19 +344,20 @@ class StreamPlayer extends ABPlayer {
     if (this.closed) return;
     if (!this.live) return this.install(buffers, this.active);
     this.live.update();
-    const { live, out, context } = this;
+    const { live, out, context, heard, switches } = this;
     const when = live.running ? live.timeOf(live.position) + LEAD_S : 0;
     const at = live.running ? live.position + LEAD_S : live.position;
     clearInterval(this.timer);
     this.live = null;
     this.install(buffers, live.active);
+    Object.assign(this, { heard, switches });
     this.offset = Math.min(at, this.duration);
     if (!live.running || at >= this.duration) {
       if (live.wanted && at < this.duration) this.play();
       return this.show();
     }
     const bus = new GainNode(context);
-    bus.connect(context.destination);
+    bus.connect(this.output());
     handOver(out.bus, bus, when);
     out.stop(when + RAMP_S);
     this.fading = out;
