@@ -15,7 +15,7 @@ import gradio as gr
 
 from simba_music.errors import RequestError, UserError
 from simba_music.generation.request import MAX_SEED, SIDES
-from simba_music.ui.blind import answered, is_local
+from simba_music.ui.blind.page import answered, is_local
 from simba_music.ui.look.words import say
 from simba_music.ui.opening import Opening
 
