@@ -1,5 +1,6 @@
 """Audio: waveforms, read from what people bring, measured, levelled and written."""
 
+from simba_music.audio.comment import read_comment
 from simba_music.audio.level import (
     LIMIT_DB,
     PEAK_DBTP,
@@ -19,7 +20,7 @@ from simba_music.audio.waveform import (
     mono,
     resample,
 )
-from simba_music.audio.writing import wav_bytes, write, write_ogg
+from simba_music.audio.writing import Form, Tags, converted, encoded, wav_bytes, write, write_ogg
 
 __all__ = [
     "LIMIT_DB",
@@ -27,8 +28,12 @@ __all__ = [
     "SAMPLE_RATE",
     "SUFFIXES",
     "TARGET_LUFS",
+    "Form",
+    "Tags",
     "Waveform",
     "cancels",
+    "converted",
+    "encoded",
     "fit",
     "loudness_lufs",
     "match_pair",
@@ -36,6 +41,7 @@ __all__ = [
     "mono",
     "normalise",
     "read",
+    "read_comment",
     "read_recording",
     "resample",
     "true_peak_dbtp",

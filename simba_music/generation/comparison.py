@@ -1,6 +1,6 @@
 """Comparison: from what a visitor asks for to the clips of both sides, downloads included."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from simba_music.conditioning.request import Request
@@ -51,6 +51,7 @@ class Comparison:
         raw: Mapping[str, object],
         session: str,
         stream: bool = False,
+        sides: Sequence[str] = SIDES,
     ) -> Iterator[Downloading | Started | Event]:
         """Yield progress of downloads, then `Started`, then what the service yields.
 
@@ -60,6 +61,7 @@ class Comparison:
             raw: fields of the request, unchecked.
             session: whose run it is; `stops` ends it by this name.
             stream: whether sound is yielded while it is made.
+            sides: which are generated.
 
         Raises:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
@@ -75,8 +77,8 @@ class Comparison:
                 raise CheckpointError("The download was stopped; what has arrived is kept.")
             yield step
         service = self.gpu.of(chosen)
-        request = service.validate(SIDES, **raw)
+        request = service.validate(sides, **raw)
         yield Started(request, chosen)
         yield from service.generate(
-            request, should_stop=self.stops.asked_by(session), stream=stream
+            request, sides, should_stop=self.stops.asked_by(session), stream=stream
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import gradio as gr
 
 from simba_music.errors import UserError
-from simba_music.ui import ab_player, blind, compare, results, votes
+from simba_music.ui import ab_player, api, blind, compare, keep, results, votes
 from simba_music.ui import study as study_page
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
 
@@ -31,7 +31,7 @@ CSS = """
 #results td:first-child { white-space: normal; min-width: 130px; }
 footer { opacity: .7; }
 """
-CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE
+CSS += ab_player.STYLE + blind.STYLE + study_page.STYLE + votes.STYLE + keep.STYLE
 INTRO = """
 # SiMBA Music
 Type what you want to hear. **SiMBA** (Mamba-2) and a **Transformer** of the same size each
@@ -48,7 +48,7 @@ bundled weights: Apache-2.0; you may use what they make.
 def build(opening: Opening) -> gr.Blocks:
     """The whole page around models that are loaded, or loading."""
     # Clips in Gradio's cache are swept every hour once they are a day old.
-    with gr.Blocks(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
+    with api.Page(title="SiMBA Music", delete_cache=(3600, 86400)) as page:
         gr.Markdown(INTRO)
         with gr.Tab("Compare"):
             compare.build(opening)
@@ -59,8 +59,9 @@ def build(opening: Opening) -> gr.Blocks:
         with gr.Tab("Results", elem_id="results"):
             results.build(opening.sides)
         gr.Markdown(ABOUT)
-    found: gr.Blocks = page
-    return found
+        api.build(opening)
+    page.close_to_programs()
+    return page
 
 
 def launch(
@@ -120,6 +121,8 @@ def _serve(
             theme=theme,
             max_file_size="1kb",
             enable_monitoring=False,
+            mcp_server=api.speaks_mcp(),
+            app_kwargs=api.APP_KWARGS,
             footer_links=["api", "gradio"],
             prevent_thread_lock=meanwhile is not None,
         )

@@ -13,9 +13,14 @@ from simba_music.errors import UserError
 from simba_music.generation.request import MAX_SEED, MIN_DURATION_S, SIDES
 from simba_music.hub.places import allowed, may_load_any
 from simba_music.settings import settings
-from simba_music.ui import ab_player
+from simba_music.ui import ab_player, keep
+from simba_music.ui.keep import wiring
 from simba_music.ui.opening import SEED, SOUND, VERDICT, Opening, Side, waiting_card
 
+FORM = (
+    *("prompt", "duration_s", "seed", "fresh", "temperature", "top_k", "top_p", "guidance"),
+    *("negative", *SIDES),
+)
 LOADING = "The models are loading"
 EXAMPLES = [
     "calm solo piano, slow, sad",
@@ -88,10 +93,7 @@ def _request_inputs(longest_s: float) -> list[gr.components.Component]:
 
 
 class Handlers:
-    """What the buttons do, with `SOUND` among the parts of the page while it is generated too.
-
-    The names of `generate`'s arguments are those of the API.
-    """
+    """What the buttons do, with `SOUND` among the parts of the page while it is generated too."""
 
     def __init__(self, opening: Opening, parts: dict[str, Any]):
         self.opening, self.parts = opening, parts
@@ -109,13 +111,13 @@ class Handlers:
         negative: str,
         left: str,
         right: str,
+        draw: bool,
         request: gr.Request,
-        draw: bool | None = None,
     ) -> Iterator[dict[Any, Any]]:
         """Generate with both models; yields what changes, by component."""
         raw: dict[str, object] = {"prompt": prompt, "duration_s": duration_s, "negative": negative}
         raw |= {"temperature": temperature, "top_k": top_k, "top_p": top_p, "guidance": guidance}
-        raw |= {} if draw is None else {"draw": draw}
+        raw["draw"] = draw
         raw["seed"] = random.SystemRandom().randrange(MAX_SEED + 1) if new_seed else seed_value
         try:
             for changes in self._run(left, right, raw, str(request.session_hash)):
@@ -136,17 +138,6 @@ class Handlers:
         with tempfile.TemporaryDirectory() as folder:
             run = comparison, left, right, raw, session, Path(folder)
             yield from run_page(*run, stream=SOUND in self.parts)
-
-    def read(self, prompt: str, seed: int = 0, draw: bool = True) -> dict[str, Any]:
-        """What is read from a prompt; the API's `read`."""
-        try:
-            from simba_music.generation.loaded_models import Reader
-
-            models = self.opening.comparison.result().pipeline.models
-            reader = Reader.of_models(list(models.values()))
-            return reader.read(prompt, seed, draw).as_dict()
-        except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
 
     def stop(self, request: gr.Request) -> None:
         """End this session's run."""
@@ -173,23 +164,22 @@ def build(opening: Opening) -> None:
             model, parts[f"{side}-card"], parts[f"{side}-player"] = _side(sides[side], side)
             inputs.append(model)
     parts[VERDICT] = gr.HTML(elem_id="verdict")
-
-    # A program that calls the page by HTTP has the finished clips, and no sound before them.
-    page, api = Handlers(opening, parts | {SOUND: player}), Handlers(opening, parts)
-    for handlers, triggers, given, visibility, name in (
-        (api, [], inputs, "public", "generate"),
-        (page, [go.click, inputs[0].submit], [*inputs, draw], "private", "play"),  # type: ignore[attr-defined]
-    ):
-        gr.on(
-            triggers,
-            handlers.generate,
-            given,
-            list(handlers.parts.values()),
-            api_name=name,
-            api_visibility=visibility,
-            show_progress="hidden",
-            concurrency_limit=2,
-            concurrency_id="generate",
-        )
-    gr.api(page.read, api_name="read", concurrency_limit=2)  # type: ignore[attr-defined]
+    with gr.Row():
+        keep.download_menu(opening)
+        keep.share_button(opening)
+        keep.restore(opening)
+    keep.history_panel(opening)
+    wiring.connect(dict(zip(FORM, inputs, strict=True)) | {"draw": draw})
+    page = Handlers(opening, parts | {SOUND: player})
+    gr.on(
+        [go.click, inputs[0].submit],  # type: ignore[attr-defined]
+        page.generate,
+        [*inputs, draw],
+        list(page.parts.values()),
+        api_name="play",
+        api_visibility="private",
+        show_progress="hidden",
+        concurrency_limit=2,
+        concurrency_id="generate",
+    )
     stop.click(page.stop, None, None, queue=False, api_visibility="private")

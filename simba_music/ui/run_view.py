@@ -1,6 +1,5 @@
 """Run view: what a run of both models changes on the page, event by event, sound included."""
 
-import re
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from simba_music import audio
 from simba_music.generation.clip import AudioChunk, Clip, Progress
 from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.recipe import stem_of, tags_of
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import Event
 from simba_music.generation.streaming.sound import ChunkMessage, message
@@ -25,18 +25,12 @@ from simba_music.ui.cards import (
     title,
     verdict_card,
 )
+from simba_music.ui.keep.wiring import mark
 from simba_music.ui.opening import SEED, SOUND, VERDICT, waiting_card
 
 Changes = dict[str, Any]  # by part of the page: "left-card", "left-player", `SEED` and so on
 PLAYED_AS = dict(zip(SIDES, "AB", strict=True))
 GROUP_S = 0.2  # an update of the page costs about as much as a block of frames
-
-
-def file_name(clip: Clip) -> str:
-    """A WAV name that says model, prompt and seed."""
-    request = clip.recipe.request
-    words = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:40].strip("-")
-    return f"{clip.name}-{words or 'clip'}-seed{request.seed}.wav"
 
 
 class View:
@@ -49,6 +43,7 @@ class View:
         self.headings = dict.fromkeys(SIDES, "")
         self.files: dict[str, str] = {}
         self.scores: dict[str, Score | None] = {}
+        self.recipes: dict[str, dict[str, object]] = {}
         self.pipeline: Pipeline | None = None
 
     def show(self, event: Downloading | Started | Event) -> Changes:
@@ -68,7 +63,10 @@ class View:
     def _begin(self, event: Started) -> Changes:
         self.pipeline = event.pipeline
         self.headings = {side: title(event.pipeline, side) for side in SIDES}
-        found: Changes = {SEED: event.request.seed, VERDICT: ""}
+        asked = event.request.as_dict()
+        kept = {"prompt": asked.pop("prompt"), "seed": asked.pop("seed"), "settings": asked}
+        started = mark("simba:start", id=self.run, models=self.sources, **kept)
+        found: Changes = {SEED: event.request.seed, VERDICT: started}
         for side in SIDES:
             waits = side != SIDES[0] and not event.pipeline.at_once()
             note = "Waiting for its turn" if waits else "Starting"
@@ -83,9 +81,11 @@ class View:
 
     def _finish(self, clip: Clip) -> Changes:
         assert self.pipeline is not None
-        path, notice = self.folder / file_name(clip), self.pipeline.models[clip.side].origin.notice
-        audio.write(path, clip.waveform)
+        path = self.folder / f"{stem_of(clip.recipe, clip.name)}.wav"
+        notice = self.pipeline.models[clip.side].origin.notice
+        audio.write(path, clip.waveform, tags_of(clip.recipe))
         self.files[clip.side], self.scores[clip.side] = path.name, clip.score
+        self.recipes[clip.side] = clip.recipe.as_json()
         card = result_card(self.headings[clip.side], clip, notice)
         return {f"{clip.side}-card": card, f"{clip.side}-player": str(path)}
 
@@ -106,9 +106,18 @@ class View:
         if len(self.files) == len(SIDES):
             files = [self.files[side] for side in SIDES]
             found[VERDICT] += ab_player.both(files, [escape(names[side]) for side in SIDES])
+        found[VERDICT] += self._kept()
         for side in set(SIDES) - set(self.files):
             found[f"{side}-card"] = waiting_card(self.headings[side], "Stopped before it began")
         return found
+
+    def _kept(self) -> str:
+        """The end of the run, for what keeps its clips."""
+        done = {side: self.files[side] for side in SIDES if side in self.files}
+        if not done:
+            return mark("simba:end")
+        pair = {"id": self.run, "recipes": [self.recipes[side] for side in done]}
+        return mark("simba:pair", pair=pair, files=done)
 
 
 def run_page(

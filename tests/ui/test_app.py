@@ -1,102 +1,18 @@
-"""The app as a program calls it: every check holds on the server, not only in the page."""
+"""What a run shows: cards, names, stops, and the models that a host allows."""
 
 import json
 import re
-import urllib.request
 from html import unescape
 from pathlib import Path
 
 import pytest
-from conftest import serving
 
-from simba_music import audio
 from simba_music.errors import CheckpointError
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.comparison import Comparison, Started
+from simba_music.generation.recipe import stem_of
 from simba_music.generation.stops import Stops
 from simba_music.ui import cards, run_view
-
-# gradio_client leaves sockets and loops to the garbage collector.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
-
-
-@pytest.fixture(scope="module")
-def client(system):
-    """A client of the app in a process of its own, as `make app` starts it."""
-    from gradio_client import Client
-
-    sides = ["--left", system / "simba", "--right", system / "transformer"]
-    with serving(*sides, "--scorer", system / "clap", "--device", "cpu") as url:
-        yield Client(url, verbose=False, analytics_enabled=False)
-
-
-def answer(url, data):
-    """All events of a call by plain HTTP."""
-    body = json.dumps({"data": data}).encode()
-    asked = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(asked, timeout=60) as reply:
-        event = json.load(reply)["event_id"]
-    with urllib.request.urlopen(f"{url}/{event}", timeout=120) as stream:
-        return stream.read().decode()
-
-
-def call(client, pipeline, **changes):
-    settings = {
-        "prompt": "calm piano",
-        "duration_s": 2.0,
-        "seed": 5,
-        "fresh": False,
-        "temperature": 1.0,
-        "top_k": 100,
-        "top_p": 1.0,
-        "guidance": 4.5,
-        "negative": "",
-        "left": pipeline.models["left"].origin.id,
-        "right": pipeline.models["right"].origin.id,
-    } | changes
-    job = client.submit(*settings.values(), api_name="/generate")
-    job.result()
-    final = [None] * 6  # each step holds what changed, the rest are empty updates
-    for step in job.outputs():
-        for i, value in enumerate(step):
-            if not (isinstance(value, dict) and value.get("__type__") == "update"):
-                final[i] = value
-    return final
-
-
-def test_two_clips_of_the_asked_length_and_the_same_again(client, pipeline):
-    first, second = (call(client, pipeline) for _ in range(2))
-    assert first[0] == 5 and len(first) == 6
-    for side in (1, 3):
-        assert "Seed 5" in first[side] and "real time" in first[side]
-        wave, again = audio.read(first[side + 1]), audio.read(second[side + 1])
-        assert wave.duration_s == 2.0
-        assert Path(first[side + 1]).read_bytes() == Path(second[side + 1]).read_bytes()
-        assert (wave.samples == again.samples).all()
-    assert Path(first[2]).name == "simba-calm-piano-seed5.wav"
-
-
-def test_a_fresh_seed_is_drawn_and_told(client, pipeline):
-    first, second = (call(client, pipeline, fresh=True) for _ in range(2))
-    assert first[0] != second[0] and f"Seed {first[0]}" in first[1]
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"prompt": "  "}, "prompt is empty"),
-        ({"prompt": "piano " * 300}, "at most 256"),
-        ({"duration_s": 31.0}, "greater than maximum"),
-        ({"duration_s": 2.3}, "multiple of 0.5"),
-        ({"seed": None}, "seed must be a whole number"),
-        ({"left": "nowhere"}, "'nowhere' not found"),
-    ],
-)
-def test_bad_input_is_refused_by_the_server(client, pipeline, changes, said):
-    with pytest.raises(Exception, match=said):
-        call(client, pipeline, **changes)
 
 
 def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
@@ -116,7 +32,7 @@ def test_names_from_outside_are_escaped(pipeline, system, tmp_path):
         )
         assert "<img" not in card and "<b>calm" not in card
     assert isinstance(event, Clip)
-    assert run_view.file_name(event).endswith("-b-calm-b-seed0.wav")
+    assert stem_of(event.recipe, event.name) == "b-calm-b-img-src-x-onerror-alert-1-left-seed0"
 
 
 def test_the_alignment_over_time_is_drawn_and_said():
@@ -157,7 +73,7 @@ def test_a_run_changes_the_page_step_by_step_and_names_each_file_once(
     assert "Starting" in changes[0]["right-card"]
     paths = {n: v for change in changes for n, v in change.items() if n.endswith("-player") and v}
     files = {n: Path(path).name for n, path in paths.items()}
-    assert files["left-player"].startswith("simba-calm-piano-seed5")
+    assert files["left-player"].startswith("calm-piano-simba-seed5")
     found = re.search(r'data-both="([^"]*)"', changes[-1]["verdict"])
     both = json.loads(unescape(found[1]))
     assert both["files"] == {"A": files["left-player"], "B": files["right-player"]}
@@ -202,22 +118,3 @@ def test_a_host_that_forbids_other_models_is_obeyed_by_the_handler(pipeline, mon
     with pytest.raises(CheckpointError, match="is not offered here. Choose one of: .*org/of"):
         next(comparison.run(own, "/etc", raw, "session"))
     assert isinstance(next(comparison.run(own, own, raw, "session")), Started)
-
-
-def test_the_api_answers_plain_http(client, pipeline):
-    """As curl does: an update that is no JSON would end the stream with an error."""
-    own = [pipeline.models[side].origin.id for side in ("left", "right")]
-    data = ["calm piano", 2.0, 5, False, 1.0, 100, 1.0, 4.5, "", *own]
-    events = answer(f"{client.src.rstrip('/')}/gradio_api/call/generate", data)
-    assert "event: complete" in events and "event: error" not in events
-    answers = [json.loads(line[6:]) for line in events.splitlines() if line.startswith("data: [")]
-    assert {len(answer) for answer in answers} == {6} and "pcm_b64" not in events
-    assert "simba-calm-piano-seed5.wav" in events
-
-
-def test_the_api_reads_a_prompt_as_the_command_does(client):
-    found = client.predict("flute, 96 bpm, no drums, A minor, rap", api_name="/read")
-    assert (found["tempo"], found["key"], found["denied"]) == (96, "A minor", ["drums"])
-    assert found["cannot"] == ["vocals"] and found["drawn"] == {}
-    with pytest.raises(Exception, match="seed must be"):
-        client.predict("flute", "x", api_name="/read")
