@@ -20,10 +20,20 @@ from simba_music.audio.waveform import (
     mono,
     resample,
 )
-from simba_music.audio.writing import Form, Tags, converted, encoded, wav_bytes, write, write_ogg
+from simba_music.audio.writing import (
+    LONGEST_COMMENT,
+    Form,
+    Tags,
+    converted,
+    encoded,
+    wav_bytes,
+    write,
+    write_ogg,
+)
 
 __all__ = [
     "LIMIT_DB",
+    "LONGEST_COMMENT",
     "PEAK_DBTP",
     "SAMPLE_RATE",
     "SUFFIXES",

@@ -13,6 +13,7 @@ from simba_music.errors import RequestError
 from simba_music.files import write_atomic
 
 Form = Literal["wav", "flac", "ogg"]
+LONGEST_COMMENT = 40_000  # characters; libsndfile leaves one of 60,000 out of a WAV file unsaid
 _FORMATS: dict[Form, tuple[str, str]] = {
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
@@ -38,7 +39,14 @@ def encoded(samples: np.ndarray, sample_rate: int, form: Form, tags: Tags | None
 
     The same samples and tags give the same bytes, but for Ogg, whose streams are numbered at
     random.
+
+    Raises:
+        RequestError: If the comment is longer than `LONGEST_COMMENT`.
     """
+    if tags is not None and len(tags.comment) > LONGEST_COMMENT:
+        raise RequestError(
+            f"The comment has {len(tags.comment)} characters; a file takes {LONGEST_COMMENT}."
+        )
     buffer = io.BytesIO()
     channels = 1 if samples.ndim == 1 else samples.shape[1]
     kind, subtype = _FORMATS[form]

@@ -167,9 +167,10 @@ def stem_of(recipe: Recipe, name: str) -> str:
 
 
 def tags_of(recipe: Recipe) -> audio.Tags:
-    """The recipe as the words that a sound file carries."""
+    """The recipe as the words that a sound file carries; none where no file would take it."""
     title = "".join(c for c in recipe.request.prompt if c.isprintable())[:200]
-    return audio.Tags(title, json.dumps(recipe.as_json()), recipe.licence)
+    text = json.dumps(recipe.as_json())
+    return audio.Tags(title, text if len(text) <= audio.LONGEST_COMMENT else "", recipe.licence)
 
 
 def read_recipes(raw: object, file: str = "This") -> dict[str, Recipe]:

@@ -211,6 +211,21 @@ def test_a_sound_is_scored_by_its_address_or_its_bytes(url, client):
         client.predict("calm piano", "/etc/passwd", api_name="/score")
 
 
+def test_tools_for_language_models_are_there_where_the_extra_is(tmp_path, monkeypatch):
+    import importlib.machinery
+    import importlib.util
+
+    from simba_music.ui.api import speaks_mcp
+
+    (tmp_path / "folder" / "mcp").mkdir(parents=True)
+    (tmp_path / "package" / "mcp").mkdir(parents=True)
+    (tmp_path / "package" / "mcp" / "__init__.py").touch()
+    for where, there in (("none", False), ("folder", False), ("package", True)):
+        found = importlib.machinery.PathFinder.find_spec("mcp", [str(tmp_path / where)])
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, found=found: found)
+        assert speaks_mcp() is there, where
+
+
 def test_nothing_but_sound_is_scored(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
     (tmp_path / "secret.wav").write_bytes(audio.wav_bytes(audio.fit(_tone(), 1.0)))

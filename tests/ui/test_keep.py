@@ -198,6 +198,11 @@ def test_names_say_prompt_tempo_model_and_seed(clips):
     assert stem_of(plain, "../x y") == "clip-x-y-seed3"
 
 
+def test_a_recipe_that_no_file_takes_is_left_out(clips):
+    recipe = clips[0].recipe.model_copy(update={"request": Request("é" * 9_000)})
+    assert tags_of(recipe).comment == "" and tags_of(clips[0].recipe).comment
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_has_sound_recipe_title_and_licence(opening, clips, served, form):
     answer = Downloads(opening).convert({"url": served[0], "form": form})
@@ -305,8 +310,10 @@ def test_the_page_reads_the_recipe_of_every_form(opening, clips, served, tmp_pat
 @NODE
 def test_the_page_reads_the_longest_recipe(tmp_path):
     """Over several pages of an Ogg stream, and over libsndfile's own limit for WAV."""
-    text = json.dumps({"x": "y" * 60_000})
+    text = json.dumps({"x": "y" * (audio.LONGEST_COMMENT - 9)})
     samples = np.zeros((24_000, 1), np.int16)
+    with pytest.raises(RequestError, match="a file takes 40000"):
+        audio.encoded(samples, 24_000, "wav", audio.Tags("t", text + " ", "MIT"))
     for form in FORMS:
         data = audio.encoded(samples, 24_000, form, audio.Tags("t", text, "MIT"))
         (tmp_path / f"a.{form}").write_bytes(data)

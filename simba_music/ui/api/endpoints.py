@@ -19,6 +19,7 @@ from simba_music.hub.places import allowed
 from simba_music.settings import settings
 from simba_music.ui.api.results import (
     Alignment,
+    ClipResult,
     Model,
     Reading,
     Result,
@@ -43,8 +44,9 @@ class Run:
 
     def __init__(self, opening: Opening, folder: Path, sides: tuple[str, ...] = SIDES):
         self.opening, self.folder, self.sides = opening, folder, sides
-        self.result = Result(seed=None, clips=[], progress={}, notes=[])
+        self.seed: int | None = None
         self.names, self.takes = dict[str, str](), 1
+        self.clips, self.progress = list[ClipResult](), dict[str, float]()
 
     def events(self, left: str, right: str, raw: Mapping[str, object]) -> Iterator[Result]:
         """The result so far, again and again; the last is whole.
@@ -69,7 +71,7 @@ class Run:
                 self._add(event)
             elif isinstance(event, Progress):
                 share = (event.take + event.frames / event.total_frames) / self.takes
-                self.result["progress"][self.names[event.side]] = round(share, 4)
+                self.progress[self.names[event.side]] = round(share, 4)
             if urgent or time.monotonic() - shown >= EVERY_S:
                 shown = time.monotonic()
                 note = f"Downloading {event.repository}." if isinstance(event, Downloading) else ""
@@ -77,15 +79,16 @@ class Run:
         yield self._with()
 
     def _with(self, note: str = "") -> Result:
-        return Result({**self.result, "notes": [note] if note else []})
+        notes, progress = [note] if note else [], dict(self.progress)
+        return Result(seed=self.seed, clips=list(self.clips), progress=progress, notes=notes)
 
     def _begin(self, started: "Started") -> None:
-        self.result["seed"], self.takes = started.request.seed, started.request.takes
+        self.seed, self.takes = started.request.seed, started.request.takes
         names = started.pipeline.names()
         if len(self.sides) == 1:
             names = {side: model.origin.name for side, model in started.pipeline.models.items()}
         self.names = {side: names[side] for side in self.sides}
-        self.result["progress"] = dict.fromkeys(self.names.values(), 0.0)
+        self.progress = dict.fromkeys(self.names.values(), 0.0)
 
     def _add(self, clip: "Clip") -> None:
         from simba_music import audio
@@ -94,10 +97,10 @@ class Run:
         name = self.names[clip.side]
         path = self.folder / f"{stem_of(clip.recipe, name)}.wav"
         audio.write(path, clip.waveform, tags_of(clip.recipe))
-        self.result["progress"][name] = (clip.take + 1) / self.takes
-        self.result["clips"].append(clip_of(clip, name, str(path), path.name))
+        self.progress[name] = (clip.take + 1) / self.takes
         order = list(self.names.values())
-        self.result["clips"].sort(key=lambda one: order.index(one["model"]))
+        self.clips.append(clip_of(clip, name, str(path), path.name))
+        self.clips.sort(key=lambda one: order.index(one["model"]))
 
 
 class Endpoints:
