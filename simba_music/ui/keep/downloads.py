@@ -98,11 +98,12 @@ def _urls(given: Mapping[str, Any], most: int) -> list[str]:
 def _path(url: str) -> Path | None:
     """The file that an address of this server names, if it is a WAV in Gradio's cache."""
     _, served, rest = url.partition(_SERVED)
-    path = Path(urllib.parse.unquote(rest))
-    if not served or "\0" in rest or path.suffix != ".wav":
+    try:
+        path = Path(urllib.parse.unquote(rest)).resolve()
+        found = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
         return None
-    path, cache = path.resolve(), Path(get_upload_folder()).resolve()
-    return path if path.is_relative_to(cache) and path.is_file() else None
+    return path if served and found and path.suffix == ".wav" else None
 
 
 def _clip(url: str) -> Path:
