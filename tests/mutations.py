@@ -118,13 +118,13 @@ MUTATIONS = (
         "listening/test_ending.py -k whatever",
     ),
     Mutation(
-        "listening/ballot.py",
+        "listening/votes/ballot.py",
         "if seconds(stretches) < needed:",
         "if seconds(stretches) < 0:",
         "listening/test_trials.py -k without_listening",
     ),
     Mutation(
-        "listening/ballot.py",
+        "listening/votes/ballot.py",
         "if total > waited_s + CLOCK_SLACK_S:",
         "if total < 0:",
         "listening/test_trials.py -k without_listening",

@@ -1,5 +1,6 @@
 """Audio: waveforms, read from what people bring, measured, levelled and written."""
 
+from simba_music.audio.comment import read_comment
 from simba_music.audio.level import (
     LIMIT_DB,
     PEAK_DBTP,
@@ -19,16 +20,31 @@ from simba_music.audio.waveform import (
     mono,
     resample,
 )
-from simba_music.audio.writing import varied, wav_bytes, write, write_ogg
+from simba_music.audio.writing import (
+    LONGEST_COMMENT,
+    Form,
+    Tags,
+    converted,
+    encoded,
+    varied,
+    wav_bytes,
+    write,
+    write_ogg,
+)
 
 __all__ = [
     "LIMIT_DB",
+    "LONGEST_COMMENT",
     "PEAK_DBTP",
     "SAMPLE_RATE",
     "SUFFIXES",
     "TARGET_LUFS",
+    "Form",
+    "Tags",
     "Waveform",
     "cancels",
+    "converted",
+    "encoded",
     "fit",
     "loudness_lufs",
     "match_pair",
@@ -36,6 +52,7 @@ __all__ = [
     "mono",
     "normalise",
     "read",
+    "read_comment",
     "read_recording",
     "resample",
     "true_peak_dbtp",

@@ -14,7 +14,7 @@ from simba_music.files import write_json
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import read_batch
-from simba_music.generation.recipe import Recipe
+from simba_music.generation.recipe import Recipe, tags_of
 from simba_music.generation.service import generate_many
 
 MANIFEST = "manifest.jsonl"
@@ -96,13 +96,13 @@ def _row(clip: Clip) -> dict[str, Any]:
 
 
 def write_clip(path: Path, clip: Clip) -> None:
-    """The sound of a clip.
+    """The sound of a clip, with its recipe.
 
     Raises:
         RequestError: If it cannot be written.
     """
     try:
-        audio.write(path, clip.waveform)
+        audio.write(path, clip.waveform, tags_of(clip.recipe))
     except OSError as error:
         raise RequestError(
             f"Cannot write {path}: {error.strerror}. Choose another --out."

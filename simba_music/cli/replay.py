@@ -1,4 +1,4 @@
-"""The replay command: clips of a recipe.json once more, on the engine that made them."""
+"""The replay command: clips once more, by their recipe, on the engine that made them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +17,21 @@ commands = new_group()
 @commands.command(epilog=example("replay out/recipe.json --out again"))
 def replay(
     file: Annotated[
-        Path, typer.Argument(metavar="RECIPE.json", help="Written by generate, beside its clips.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="A clip (WAV, FLAC or Ogg), which carries its recipe, or a recipe.json.",
+        ),
     ],
     *,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the files.")] = Path("again"),
 ) -> None:
-    """Make the clips of a recipe.json once more: same request, weights, engine and dtype."""
+    """Make clips once more by their recipe: same request, weights, engine and dtype."""
     from simba_music.cli.clip_files import make_folder, write_clip
     from simba_music.generation.clip import Clip
+    from simba_music.generation.recipe import recipes_of_file
 
-    recipes = _read(file)
+    recipes = recipes_of_file(file)
     pipelines: dict[str, Pipeline] = {}
     make_folder(out)
     for name, recipe in recipes.items():
@@ -39,29 +44,6 @@ def replay(
         clip = next(event for event in events if isinstance(event, Clip))
         write_clip(out / name, clip)
         print(f"{out / name}: {clip.waveform.duration_s:g} s, seed {recipe.request.seed}")
-
-
-def _read(file: Path) -> "dict[str, Recipe]":
-    """Recipes of a file by the names of their clips.
-
-    Raises:
-        RequestError: If it is none.
-    """
-    from simba_music.errors import RequestError
-    from simba_music.files import read_json
-    from simba_music.generation.recipe import read_recipe
-
-    raw = read_json(file)
-    clips = raw.get("clips") if isinstance(raw, dict) else None
-    if not isinstance(clips, dict) or not all(isinstance(c, dict) for c in clips.values()):
-        raise RequestError(
-            f"{file} is no recipe.json: it has no clips. Give the recipe.json that simba-music "
-            "generate wrote beside its clips."
-        )
-    found = {name: read_recipe(clip.get("recipe")) for name, clip in clips.items()}
-    if bad := [name for name in found if Path(name).name != name]:
-        raise RequestError(f"{file}: {bad[0]!r} is no file name.")
-    return found
 
 
 def _pipeline_of(recipe: "Recipe") -> "Pipeline":

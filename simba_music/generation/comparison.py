@@ -1,7 +1,7 @@
 """Comparison: from what a visitor asks for to the clips of both sides, downloads included."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -68,6 +68,7 @@ class Comparison:
         stream: bool = False,
         own: Mapping[str, Mapping[str, object]] | None = None,
         engine: str = "auto",
+        sides: Sequence[str] = SIDES,
     ) -> Iterator[Downloading | Started | Event]:
         """Yield progress of downloads, then `Started`, then what the service yields.
 
@@ -82,6 +83,7 @@ class Comparison:
             stream: whether sound is yielded while it is made.
             own: fields that a side has otherwise than `raw`, by side.
             engine: what decodes; `auto` is what the pipeline was loaded with.
+            sides: which are generated.
 
         Raises:
             UserError: If a checkpoint cannot be loaded or the request is wrong.
@@ -103,19 +105,19 @@ class Comparison:
         service = self.gpu.of(chosen)
         with self.activity.counting_refusals():
             requests = {
-                side: service.validate(SIDES, **{**raw, **(own or {}).get(side, {})})
-                for side in SIDES
+                side: service.validate(sides, **{**raw, **(own or {}).get(side, {})})
+                for side in sides
             }
-        first, second = requests["left"], requests["right"]
+        first, last = (requests[side] for side in (sides[0], sides[-1]))
         digests = {model.origin.sha256 for model in chosen.models.values()}
-        if len(digests) == 1 and first == second:
-            seed = (second.seed + second.takes) % (MAX_SEED + 1)
-            requests["right"] = replace(second, seed=seed)
+        if len(sides) > 1 and len(digests) == 1 and first == last:
+            seed = (last.seed + last.takes) % (MAX_SEED + 1)
+            requests[sides[-1]] = replace(last, seed=seed)
         differing = {side: one for side, one in requests.items() if one != first}
         yield Started(first, chosen, differing)
         asked, stop = requests if differing else first, self.stops.asked_by(session)
         with private(*(text for r in requests.values() for text in (r.prompt, r.negative))):
-            made = service.generate(asked, should_stop=stop, stream=stream)
+            made = service.generate(asked, sides, should_stop=stop, stream=stream)
             yield from self.activity.watched(made)
 
 

@@ -1,14 +1,17 @@
 """Recipe: all that made a clip, typed; one object in files, on the card and in the history."""
 
 import itertools
+import json
 import math
 import platform
+import re
+from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from pydantic import Field, ValidationError
 
-from simba_music import __version__
+from simba_music import __version__, audio
 from simba_music.conditioning.batch import ReadCondition, drawn_from, read_from
 from simba_music.conditioning.reading.prompt import read_prompt
 from simba_music.conditioning.request import Request
@@ -21,6 +24,9 @@ from simba_music.models.config import CodecRef, TextEncoderRef
 from simba_music.models.schemas import upgrade_recipe
 from simba_music.scoring.score import Score
 from simba_music.settings import EngineName, WeightDtype
+
+LONGEST_STEM = 24  # characters of the prompt in a file's name
+_TEMPO = re.compile(r"\b\d+(\.\d+)?\s*(bpm|beats\b[\w ]*)", re.IGNORECASE)
 
 
 class Weights(StrictModel):
@@ -137,3 +143,73 @@ def read_recipe(raw: object) -> Recipe:
             f"This is no recipe of a clip: {where}: {problem}. Give the `recipe` of one clip "
             "in a recipe.json of simba-music generate."
         ) from error
+
+
+def stem_of(recipe: Recipe, name: str) -> str:
+    """What a clip's file is called, such as "funk-104bpm-simba-seed17", for the model's name."""
+    request = recipe.request
+    words = re.findall(r"[a-z0-9]+", _TEMPO.sub(" ", request.prompt.lower()))
+    said = ""
+    for word in words:
+        if len(said) + len(word) >= LONGEST_STEM:
+            break
+        said += f"{word}-"
+    beat = recipe.conditions.get("beat")
+    tempo = re.match(r"[\d.]+", beat.value) if beat else None
+    return "-".join(
+        [
+            said.strip("-") or "clip",
+            *([f"{tempo[0]}bpm"] if tempo else []),
+            re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model",
+            f"seed{request.seed}",
+        ]
+    )
+
+
+def tags_of(recipe: Recipe) -> audio.Tags:
+    """The recipe as the words that a sound file carries; none where no file would take it."""
+    title = "".join(c for c in recipe.request.prompt if c.isprintable())[:200]
+    text = json.dumps(recipe.as_json())
+    return audio.Tags(title, text if len(text) <= audio.LONGEST_COMMENT else "", recipe.licence)
+
+
+def read_recipes(raw: object, file: str = "This") -> dict[str, Recipe]:
+    """Recipes by the names of their clips, of a recipe.json, or the one of a clip by itself.
+
+    Raises:
+        RequestError: If it holds none.
+    """
+    if isinstance(raw, dict) and "request" in raw:
+        return {"clip.wav": read_recipe(raw)}
+    clips = raw.get("clips") if isinstance(raw, dict) else None
+    if not clips or not isinstance(clips, dict) or not all(type(c) is dict for c in clips.values()):
+        raise RequestError(
+            f"{file} is no recipe: it has no clips. Give a clip that was made here, or the "
+            "recipe.json that simba-music generate wrote beside its clips."
+        )
+    found = {name: read_recipe(clip.get("recipe")) for name, clip in clips.items()}
+    if bad := [name for name in found if Path(name).name != name]:
+        raise RequestError(f"{file}: {bad[0]!r} is no file name.")
+    return found
+
+
+def recipes_of_file(path: Path) -> dict[str, Recipe]:
+    """Recipes of a recipe.json, or the one that a clip's file carries, by the names of clips.
+
+    Raises:
+        RequestError: If the file cannot be read, or holds no recipe.
+    """
+    if path.suffix.lower() == ".json":
+        try:
+            return read_recipes(json.loads(path.read_text()), str(path))
+        except (OSError, ValueError, RecursionError) as error:
+            raise RequestError(f"{path} cannot be read as JSON: {error}") from error
+    comment = audio.read_comment(path)
+    try:
+        raw = json.loads(comment or "")
+    except (ValueError, RecursionError) as error:
+        raise RequestError(
+            f"{path} carries no recipe. Clips have one from version 0.3 on, unless another program "
+            "has written them anew; give its recipe.json."
+        ) from error
+    return {f"{path.stem}.wav": recipe for recipe in read_recipes(raw, str(path)).values()}

@@ -11,7 +11,7 @@ from sqlalchemy import Integer, cast, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from simba_music.listening.ballot import VoteError
+from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.engine import READS, FileWatch, migrate, open_engine
 from simba_music.listening.tables import (
     Base,

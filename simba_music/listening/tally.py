@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from simba_music.listening.ballot import DIMENSIONS
-from simba_music.listening.open_choices import OPEN
+from simba_music.listening.votes.ballot import DIMENSIONS
+from simba_music.listening.votes.open_choices import OPEN
 from simba_music.listening.statistics import (
     FEWEST,
     Estimate,

@@ -9,7 +9,7 @@ import gradio as gr
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
 from simba_music.settings import announce_share
-from simba_music.ui import ab_player, results
+from simba_music.ui import ab_player, api, keep, results
 from simba_music.ui.blind import page as blind
 from simba_music.ui.blind import votes
 from simba_music.ui.create import layout
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.study.session import Study
 
-CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE
+CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE + keep.STYLE
 
 
 # What a page's server is made with, beside the page: see `serving.host`.
@@ -38,7 +38,7 @@ def build(opening: Opening) -> gr.Blocks:
     """The whole page around models that are loaded, or loading."""
     said = words()["page"]
     # Clips in Gradio's cache are swept every hour once they are a day old.
-    with gr.Blocks(title=said["name"], delete_cache=(3600, 86400)) as page:
+    with api.Page(title=said["name"], delete_cache=(3600, 86400)) as page:
         gr.HTML(_head(), elem_id="page-head", apply_default_css=False)
         with gr.Tabs(elem_id="page-tabs"):
             with gr.Tab(said["create"]):
@@ -48,8 +48,9 @@ def build(opening: Opening) -> gr.Blocks:
             with gr.Tab(said["findings"], elem_id="results") as tab:
                 votes.build(opening, tab)
                 results.build(opening.sides)
-    found: gr.Blocks = page
-    return found
+        api.build(opening)
+    page.close_to_programs()
+    return page
 
 
 def _head() -> str:
@@ -142,7 +143,8 @@ def _serve(
             enable_monitoring=False,
             footer_links=["api", "gradio"] if links else [],
             run_history=False,  # it keeps what was heard blind in the browser
-            app_kwargs=server(page),
+            mcp_server=links and api.speaks_mcp(),
+            app_kwargs=api.APP_KWARGS | server(page),
             prevent_thread_lock=meanwhile is not None,
         )
     except OSError as error:

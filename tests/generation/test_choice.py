@@ -130,6 +130,9 @@ def test_a_replayed_recipe_is_the_same_clip(system, tmp_path):
     replay.replay(tmp_path / "a" / "recipe.json", out=tmp_path / "b")
     for name in ("simba.wav", "transformer.wav"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    replay.replay(tmp_path / "a" / "simba.wav", out=tmp_path / "c")  # which carries its recipe
+    alone = (tmp_path / "c" / "simba.wav").read_bytes()
+    assert alone == (tmp_path / "a" / "simba.wav").read_bytes()
 
 
 @pytest.mark.parametrize(

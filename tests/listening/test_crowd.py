@@ -11,8 +11,8 @@ from ballots import ballot, battle
 
 from simba_music.audio import loudness_lufs
 from simba_music.listening import crowd
-from simba_music.listening.ballot import VoteError
-from simba_music.listening.crowd import NETWORK_JOINS, NETWORK_NAMES, Crowd, visitor
+from simba_music.listening.votes.ballot import VoteError
+from simba_music.listening.votes.crowd import NETWORK_JOINS, NETWORK_NAMES, Crowd, visitor
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from simba_music.files import read_json, write_json
 from simba_music.generation.clip import pack_codes
 from simba_music.listening import gallery
-from simba_music.listening.ballot import VoteError
+from simba_music.listening.votes.ballot import VoteError
 
 
 @pytest.fixture(scope="module")

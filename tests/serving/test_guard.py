@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from simba_music.listening.crowd import visitor
+from simba_music.listening.votes.crowd import visitor
 from simba_music.serving import guard
 from simba_music.serving.guard import HEADERS, MOST_BYTES, Guard, is_shut
 from simba_music.serving.metrics import Requests

@@ -12,7 +12,7 @@ from simba_music.generation.clip import Clip
 from simba_music.generation.comparison import Comparison, Started
 from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
-from simba_music.listening.open_choices import OPEN
+from simba_music.listening.votes.open_choices import OPEN
 from simba_music.listening.tally import pools
 from simba_music.listening.typed_pairs import PairMaker
 from simba_music.scoring.score import Score
@@ -22,7 +22,7 @@ from simba_music.ui.create.example import open_example
 from simba_music.ui.create.handlers import Handlers, request_of
 from simba_music.ui.create.reading import chips
 from simba_music.ui.create.verdict import level, rank, verdict
-from simba_music.ui.create.view import View, add, file_name, grouped, written
+from simba_music.ui.create.view import View, add, grouped, written
 from simba_music.ui.opening import Opening, sides_of
 
 SETTINGS = {"duration_s": 2.0, "seed": 5, "takes": 1}
@@ -254,7 +254,7 @@ def test_names_from_outside_are_escaped_in_the_details(pipeline, system, tmp_pat
     assert isinstance(clip, Clip)
     said = details(clip, clip.name, "<i>notice</i>")
     assert "<img" not in said and "<i>" not in said
-    assert file_name(clip).endswith("-b-calm-b-seed0.wav")
+    assert stem_of(clip.recipe, clip.name).startswith("b-calm-b-img-src-x")
 
 
 def test_a_host_that_forbids_other_models_is_obeyed(pipeline, monkeypatch):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 ASK_S = 180.0  # longest wait for an answer, in s
-HEARD_S = 5.0  # of each clip before a vote counts, as `listening.ballot` has it
+HEARD_S = 5.0  # of each clip before a vote counts, as `listening.votes.ballot` has it
 PROMPTS = (
     "calm solo piano, slow, sad",
     "energetic rock with distorted guitar, fast",

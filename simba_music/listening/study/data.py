@@ -10,7 +10,7 @@ from typing import Any
 
 from simba_music.files import write_atomic
 from simba_music.files.inert import front_value, inert, one_line
-from simba_music.listening.ballot import DIMENSIONS, seconds
+from simba_music.listening.votes.ballot import DIMENSIONS, seconds
 from simba_music.listening.statistics import wilson
 from simba_music.listening.study.file import StudyConfig
 from simba_music.listening.study.session import CHECKS, Study

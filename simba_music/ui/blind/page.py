@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from simba_music.errors.incidents import told
-from simba_music.listening.ballot import HEARD_S, UNDO_S, VoteError
+from simba_music.listening.votes.ballot import HEARD_S, UNDO_S, VoteError
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.opening import Opening
 from simba_music.ui.plain import plain

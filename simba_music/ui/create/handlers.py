@@ -21,7 +21,7 @@ from simba_music.ui.opening import Opening
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.clip import Clip
-    from simba_music.listening.open_choices import OpenPair
+    from simba_music.listening.votes.open_choices import OpenPair
     from simba_music.ui.create.view import View
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Handlers:
     def _remember(self, run: str, view: "View") -> None:
         """Have a finished pair at hand for whoever prefers one of its clips."""
         from simba_music.listening.gallery import about, sampling_of
-        from simba_music.listening.open_choices import OpenPair
+        from simba_music.listening.votes.open_choices import OpenPair
 
         assert view.started is not None
         if not all(view.clips.values()):
@@ -200,8 +200,8 @@ class Handlers:
         """Keep which clip of a pair is preferred, apart from blind votes."""
 
         def work(given: Data) -> Data:
-            from simba_music.listening.ballot import Ballot, VoteError, read_ballot
-            from simba_music.listening.open_choices import keep_choice
+            from simba_music.listening.votes.ballot import Ballot, VoteError, read_ballot
+            from simba_music.listening.votes.open_choices import keep_choice
 
             pair = self._pairs.get(str(given.get("pair")))
             if pair is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from simba_music.ui import keep
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.create.drawer import drawer
 from simba_music.ui.create.handlers import Handlers
@@ -77,10 +78,10 @@ def build(opening: Opening) -> None:
         "rate": next(iter(sides.values())).sample_rate,
     }
 
-    def keep(path: Path) -> Path:
+    def served(path: Path) -> Path:
         return Path(str(studio.move_resource_to_block_cache(path)))
 
-    handlers = Handlers(opening, keep)
+    handlers = Handlers(opening, served)
     studio = gr.HTML(
         html_template=page_html(opening),
         js_on_load=STUDIO_JS,
@@ -107,7 +108,11 @@ def build(opening: Opening) -> None:
         concurrency_limit=2,
         concurrency_id="generate",
     )
-    # The history of this browser belongs here: below the two clips, above the small print.
+    with gr.Row(elem_id="kept-tools"):
+        keep.download_menu(opening)
+        keep.share_button(opening)
+        keep.restore(opening)
+    keep.history_panel(opening)
     gr.HTML(_small_print(), elem_id="small-print", apply_default_css=False)
 
 

@@ -26,6 +26,7 @@ class Studio {
     this.bindPlayer();
     watch(/message/.source, () => this.hear(JSON.parse(props.message)));
     document.addEventListener("simba:restore", ({ detail }) => this.restore(detail));
+    document.addEventListener("simba:open", (event) => this.open(event));
     this.showExamples();
     this.clear();
     this.read();
@@ -267,6 +268,9 @@ class Studio {
       clips: { A: [], B: [] }, best: {}, files: new Map() };
     for (const side of ["A", "B"]) this.name(side, names[side]);
     this.drawer.showSeed(requests.A.seed);
+    const { prompt, seed, ...settings } = requests.A;
+    const asked = { prompt, seed, settings, models: { left: models.A, right: models.B } };
+    document.dispatchEvent(new CustomEvent("simba:start", { detail: { id: this.run.id, ...asked } }));
     this.meta(this.words.making);
     const called = { A: names.A.title, B: names.B.title };
     this.player = new StreamInRows(this.box, called, this.newContext(rate), seconds);
@@ -406,6 +410,7 @@ class Studio {
     clearTimeout(this.waiting);
     this.run?.over?.();
     this.run = null;
+    document.dispatchEvent(new CustomEvent("simba:end"));
     this.showButton();
   }
 
@@ -482,6 +487,30 @@ class Studio {
     this.drawer.set({ ...rest, seed: seed ?? rest.seed });
     this.write(prompt ?? "");
     if (play) this.begin();
+  }
+
+  // ---- A pair of the history. ----
+
+  async open(event) {
+    const { recipes, urls } = event.detail.pair;
+    if (this.run || urls.length !== 2) return; // the history has players of its own
+    event.preventDefault();
+    this.clear();
+    const called = {};
+    for (const [i, side] of ["A", "B"].entries()) {
+      called[side] = recipes[i].model.id.split("/").pop();
+      const about = `#${recipes[i].request.seed}`;
+      this.name(side, { title: called[side], about, tone: side === "A" ? "left" : "right" });
+    }
+    this.title(recipes[0].request.prompt, this.words.from_history);
+    const player = (this.player = new PairInRows(this.box, called));
+    player.context = this.newContext(this.rate);
+    const [A, B] = await Promise.all(urls.map(async (url) => (await fetch(url)).arrayBuffer()));
+    if (this.player !== player) return;
+    await player.load({ A, B });
+    this.settle();
+    player.toggle();
+    this.root.scrollIntoView({ block: "start", behavior: "smooth" });
   }
 
   // ---- The example. ----

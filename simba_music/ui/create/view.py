@@ -5,7 +5,6 @@ A message is a dict of JSON, with `run` in each. Its other fields, each of which
 all of it will take; `ended` or `error`, with which it is over.
 """
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from simba_music import audio
 from simba_music.generation.clip import AudioChunk, Clip, Progress
 from simba_music.generation.comparison import Started
+from simba_music.generation.recipe import stem_of, tags_of
 from simba_music.generation.request import SIDES
 from simba_music.generation.service import Event
 from simba_music.generation.streaming.sound import message
@@ -26,13 +26,6 @@ from simba_music.ui.opening import BACKBONES
 Message = dict[str, Any]
 PLAYED_AS = dict(zip(SIDES, "AB", strict=True))
 GROUP_S = 0.2  # an update of the page costs about as much as a block of frames
-
-
-def file_name(clip: Clip) -> str:
-    """A WAV name that says model, prompt and seed."""
-    request = clip.recipe.request
-    said = re.sub(r"[^a-z0-9]+", "-", request.prompt.lower())[:40].strip("-")
-    return f"{clip.name}-{said or 'clip'}-seed{request.seed}.wav"
 
 
 def titles(started: Started) -> dict[str, dict[str, str]]:
@@ -215,11 +208,11 @@ def grouped(view: View, events: Iterator[Downloading | Started | Event]) -> Iter
 
 
 def written(folder: Path) -> Callable[[Clip], Path]:
-    """What writes a clip into a folder as a WAV file whose name says what it is."""
+    """What writes a clip, with its recipe, as a WAV file whose name says what it is."""
 
     def write(clip: Clip) -> Path:
-        path = folder / file_name(clip)
-        audio.write(path, clip.waveform)
+        path = folder / f"{stem_of(clip.recipe, clip.name)}.wav"
+        audio.write(path, clip.waveform, tags_of(clip.recipe))
         return path
 
     return write

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from simba_music.listening.ballot import VoteError
+from simba_music.listening.votes.ballot import VoteError
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.blind.page import BLIND_JS, answered, is_local, text_field, voting
 

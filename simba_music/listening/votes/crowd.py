@@ -10,7 +10,7 @@ from collections import OrderedDict
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 
-from simba_music.listening.ballot import CLOCK_SLACK_S, VoteError, seconds
+from simba_music.listening.votes.ballot import CLOCK_SLACK_S, VoteError, seconds
 from simba_music.listening.database import Database
 from simba_music.listening.tables import Trial, Vote
 

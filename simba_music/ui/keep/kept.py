@@ -1,0 +1,170 @@
+"""Kept: what a link, a clip or a recipe.json says, checked, as settings of the page's form."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from simba_music.conditioning.request import Request
+from simba_music.errors import RequestError, UserError
+from simba_music.generation.request import SIDES, Limits, validate_request
+from simba_music.hub.places import allowed
+from simba_music.ui.keep.permalink import link_of, read_link
+from simba_music.ui.opening import Opening
+
+if TYPE_CHECKING:  # see ui.opening
+    from simba_music.generation.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+LONGEST = 65_536  # characters of a recipe; two clips of the longest prompt have a third of it
+Answer = dict[str, Any]  # as JSON, with "error" where there is one
+
+
+class Restored(TypedDict):
+    """What the form is filled with; models by side; notes are sentences for its reader."""
+
+    prompt: str
+    seed: int
+    settings: dict[str, str | int | float]
+    models: dict[str, str]
+    notes: list[str]
+
+
+def answered(work: Callable[[Mapping[str, Any]], Answer], data: object) -> Answer:
+    """What `work` makes of a question; an error becomes an answer that says what to do."""
+    try:
+        if not isinstance(data, dict):
+            raise RequestError("A question to this page is an object with named fields.")
+        return work(data)
+    except UserError as error:
+        return {"error": str(error)}
+    except Exception:
+        logger.exception("a question of the page failed")
+        return {"error": "This failed on the server; its log says why. Try again."}
+
+
+def field_of(data: Mapping[str, Any], name: str, longest: int = LONGEST) -> str:
+    """A text of a question.
+
+    Raises:
+        RequestError: If it is missing, no text, or too long.
+    """
+    value = data.get(name)
+    if not isinstance(value, str):
+        raise RequestError(f"{name} is missing. Reload the page.")
+    if len(value) > longest:
+        raise RequestError(f"{name} has {len(value)} characters; at most {longest} are read.")
+    return value
+
+
+class Kept:
+    """Reads what was kept, against the models that the page has."""
+
+    def __init__(self, opening: Opening):
+        self.opening = opening
+
+    def restore(self, data: object) -> Answer:
+        """A `Restored` of `link`, the text behind `?r=`, or of `recipe`, JSON of a clip's file."""
+
+        def read(given: Mapping[str, Any]) -> Answer:
+            found = self.of_link(given) if "link" in given else self.of_recipe(given)
+            return {"restored": found}
+
+        return answered(read, data)
+
+    def link(self, data: object) -> Answer:
+        """The text behind `?r=` for `recipes`, JSON of the recipes of a pair's clips."""
+
+        def make(given: Mapping[str, Any]) -> Answer:
+            recipes = self._recipes(field_of(given, "recipes"))
+            return {"link": link_of(recipes[0].request, self._names(recipes))}
+
+        return answered(make, data)
+
+    def of_link(self, given: Mapping[str, Any]) -> Restored:
+        """What a link says.
+
+        Raises:
+            RequestError: If it is none, or a setting is out of range.
+        """
+        link = read_link(field_of(given, "link"))
+        request = self._checked({"prompt": link.prompt, **link.settings})
+        return self._restored(request, link.models, [])
+
+    def of_recipe(self, given: Mapping[str, Any]) -> Restored:
+        """What the recipe of a clip, or a recipe.json, says.
+
+        Raises:
+            RequestError: If it is none, or a setting is out of range.
+        """
+        recipes = self._recipes(field_of(given, "recipe"))
+        request = self._checked(asdict(recipes[0].request))
+        return self._restored(request, self._names(recipes), self._other_now(recipes))
+
+    def _recipes(self, text: str) -> "list[Recipe]":
+        self.opening.comparison.result()  # else its imports and these meet
+        from simba_music.generation.recipe import read_recipes
+
+        try:
+            raw = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(
+                "There is no recipe in this file. Clips made here carry one; other programs may "
+                "have taken it out. Drop the recipe.json instead."
+            ) from error
+        return list(read_recipes(raw, "This file").values())
+
+    def _checked(self, raw: Mapping[str, object]) -> Request:
+        # The text encoder may still be loading; it counts the tokens when clips are generated.
+        longest_s = min(side.longest_s for side in self.opening.sides.values())
+        return validate_request(Limits(longest_s, 1, lambda text: 0), **raw)
+
+    def _known(self) -> set[str]:
+        return {*allowed(), *(side.source for side in self.opening.sides.values())}
+
+    def _names(self, recipes: "list[Recipe]") -> list[str]:
+        """What names the models of the first two recipes here, with their commit if need be."""
+        known, found = self._known(), list[str]()
+        for model in (recipe.model for recipe in recipes[:2]):
+            pinned = f"{model.id}@{model.revision}"
+            found.append(pinned if pinned in known else model.id)
+        return found
+
+    def _restored(self, request: Request, names: list[str], notes: list[str]) -> Restored:
+        own = {side: found.source for side, found in self.opening.sides.items()}
+        known = self._known()
+        for name in dict.fromkeys(name for name in names if name not in known):
+            notes.append(
+                f"It was made by {name[:80]}, which this page does not offer: choose it as a model "
+                "to get the same clip."
+            )
+        names = [name for name in names if name in known]
+        if len(names) == 1:
+            right = names[0] == own[SIDES[1]]
+            names = [own[SIDES[0]], names[0]] if right else [names[0], own[SIDES[1]]]
+        fields = asdict(request)
+        prompt, seed = fields.pop("prompt"), fields.pop("seed")
+        models = dict(zip(SIDES, names, strict=False)) or own
+        return Restored(prompt=prompt, seed=seed, settings=fields, models=models, notes=notes)
+
+    def _other_now(self, recipes: "list[Recipe]") -> list[str]:
+        """Why the clips would be others than those of the recipes."""
+        comparison, notes = self.opening.comparison.result(), list[str]()
+        if not comparison.gpu.here:
+            return []
+        pipeline = comparison.pipeline
+        loaded = {model.origin.id: model.origin.sha256 for model in pipeline.models.values()}
+        engine = pipeline.engine_now()
+        for recipe in recipes:
+            weights = loaded.get(recipe.model.id)
+            if weights is not None and recipe.model.sha256 not in (None, weights):
+                notes.append(
+                    f"{recipe.model.id} has other weights now: the clip will be another one."
+                )
+            if (recipe.engine, recipe.dtype) != (engine, pipeline.choice.dtype):
+                notes.append(
+                    f"It was made on the engine {recipe.engine[:40]} ({recipe.dtype[:40]}), this "
+                    f"page uses {engine} ({pipeline.choice.dtype}): the clip may be another one."
+                )
+        return list(dict.fromkeys(notes))
