@@ -1,6 +1,6 @@
 """Slots of the compiled engine: the rows of many requests in one memory, some of them stepped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -147,8 +147,11 @@ class CompiledSlots:
         slots = sorted(chunks)
         share = -(-len(slots) // self._workers)
         parts = [slots[start : start + share] for start in range(0, len(slots), share)]
-        step = self._pool.map if self._pool is not None and len(parts) > 1 else map
-        found = step(self._part, range(len(parts)), parts, [chunks] * len(parts))
+        found: Iterable[dict[int, Tensor | None]]
+        if self._pool is None:
+            found = [self._part(number, part, chunks) for number, part in enumerate(parts)]
+        else:
+            found = self._pool.map(self._part, range(len(parts)), parts, [chunks] * len(parts))
         return {slot: tokens for part in found for slot, tokens in part.items()}
 
     def close(self) -> None:
