@@ -94,11 +94,15 @@ def plain(part: gr.components.Component) -> None:
     def checked(payload: Any) -> Any:
         if isinstance(payload, dict | list):
             kind = type(payload).__name__
-            raise gr.Error(f"{part.label} must be a text or a number, got {kind}.")
+            said = f"{part.label} must be a text or a number, got {kind}."
+            raise gr.Error(said, print_exception=False)
         try:
             return read(payload)
+        except gr.Error:  # which is a ValueError too, and says what is allowed
+            raise
         except (TypeError, ValueError) as error:
-            raise gr.Error(f"{part.label} cannot be {payload!r:.80}.") from error
+            said = f"{part.label} cannot be {payload!r:.80}."
+            raise gr.Error(said, print_exception=False) from error
 
     part.preprocess = checked  # type: ignore[method-assign]
 
