@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -68,17 +69,19 @@ def graceful(ending: Ending) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         raise SystemExit(ASKED)
 
-    before = signal.signal(signal.SIGTERM, asked)
+    before, ended = signal.signal(signal.SIGTERM, asked), False
     try:
         yield
     except SystemExit as end:
-        if end.code == ASKED:
+        ended = end.code == ASKED
+        if ended:
             logger.info("Asked to end: votes are copied, runs are cancelled.")
-            # Threads of libraries that would be waited for must not outlast what a host allows.
-            timer = threading.Timer(ending.within_s + 1, os._exit, [ASKED])
-            timer.daemon = True
-            timer.start()
         raise
     finally:
         ending.run()
         signal.signal(signal.SIGTERM, before)
+        if ended:
+            # Threads of libraries must not be waited for, and torch's abort where they are cut.
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(ASKED)
