@@ -308,9 +308,10 @@ def clock(monkeypatch):
     """A clock of the blind test that is set forward instead of waiting."""
     from datetime import timedelta
 
-    from simba_music.listening import database, standing
+    from simba_music.listening import database
     from simba_music.listening import tables as vote_tables
     from simba_music.listening import trials as listening_test
+    from simba_music.listening.votes import standing
 
     ahead = [0.0]
     real = vote_tables.now

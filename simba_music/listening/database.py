@@ -11,7 +11,6 @@ from sqlalchemy import Integer, cast, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.engine import READS, FileWatch, migrate, open_engine
 from simba_music.listening.tables import (
     Base,
@@ -25,6 +24,7 @@ from simba_music.listening.tables import (
     from_dict,
     now,
 )
+from simba_music.listening.votes.ballot import VoteError
 from simba_music.settings import settings
 
 # What a mirrored line may hold, in an order in which each finds what it refers to.

@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from simba_music.errors import UserError
 from simba_music.files import sync_folder
-from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.tables import now
+from simba_music.listening.votes.ballot import VoteError
 
 logger = logging.getLogger(__name__)
 

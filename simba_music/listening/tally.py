@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
 
-from simba_music.listening.votes.ballot import DIMENSIONS
-from simba_music.listening.votes.open_choices import OPEN
 from simba_music.listening.statistics import (
     FEWEST,
     Estimate,
@@ -17,6 +15,8 @@ from simba_music.listening.statistics import (
     mean_of,
 )
 from simba_music.listening.tables import Vote
+from simba_music.listening.votes.ballot import DIMENSIONS
+from simba_music.listening.votes.open_choices import OPEN
 
 NOT_ENOUGH = (
     "**Not enough votes yet:** {needed} more decided votes would find a preference of 65 % in four "

@@ -10,13 +10,13 @@ from typing import Any
 from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
 
 from simba_music import __version__
-from simba_music.listening.votes.ballot import UNDO_S, VoteError, heard_of, needed_s, read_ballot
-from simba_music.listening.votes.crowd import Crowd
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
 from simba_music.listening.pairs import Kind, Origin, Side, keep_pair, read_pair
-from simba_music.listening.votes.standing import finish, is_final, so_far
 from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, now
+from simba_music.listening.votes.ballot import UNDO_S, VoteError, heard_of, needed_s, read_ballot
+from simba_music.listening.votes.crowd import Crowd
+from simba_music.listening.votes.standing import finish, is_final, so_far
 
 TICKET_LIFE_S = 2 * 3600
 

@@ -10,7 +10,7 @@ import soundfile
 from ballots import ballot, battle
 
 from simba_music.audio import loudness_lufs
-from simba_music.listening import crowd
+from simba_music.listening.votes import crowd
 from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.votes.crowd import NETWORK_JOINS, NETWORK_NAMES, Crowd, visitor
 

@@ -21,10 +21,10 @@ from sqlalchemy.exc import OperationalError
 from simba_music.errors import UserError
 from simba_music.errors.causes import cause
 from simba_music.listening import database
-from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.engine import DatabaseLostError, migrations
 from simba_music.listening.tables import Base, Battle, Listener, Trial, Vote, new_id, now
+from simba_music.listening.votes.ballot import VoteError
 
 PARAMS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 

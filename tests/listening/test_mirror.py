@@ -8,10 +8,10 @@ from ballots import ballot, battle
 from hub_server import on
 
 from simba_music.listening import mirror as vote_mirror
-from simba_music.listening.votes.ballot import UNDO_S
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror, open_mirror
 from simba_music.listening.trials import ListeningTest
+from simba_music.listening.votes.ballot import UNDO_S
 
 NAME = "tester/votes"
 

@@ -5,9 +5,9 @@ import threading
 import pytest
 from ballots import ballot, battle
 
+from simba_music.listening.statistics import FEWEST
 from simba_music.listening.votes.ballot import UNDO_S, VoteError
 from simba_music.listening.votes.standing import so_far, standing
-from simba_music.listening.statistics import FEWEST
 from simba_music.ui.blind.votes import NOTHING, page_of
 
 

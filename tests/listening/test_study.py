@@ -18,11 +18,11 @@ from simba_music import audio
 from simba_music.__main__ import main
 from simba_music.errors import RequestError
 from simba_music.files import read_json
-from simba_music.listening.votes.ballot import UNDO_S, VoteError
 from simba_music.listening.study.data import SCHEMA, agreements, export, study_summary, votes_of
 from simba_music.listening.study.file import STUDY, read_study, render_study, same_words
 from simba_music.listening.study.session import FAR, Study, open_study
 from simba_music.listening.trials import ListeningTest
+from simba_music.listening.votes.ballot import UNDO_S, VoteError
 
 SECRET = "a secret of the tests"
 FIELDS = {

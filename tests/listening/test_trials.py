@@ -15,9 +15,9 @@ from simba_music.audio import Waveform, loudness_lufs, match_pair
 from simba_music.errors import UserError
 from simba_music.files import load_secret
 from simba_music.listening import trials as listening_test
+from simba_music.listening.trials import ListeningTest
 from simba_music.listening.votes.ballot import VoteError, merge, seconds
 from simba_music.listening.votes.crowd import BUSY_VOTES
-from simba_music.listening.trials import ListeningTest
 
 
 def shown(test, **kwargs):

@@ -10,11 +10,12 @@ from simba_music import audio
 from simba_music.errors import CheckpointError
 from simba_music.generation.clip import Clip
 from simba_music.generation.comparison import Comparison, Started
+from simba_music.generation.recipe import stem_of
 from simba_music.generation.service import Event
 from simba_music.generation.stops import Stops
-from simba_music.listening.votes.open_choices import OPEN
 from simba_music.listening.tally import pools
 from simba_music.listening.typed_pairs import PairMaker
+from simba_music.listening.votes.open_choices import OPEN
 from simba_music.scoring.score import Score
 from simba_music.ui.create import view as view_module
 from simba_music.ui.create.details import details, timeline

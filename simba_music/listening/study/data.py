@@ -10,12 +10,12 @@ from typing import Any
 
 from simba_music.files import write_atomic
 from simba_music.files.inert import front_value, inert, one_line
-from simba_music.listening.votes.ballot import DIMENSIONS, seconds
 from simba_music.listening.statistics import wilson
 from simba_music.listening.study.file import StudyConfig
 from simba_music.listening.study.session import CHECKS, Study
 from simba_music.listening.tables import Listener, Vote
 from simba_music.listening.tally import pool_tally, share_text, sides_at
+from simba_music.listening.votes.ballot import DIMENSIONS, seconds
 
 SCHEMA = {
     "vote": "random name of the vote",

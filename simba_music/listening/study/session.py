@@ -14,14 +14,14 @@ from simba_music import audio
 from simba_music.errors import RequestError
 from simba_music.files import first_problem, load_secret, read_json, sha256
 from simba_music.generation.request import SIDES
-from simba_music.listening.votes.ballot import VoteError
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.mirror import open_mirror
 from simba_music.listening.pairs import Kind, Side
-from simba_music.listening.votes.standing import is_final
 from simba_music.listening.study.file import STUDY, StudyConfig, same_words
 from simba_music.listening.tables import Battle, Listener, Trial, Vote
 from simba_music.listening.trials import ListeningTest
+from simba_music.listening.votes.ballot import VoteError
+from simba_music.listening.votes.standing import is_final
 from simba_music.settings import data_folder
 
 # What a listener's checks may have ended in; a step that was passed over is no success.

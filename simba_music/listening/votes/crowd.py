@@ -10,9 +10,9 @@ from collections import OrderedDict
 from contextvars import ContextVar
 from datetime import datetime, timedelta
 
-from simba_music.listening.votes.ballot import CLOCK_SLACK_S, VoteError, seconds
 from simba_music.listening.database import Database
 from simba_music.listening.tables import Trial, Vote
+from simba_music.listening.votes.ballot import CLOCK_SLACK_S, VoteError, seconds
 
 # The address of whoever asks, set by the server around every question; None where it is the host's
 # own machine, or not known.

@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Any
 
 from simba_music import __version__
-from simba_music.listening.votes.ballot import Preference, Stretch, VoteError, merge, seconds
 from simba_music.listening.tables import Battle, Trial, Vote, new_id, now
 from simba_music.listening.trials import ListeningTest
+from simba_music.listening.votes.ballot import Preference, Stretch, VoteError, merge, seconds
 
 OPEN = "open"
 LEAST_S = 1.0  # of each clip, before one can be preferred

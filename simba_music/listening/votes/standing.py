@@ -8,10 +8,10 @@ from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from simba_music.generation.request import SIDES
-from simba_music.listening.votes.ballot import UNDO_S, VoteError
 from simba_music.listening.database import Database
 from simba_music.listening.statistics import FEWEST, wilson
 from simba_music.listening.tables import Battle, Final, Listener, Trial, Vote, now
+from simba_music.listening.votes.ballot import UNDO_S, VoteError
 
 CHOICES = ("A", "B", "TIE", "BOTH_BAD")
 

@@ -51,8 +51,8 @@ def forest(title: str, rows: "Sequence[tuple[str, Estimate]]") -> str:
 
 def page_of(test: "ListeningTest") -> tuple[str, str]:
     """What the votes say: a card for every pool, as HTML; and all figures, as Markdown."""
-    from simba_music.listening.votes.standing import standing
     from simba_music.listening.tally import comparisons, pools, shares, tally, verdict
+    from simba_music.listening.votes.standing import standing
 
     votes, local = standing(test.database), test.database.local_listeners()
     cards = []
