@@ -23,6 +23,7 @@ except ImportError:
 logger = logging.getLogger(__name__)
 
 SHORTEST_SECRET = 16  # characters
+LEAST_DISK_GB = 0.5  # free, or nothing is begun that keeps files
 
 
 class StrictModel(BaseModel):

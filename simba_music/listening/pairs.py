@@ -11,13 +11,12 @@ from typing import Any, Literal
 from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.errors import RequestError
-from simba_music.files import write_atomic
+from simba_music.files import LEAST_DISK_GB, write_atomic
 from simba_music.generation.request import SIDES
 from simba_music.settings import settings
 
 Origin = Literal["gallery", "typed", "study"]
 Kind = Literal["normal", "practice", "repeat", "catch"]
-LEAST_DISK_GB = 0.5  # that must be free for a new pair
 _GB = 1e9
 LEVEL_DB = 0.5  # the most that a showing is turned down, both clips alike
 PADDING = 64  # samples of nothing after the sound, fewer than so many

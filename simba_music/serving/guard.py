@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from simba_music.listening.votes.crowd import visitor
+from simba_music.listening.votes.ballot import visitor
 from simba_music.serving.addresses import Scope, address_of
 from simba_music.serving.metrics import Requests
 

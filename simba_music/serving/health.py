@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from simba_music.files import LEAST_DISK_GB
 from simba_music.generation.streaming.activity import Activity
-from simba_music.listening.pairs import LEAST_DISK_GB
 
 if TYPE_CHECKING:  # a page is laid out before the database is imported
     from simba_music.listening.trials import ListeningTest

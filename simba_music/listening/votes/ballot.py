@@ -1,6 +1,7 @@
 """Ballot: what a browser sends as a vote, and whether it was heard (no database, no sound)."""
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
@@ -9,6 +10,9 @@ from simba_music.errors import RequestError, UserError
 from simba_music.files import StrictModel, first_problem
 from simba_music.files.texts import checked_text
 
+# The address of whoever asks, set by the server around every question; None where it is the host's
+# own machine, or not known.
+visitor: ContextVar[str | None] = ContextVar("visitor", default=None)
 Letter = Literal["A", "B"]
 Preference = Literal["A", "B", "TIE", "BOTH_BAD"]
 Stretch = tuple[float, float]

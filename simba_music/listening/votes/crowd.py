@@ -7,16 +7,12 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from contextvars import ContextVar
 from datetime import datetime, timedelta
 
 from simba_music.listening.database import Database
 from simba_music.listening.tables import Trial, Vote
-from simba_music.listening.votes.ballot import CLOCK_SLACK_S, VoteError, seconds
+from simba_music.listening.votes.ballot import CLOCK_SLACK_S, VoteError, seconds, visitor
 
-# The address of whoever asks, set by the server around every question; None where it is the host's
-# own machine, or not known.
-visitor: ContextVar[str | None] = ContextVar("visitor", default=None)
 BUSY_VOTES, BUSY_S = 30, 600  # more than so many votes in so many seconds are looked at first
 NETWORK_NAMES = 10  # so many names of one network may vote in that time before it is looked at
 NETWORK_JOINS = 60  # new names that one network is given in that time
