@@ -9,7 +9,8 @@ from simba_music.errors import UserError
 from simba_music.errors.causes import cause
 from simba_music.errors.incidents import told
 from simba_music.errors.logs import configure
-from simba_music.settings import data_folder, prepare_libraries, settings
+from simba_music.settings import data_folder, settings
+from simba_music.settings.process import prepare_libraries
 
 INTERRUPTED = 130  # what Typer ends with after Ctrl-C
 

@@ -311,7 +311,7 @@ def clock(monkeypatch):
     from simba_music.listening import database
     from simba_music.listening import tables as vote_tables
     from simba_music.listening import trials as listening_test
-    from simba_music.listening.votes import standing
+    from simba_music.listening.votes import standing, tickets
 
     ahead = [0.0]
     real = vote_tables.now
@@ -319,7 +319,7 @@ def clock(monkeypatch):
     def now():
         return real() + timedelta(seconds=ahead[0])
 
-    for module in (database, standing, listening_test):
+    for module in (database, standing, tickets, listening_test):
         monkeypatch.setattr(module, "now", now)
 
     def forward(seconds):

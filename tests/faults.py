@@ -23,6 +23,7 @@ ELSEWHERE = (
     "wheel",
     "compiled",
     "soak",
+    "load",
     "slow",
 )
 HEAD = """# The fault matrix

@@ -137,8 +137,8 @@ MUTATIONS = (
     ),
     Mutation(
         "listening/trials.py",
-        "if left_s > 0:",
-        "if left_s > UNDO_S:",
+        "and not final and not is_final(self.database, vote):",
+        "and vote.id is None:",
         "listening/test_trials.py -k revealed",
     ),
     Mutation(

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from simba_music.errors import UserError
-from simba_music.settings import Settings, data_folder, prepare_libraries, settings, variables
+from simba_music.settings import Settings, data_folder, settings
+from simba_music.settings.process import prepare_libraries
+from simba_music.settings.variables import variables
 
 NAMES = [v.name for v in variables()]
 

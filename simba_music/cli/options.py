@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from simba_music.settings import DEVICE, EngineName, WeightDtype, prepare_libraries, settings
+from simba_music.settings import DEVICE, EngineName, WeightDtype, settings
+from simba_music.settings.process import prepare_libraries
 
 CODEC = Path("checkpoints/codec")
 BENCH = Path("tests/data/bench_v1")

@@ -125,10 +125,8 @@ class Pipeline:
             CheckpointError: If one cannot be loaded; this pipeline stays as it is.
         """
         own = {model.origin.id: model for model in self.models.values()}
-        chosen = {
-            side: own.get(source) or self.cache.get(source, on_download)
-            for side, source in (("left", left), ("right", right))
-        }
+        named = dict(zip(SIDES, (left, right), strict=True))
+        chosen = {s: own.get(at) or self.cache.get(at, on_download) for s, at in named.items()}
         return Pipeline(chosen, self.scorer, self.device, self.cache, self.choice)
 
     def on_engine(self, name: EngineName) -> "Pipeline":
@@ -207,12 +205,9 @@ class Pipeline:
         stream: bool = False,
     ) -> Iterator[Event]:
         """See `GenerationService`."""
-        name, each = self.engine_now(sides), asked_of(request, sides)
+        name, each, part = self.engine_now(sides), asked_of(request, sides), functools.partial
         rest = (should_stop, stream)
-        begin = [
-            functools.partial(watched, functools.partial(self._side, s, name, each[s], *rest))
-            for s in sides
-        ]
+        begin = [part(watched, part(self._side, s, name, each[s], *rest)) for s in sides]
         in_turn = (event for one in begin for event in one())
         yield from interleaved(begin) if self.at_once(sides) else in_turn
 
@@ -250,8 +245,8 @@ class Pipeline:
         stream: bool,
     ) -> Iterator[Event]:
         model, name = self.models[side], self.names()[side]
-        total = frames_of(model.lm.config, request)
-        started, blocks, done = time.monotonic(), list[Tensor](), 0
+        total, started = frames_of(model.lm.config, request), time.monotonic()
+        blocks, done = list[Tensor](), 0
         sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
         for block in grown_blocks(model, engine, request, self.choice.slots_of(engine)):
             blocks.append(block)
@@ -262,8 +257,7 @@ class Pipeline:
                 break
             yield Progress(side, name, take, done, total, time.monotonic() - started)
         codes = torch.cat(blocks, dim=-1)
-        if stream:
-            yield from sound.end()
+        yield from sound.end() if stream else ()
         raw = sound.whole() if stream else model.codec.decode(codes)[0]
         yield self._finish(side, engine, take, request, codes[0], raw, total, started)
 
@@ -279,16 +273,16 @@ class Pipeline:
         started: float,
     ) -> Clip:
         """Codes `[K, S]` and what they sound like to a Clip."""
-        model, done = self.models[side], codes.shape[-1]
+        model, done, slots = self.models[side], codes.shape[-1], self.choice.slots_of(engine)
         duration_s = min(request.duration_s, done / model.codec.frame_rate)
         wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
         seconds = time.monotonic() - started
         score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        made = (score, self.device, loudness_lufs, gain_db, self.choice.slots_of(engine))
+        made = (score, self.device, loudness_lufs, gain_db, slots)
         recipe = recipe_of(model, engine, request, *made)
         name, early = self.names()[side], done < total
         if not early:
-            keep(model, engine, request, self.choice.slots_of(engine), codes)
+            keep(model, engine, request, slots, codes)
         return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
@@ -298,8 +292,7 @@ class Pipeline:
         codes = model.codes(engine, requests, self.choice.slots_of(engine))
         clips = list[Clip]()
         for row, request in zip(codes, requests, strict=True):
-            total = frames_of(model.lm.config, request)
-            own = row[:, :total]
+            own = row[:, : (total := frames_of(model.lm.config, request))]
             raw = model.codec.decode(own[None])[0]
             clip = self._finish(side, engine, 0, request, own, raw, total, started)
             clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from itsdangerous import BadSignature, SignatureExpired, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from simba_music import __version__
 from simba_music.listening.database import Database
@@ -17,8 +17,7 @@ from simba_music.listening.tables import Battle, Listener, Trial, Vote, new_id, 
 from simba_music.listening.votes.ballot import UNDO_S, VoteError, heard_of, needed_s, read_ballot
 from simba_music.listening.votes.crowd import Crowd
 from simba_music.listening.votes.standing import finish, is_final, so_far
-
-TICKET_LIFE_S = 2 * 3600
+from simba_music.listening.votes.tickets import TICKET_LIFE_S, is_good, opened
 
 
 class ListeningTest:
@@ -29,8 +28,8 @@ class ListeningTest:
         self.database, self.folder, self._secret = database, folder, secret
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
         self.mirror: VoteMirror | None = None
-        self.crowd = Crowd()
-        self.counts = Counter[str]()  # of votes since the start, by what became of them
+        # Of votes since the start, by what became of them.
+        self.crowd, self.counts = Crowd(), Counter[str]()
         self._tickets = URLSafeTimedSerializer(secret, salt="trial")
         self._names = URLSafeTimedSerializer(secret, salt="listener")
         self._offers = URLSafeTimedSerializer(secret, salt="battle")
@@ -47,8 +46,7 @@ class ListeningTest:
         Raises:
             VoteError: See `Crowd.join`.
         """
-        name = new_id()
-        self.crowd.join(name)
+        self.crowd.join(name := new_id())
         said = {"consent": consent, "study": study, "checks": checks}
         self.database.add(Listener(id=name, created=now(), local=local, **said))
         return self._names.dumps(name)
@@ -59,13 +57,10 @@ class ListeningTest:
         Raises:
             VoteError: If the name was not signed here.
         """
-        try:
-            name = str(self._names.loads(signed))
-        except BadSignature as error:
-            raise VoteError("Your listener's name is not known here. Reload the page.") from error
-        if self.database.find_listener(name) is None:
+        valid, name = self._names.loads_unsafe(signed)
+        if not valid or self.database.find_listener(str(name)) is None:
             raise VoteError("Your listener's name is not known here. Reload the page.")
-        return name
+        return str(name)
 
     def add_battle(
         self,
@@ -129,19 +124,16 @@ class ListeningTest:
             if trial.battle_id == battle.id and trial.kind == "normal":
                 if vote is not None:
                     raise VoteError("You have voted on this pair already. Ask for the next one.")
-                if (now() - trial.created).total_seconds() < TICKET_LIFE_S:
+                if is_good(trial):
                     return self.showing(trial, battle)
         return self.show(battle, listener)
 
     def left_open(self, listener: str) -> dict[str, Any] | None:
         """The pair that a listener had before them when they left or reloaded the page, if any."""
         shown = self.database.trials_of(listener)
-        if not shown or shown[-1][1] is not None:
-            return None
-        trial = shown[-1][0]
-        if (now() - trial.created).total_seconds() >= TICKET_LIFE_S:
-            return None
-        return self.showing(trial, trial.battle)
+        trial, vote = shown[-1] if shown else (None, None)
+        left = trial is not None and vote is None and is_good(trial)
+        return self.showing(trial, trial.battle) if trial is not None and left else None
 
     def unheard(self, listener: str) -> list[str]:
         """Ids of the gallery's pairs that a listener has not voted on, those shown least first."""
@@ -217,15 +209,7 @@ class ListeningTest:
         Raises:
             VoteError: If the ticket is forged, altered or too old.
         """
-        try:
-            name, listener, binding = self._tickets.loads(ticket, max_age=TICKET_LIFE_S)
-        except SignatureExpired as error:
-            raise VoteError(
-                f"This pair was shown more than {TICKET_LIFE_S / 3600:g} h ago and can no longer "
-                "be voted on. Ask for the next pair."
-            ) from error
-        except (BadSignature, ValueError, TypeError) as error:
-            raise VoteError("This ticket was not issued here. Ask for the next pair.") from error
+        name, listener, binding = opened(self._tickets, ticket)
         trial = self.database.trial(name)
         if (
             trial is None

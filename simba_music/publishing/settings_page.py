@@ -1,10 +1,10 @@
-"""Settings page: docs/settings.md, a row for every environment variable, from settings.py."""
+"""Settings page: docs/settings.md, a row for every environment variable, from the settings."""
 
-from simba_music.settings import variables
+from simba_music.settings.variables import variables
 
 HEAD = """# Settings
 
-Written by `simba-music report` from `simba_music/settings.py`. Each of these is a variable of the
+Written by `simba-music report` from `simba_music/settings`. Each of these is a variable of the
 environment; an unset or empty one has its default. A value that is not allowed ends the command
 with a message that names the variable. Where a command has an option of the same meaning (`--left`,
 `--right`, `--scorer`, `--device`, `--threads`), the option wins.

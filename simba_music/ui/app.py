@@ -8,7 +8,7 @@ import gradio as gr
 
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
-from simba_music.settings import announce_share
+from simba_music.settings.process import announce_share
 from simba_music.ui import ab_player, api, keep, results
 from simba_music.ui.blind import page as blind
 from simba_music.ui.blind import votes

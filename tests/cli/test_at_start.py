@@ -44,6 +44,7 @@ def test_a_damaged_database_is_not_opened(data, capsys, damage):
 
 
 @pytest.mark.fault("D3", "a database of a newer version")
+@pytest.mark.fault("R7", "a newer database")
 def test_a_newer_database_is_not_opened(data, capsys):
     file = data / "votes.sqlite3"
     Database(f"sqlite:///{file}").close()
@@ -62,6 +63,7 @@ def test_a_database_that_does_not_answer_is_said(data, capsys, monkeypatch):
 
 
 @pytest.mark.fault("D2", "a data folder that cannot be made")
+@pytest.mark.fault("R7", "a read-only home")
 def test_a_home_that_takes_nothing_is_said(tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("SIMBA_MUSIC_DATA", str(tmp_path / "file" / "data"))
@@ -86,6 +88,7 @@ def test_no_temporary_folder_is_said(capsys, monkeypatch, data):
 
 
 @pytest.mark.fault("W6", "a config.json nested 100,000 deep")
+@pytest.mark.fault("R7", "a deep config.json")
 def test_a_deep_config_is_said(tmp_path, capsys):
     folder = tmp_path / "deep"
     folder.mkdir()

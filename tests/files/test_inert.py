@@ -7,7 +7,7 @@ from simba_music.files.inert import front_value, inert, one_line
 
 
 @pytest.mark.fault("P4", "=HYPERLINK( exported to CSV")
-@pytest.mark.fault("39.13", "=HYPERLINK( and its like in exported tables")
+@pytest.mark.fault("R13", "=HYPERLINK( and its like in exported tables")
 @pytest.mark.parametrize(
     "text",
     ['=HYPERLINK("http://x","y")', "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''+1"],
@@ -23,7 +23,7 @@ def test_nothing_else_changes(value):
     assert inert(value) == value
 
 
-@pytest.mark.fault("39.13", "licence text with front matter in cards")
+@pytest.mark.fault("R13", "licence text with front matter in cards")
 @pytest.mark.parametrize(
     "text", ["cc-by-4.0", "MIT\n---\n# Mine", "a: b", "[x]", "no", '"q"', "é", "x #y", "null"]
 )

@@ -42,7 +42,7 @@ def test_memory_limits_what_is_kept(monkeypatch):
     assert huge.names() == ["a"]
 
 
-@pytest.mark.fault("39.13", "names of models that do not load are forgotten")
+@pytest.mark.fault("R13", "names of models that do not load are forgotten")
 def test_names_that_do_not_load_are_forgotten():
     def load(name, report):
         raise CheckpointError("there is none")

@@ -67,7 +67,7 @@ def test_frames_cover_half_seconds_at_every_frame_rate():
 
 
 @pytest.mark.fault("P2", "20 million characters")
-@pytest.mark.fault("39.1", "a prompt of 20 MB is refused by its characters, before its tokens")
+@pytest.mark.fault("R1", "a prompt of 20 MB is refused by its characters, before its tokens")
 @pytest.mark.parametrize("field", ["prompt", "negative"])
 def test_a_long_text_is_refused_before_its_tokens_are_counted(field):
     def never(text):
@@ -78,7 +78,7 @@ def test_a_long_text_is_refused_before_its_tokens_are_counted(field):
         validate_request(limits, **({"prompt": "calm piano"} | {field: "a" * 20_000_000}))
 
 
-@pytest.mark.fault("39.1", "the API's read refuses a long prompt too")
+@pytest.mark.fault("R1", "the API's read refuses a long prompt too")
 def test_a_long_text_is_not_read_either():
     reader = Reader([], lambda word: True)
     with pytest.raises(RequestError, match="prompt has 1000000 characters"):

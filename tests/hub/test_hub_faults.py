@@ -24,6 +24,7 @@ def hasty(monkeypatch):
 
 @pytest.mark.fault("H2", "every answer hangs, or every file: given up in time, with the cause")
 @pytest.mark.parametrize("word", ["/", "/resolve/"])
+@pytest.mark.fault("R10", "a Hub that hangs")
 def test_a_hub_that_hangs_is_given_up(hub, hasty, word):
     hub.faults.append(on(word, Fault(delay_s=3.0)))
     started = time.monotonic()
@@ -76,6 +77,7 @@ def test_a_download_leaves_the_free_space_that_the_host_wants(hub, monkeypatch):
 
 @pytest.mark.fault("H5", "a broken ledger, on line and later off line")
 @pytest.mark.parametrize("broken", ["{", "[]", '{"org/name@main": 3}', '{"a": {"b": []}}'])
+@pytest.mark.fault("R10", "a broken ledger")
 def test_a_broken_ledger_is_made_again(hub, tmp_path, monkeypatch, broken):
     first = fetch("org/name")
     ledger = tmp_path / "data" / LEDGER

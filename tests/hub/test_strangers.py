@@ -9,7 +9,8 @@ from simba_music.generation.stops import Stops
 from simba_music.hub.fetch import fetch
 from simba_music.hub.places import chosen_by_visitor, locate, may_load_any
 from simba_music.hub.visitors import for_stranger, is_for_stranger
-from simba_music.settings import announce_share, settings
+from simba_music.settings import settings
+from simba_music.settings.process import announce_share
 
 PUBLIC = ("GRADIO_SHARE", "GRADIO_SERVER_NAME", "SPACE_ID", "SIMBA_MUSIC_ANY_MODEL")
 
@@ -22,7 +23,7 @@ def bare(monkeypatch):
     return monkeypatch
 
 
-@pytest.mark.fault("39.3", "any model only on loopback and without share, or by the host's word")
+@pytest.mark.fault("R3", "any model only on loopback and without share, or by the host's word")
 def test_any_model_is_for_ones_own_machine_unless_the_host_says_so(bare):
     assert may_load_any() and not settings().public
     for name in ("localhost", "::1", "127.0.0.1"):
@@ -41,7 +42,7 @@ def test_any_model_is_for_ones_own_machine_unless_the_host_says_so(bare):
     assert not may_load_any()
 
 
-@pytest.mark.fault("39.3", "visitors never get the host's token")
+@pytest.mark.fault("R3", "visitors never get the host's token")
 def test_a_stranger_reaches_nothing_that_needs_the_hosts_token(hub, bare):
     bare.setenv("HF_TOKEN", "hf_hush")
     hub.repos["org/name"].token = "hf_hush"
@@ -56,7 +57,7 @@ def test_a_stranger_reaches_nothing_that_needs_the_hosts_token(hub, bare):
     assert not is_for_stranger()
 
 
-@pytest.mark.fault("39.3", "what a visitor chooses on a public page is loaded as for a stranger")
+@pytest.mark.fault("R3", "what a visitor chooses on a public page is loaded as for a stranger")
 def test_only_what_the_host_lists_is_loaded_in_the_hosts_name(bare):
     bare.setenv("SIMBA_MUSIC_MODELS", "org/listed")
     for name, stranger in (("org/listed", False), ("simba", False), ("org/other", True)):
@@ -68,7 +69,7 @@ def test_only_what_the_host_lists_is_loaded_in_the_hosts_name(bare):
             assert not is_for_stranger()
 
 
-@pytest.mark.fault("39.3", "visitors do not learn which folders exist")
+@pytest.mark.fault("R3", "visitors do not learn which folders exist")
 def test_a_stranger_does_not_learn_which_folders_exist(hub, system, tmp_path, bare):
     bare.chdir(tmp_path)
     (tmp_path / "org" / "there").mkdir(parents=True)
@@ -84,7 +85,7 @@ def test_a_stranger_does_not_learn_which_folders_exist(hub, system, tmp_path, ba
         assert locate("simba").folder.name == "simba"  # what is bundled is no secret
 
 
-@pytest.mark.fault("39.3", "a private repository and a folder, named on a shared page")
+@pytest.mark.fault("R3", "a private repository and a folder, named on a shared page")
 def test_a_comparison_refuses_strangers_names_on_a_public_page(hub, pipeline, bare, system):
     own = pipeline.models["left"].origin.id
     raw = {"prompt": "calm piano", "duration_s": 2.0}

@@ -30,7 +30,7 @@ def one_vote(test, clock, pair):
     return test.vote(ballot(trial))
 
 
-@pytest.mark.fault("39.4", "40 votes from one address under 40 new names: most wait as pending")
+@pytest.mark.fault("R4", "40 votes from one address under 40 new names: most wait as pending")
 def test_votes_of_many_names_of_one_network_wait(test, clock, far):
     pair = battle(test)
     votes = [one_vote(test, clock, pair) for _ in range(40)]
@@ -46,7 +46,7 @@ def test_votes_of_many_names_of_one_network_wait(test, clock, far):
     assert test.counts == {"counted": NETWORK_NAMES + 2, "pending": 40 - NETWORK_NAMES}
 
 
-@pytest.mark.fault("39.4", "the same vote sent again counts once")
+@pytest.mark.fault("R4", "the same vote sent again counts once")
 def test_a_vote_that_is_sent_again_is_noted_once(test, clock, far):
     listener = test.listener_id_of(test.new_listener(local=False))
     trial = test.show(battle(test), listener)
@@ -56,7 +56,7 @@ def test_a_vote_that_is_sent_again_is_noted_once(test, clock, far):
     assert one_vote(test, clock, battle(test)).status == "counted"
 
 
-@pytest.mark.fault("39.4", "new names of one network are bounded")
+@pytest.mark.fault("R4", "new names of one network are bounded")
 def test_a_network_is_given_so_many_names(test, far, monkeypatch):
     for _ in range(NETWORK_JOINS):
         test.new_listener(local=False)
@@ -70,7 +70,7 @@ def test_a_network_is_given_so_many_names(test, far, monkeypatch):
     test.new_listener(local=False)
 
 
-@pytest.mark.fault("39.4", "an address is known by a salted hash of its network, in memory alone")
+@pytest.mark.fault("R4", "an address is known by a salted hash of its network, in memory alone")
 def test_a_bucket_is_a_network_under_a_salt_of_the_process(test, clock, far):
     own, other = Crowd(), Crowd()
     assert own.bucket("8.8.8.8") == own.bucket("8.8.8.200") != own.bucket("8.8.9.8")
@@ -86,7 +86,7 @@ def test_a_bucket_is_a_network_under_a_salt_of_the_process(test, clock, far):
     assert test.crowd._salt not in stored and b"listeners" in stored
 
 
-@pytest.mark.fault("39.4", "heard is bounded by the clip")
+@pytest.mark.fault("R4", "heard is bounded by the clip")
 @pytest.mark.parametrize("end", [1e9, 9.5])
 def test_nothing_is_heard_beyond_the_clip(test, clock, end):
     listener = test.listener_id_of(test.new_listener(local=False))
@@ -99,7 +99,7 @@ def test_nothing_is_heard_beyond_the_clip(test, clock, end):
     assert test.database.votes() == [] and test.counts == {"refused": 2}
 
 
-@pytest.mark.fault("39.4", "heard is bounded by the clock: pairs heard side by side are doubted")
+@pytest.mark.fault("R4", "heard is bounded by the clock: pairs heard side by side are doubted")
 def test_two_pairs_are_not_heard_at_a_time(test, clock):
     listener = test.listener_id_of(test.new_listener(local=False))
     trials = [test.show(battle(test), listener) for _ in range(3)]
@@ -121,7 +121,7 @@ def shown(test, pair):
     return files, waves, row.flipped
 
 
-@pytest.mark.fault("39.4", "a clip's bytes differ at each showing, and nobody hears it")
+@pytest.mark.fault("R4", "a clip's bytes differ at each showing, and nobody hears it")
 def test_a_reveal_does_not_unblind_later_showings(test):
     pair = battle(test)
     kept = {

@@ -386,7 +386,7 @@ def lite(tmp_path):
 
 
 @pytest.mark.fault("D3", "the database is deleted or replaced while it is open")
-@pytest.mark.fault("39.9", "the database is deleted or replaced while it is open")
+@pytest.mark.fault("R9", "the database is deleted or replaced while it is open")
 @pytest.mark.parametrize("replaced", [False, True])
 def test_a_vote_into_a_file_that_is_gone_is_refused(lite, replaced, tmp_path):
     base, path = lite
@@ -404,7 +404,7 @@ def test_a_vote_into_a_file_that_is_gone_is_refused(lite, replaced, tmp_path):
     assert issubclass(DatabaseLostError, VoteError) and base.watch.lost
 
 
-@pytest.mark.fault("39.9", "the database is deleted while a vote is being written")
+@pytest.mark.fault("R9", "the database is deleted while a vote is being written")
 def test_a_vote_whose_file_goes_meanwhile_is_not_confirmed(lite):
     base, path = lite
     add_battle(base)
@@ -416,7 +416,7 @@ def test_a_vote_whose_file_goes_meanwhile_is_not_confirmed(lite):
 
 
 @pytest.mark.fault("D3", "an older one is copied before it is migrated")
-@pytest.mark.fault("39.9", "a backup is made before the tables change")
+@pytest.mark.fault("R9", "a backup is made before the tables change")
 def test_an_older_database_is_copied_before_it_is_migrated(lite, tmp_path):
     base, path = lite
     add_battle(base, origin="gallery")
@@ -434,7 +434,7 @@ def test_an_older_database_is_copied_before_it_is_migrated(lite, tmp_path):
     assert len(list(tmp_path.glob("*.before-*"))) == 1
 
 
-@pytest.mark.fault("39.9", "where no backup can be made nothing is migrated")
+@pytest.mark.fault("R9", "where no backup can be made nothing is migrated")
 def test_without_a_copy_nothing_is_migrated(lite, monkeypatch):
     base, path = lite
     with base.engine.begin() as connection:
@@ -452,7 +452,7 @@ def test_without_a_copy_nothing_is_migrated(lite, monkeypatch):
     assert not list(path.parent.glob("*before*")) and not list(path.parent.glob(".*"))
 
 
-@pytest.mark.fault("39.14", "reads wait for no writer")
+@pytest.mark.fault("R14", "reads wait for no writer")
 def test_what_only_reads_waits_for_nobody_who_writes(lite):
     base, path = lite
     add_battle(base)

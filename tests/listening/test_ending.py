@@ -61,6 +61,7 @@ def start(tmp_path, hub):
 
 
 @pytest.mark.fault("V3", "SIGTERM with the mirror on: every confirmed vote is on the Hub")
+@pytest.mark.fault("R2", "votes that wait are copied")
 def test_a_stop_copies_every_vote_to_the_hub(hub, tmp_path):
     child = start(tmp_path, hub)
     started = time.monotonic()

@@ -217,7 +217,7 @@ def test_the_secret_is_made_once_and_is_private(tmp_path, monkeypatch):
     assert load_secret(tmp_path / "data") == "shared by replicas"
 
 
-@pytest.mark.fault("39.8", "an empty secret file is replaced, a short one refused")
+@pytest.mark.fault("R8", "an empty secret file is replaced, a short one refused")
 def test_a_key_that_could_be_guessed_is_not_used(tmp_path, monkeypatch, caplog):
     path = tmp_path / "secret"
     for empty in ("", " \n"):
@@ -234,7 +234,7 @@ def test_a_key_that_could_be_guessed_is_not_used(tmp_path, monkeypatch, caplog):
         load_secret(tmp_path)
 
 
-@pytest.mark.fault("39.8", "the key is on disk before it has its name")
+@pytest.mark.fault("R8", "the key is on disk before it has its name")
 def test_the_key_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     done = []
     sync, link = os.fsync, os.link
@@ -244,7 +244,7 @@ def test_the_key_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert done == ["fsync", "link", "fsync"]  # the file, its name, the folder
 
 
-@pytest.mark.fault("39.8", "of several that find an empty key at once all end with one")
+@pytest.mark.fault("R8", "of several that find an empty key at once all end with one")
 def test_several_that_replace_an_empty_key_have_one(tmp_path):
     for _ in range(10):
         (tmp_path / "secret").write_text("")

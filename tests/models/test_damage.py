@@ -41,6 +41,7 @@ def load(folder, name):
 
 @pytest.mark.fault("W2", "one flipped bit in a folder whose training.json has the digest")
 @pytest.mark.parametrize("name", ["simba", "codec", "clap"])
+@pytest.mark.fault("R12", "a flipped bit")
 def test_a_flipped_bit_is_noticed_where_the_digest_was_written_down(system, tmp_path, name):
     folder = copy(system, tmp_path, name)
     record = {"stage": "test", "sha256": sha256(folder / WEIGHTS)}
@@ -69,6 +70,7 @@ def test_a_training_writes_down_the_digest_and_what_began_before_is_known(tmp_pa
 @pytest.mark.fault(
     "W6", "a text encoder that is said to read more tokens than it has positions for"
 )
+@pytest.mark.fault("R12", "a text encoder with too many tokens")
 def test_more_text_tokens_than_positions_are_refused(system, tmp_path):
     folder = copy(system, tmp_path, "simba")
     config = read_json(folder / CONFIG)

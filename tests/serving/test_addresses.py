@@ -9,7 +9,7 @@ def scope(peer, *forwarded, name=b"x-forwarded-for"):
     return {"client": (peer, 1), "headers": [(name, text.encode()) for text in forwarded]}
 
 
-@pytest.mark.fault("39.4", "a forged X-Forwarded-For changes nobody's address")
+@pytest.mark.fault("R4", "a forged X-Forwarded-For changes nobody's address")
 @pytest.mark.parametrize(
     ("peer", "forwarded", "found"),
     [

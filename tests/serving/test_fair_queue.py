@@ -18,7 +18,7 @@ def small(tmp_path):
         yield page
 
 
-@pytest.mark.fault("39.5", "24 joins whose streams nobody opens: an honest visitor is served")
+@pytest.mark.fault("R5", "24 joins whose streams nobody opens: an honest visitor is served")
 def test_jobs_that_nobody_reads_neither_run_nor_keep_others_out(small, monkeypatch):
     monkeypatch.setattr(fair_queue, "SOON_S", 0.2)
     unread = [small.join(f"unread {i}") for i in range(24)]
@@ -38,7 +38,7 @@ def test_jobs_that_nobody_reads_neither_run_nor_keep_others_out(small, monkeypat
     assert not [name for name in small.ran if name.startswith("unread")]
 
 
-@pytest.mark.fault("39.5", "a job without a reader is dropped in 5 s")
+@pytest.mark.fault("R5", "a job without a reader is dropped in 5 s")
 def test_a_job_without_a_reader_is_dropped_in_five_seconds(small):
     assert fair_queue.UNREAD_S == 5.0
     assert small.join("nobody")[0] == 200 and len(small.queue.waiting()) == 1
@@ -46,7 +46,7 @@ def test_a_job_without_a_reader_is_dropped_in_five_seconds(small):
     assert 4 < took < 6.5 and small.queue.refused["unread"] == 1 and small.ran == []
 
 
-@pytest.mark.fault("39.5", "so many jobs a visitor, whatever their sessions are called")
+@pytest.mark.fault("R5", "so many jobs a visitor, whatever their sessions are called")
 def test_a_visitor_has_so_many_jobs_and_others_are_not_held_up(small, monkeypatch):
     monkeypatch.setenv("SIMBA_MUSIC_VISITOR_JOBS", "2")
     joined = [small.join(f"one {i}", visitor="1.1.1.1") for i in range(4)]
@@ -56,7 +56,7 @@ def test_a_visitor_has_so_many_jobs_and_others_are_not_held_up(small, monkeypatc
     assert small.join("", visitor="1.1.1.1", api="votes")[0] == 200  # another kind of work
 
 
-@pytest.mark.fault("39.5", "each visitor's first job comes before anyone's second")
+@pytest.mark.fault("R5", "each visitor's first job comes before anyone's second")
 def test_visitors_take_turns(small):
     readers = []
     jobs = [("a1", "1.1.1.1"), ("a2", "1.1.1.1"), ("a3", "1.1.1.1"), ("b1", "9.9.9.9")]
@@ -74,7 +74,7 @@ def test_visitors_take_turns(small):
 
 
 @pytest.mark.fault("G5", "one more than may wait is refused at once")
-@pytest.mark.fault("39.5", "Votes are read while generation is full")
+@pytest.mark.fault("R5", "Votes are read while generation is full")
 def test_votes_have_a_queue_of_their_own(small):
     first = small.read(small.join("runs")[1])
     until(lambda: small.ran == ["runs"])
@@ -90,7 +90,7 @@ def test_votes_have_a_queue_of_their_own(small):
     assert len(small.ran) == 1 + fair_queue.LONGEST
 
 
-@pytest.mark.fault("39.5", "nobody passes by the queue")
+@pytest.mark.fault("R5", "nobody passes by the queue")
 def test_a_queued_handler_cannot_be_called_past_the_queue(small):
     status, _, _ = small.ask("/gradio_api/run/work", {"data": ["x"]})
     assert status == 404 and small.ran == []

@@ -60,7 +60,7 @@ def test_a_body_within_the_cap_arrives_whole():
 
 
 @pytest.mark.fault("S2", "a body beyond the cap is not read")
-@pytest.mark.fault("39.1", "a body of 20 MB, announced or not: 413, nothing reached, memory flat")
+@pytest.mark.fault("R1", "a body of 20 MB, announced or not: 413, nothing reached, memory flat")
 @pytest.mark.parametrize("announced", [True, False])
 def test_a_long_body_is_refused_before_it_is_read(announced):
     read = []
@@ -84,14 +84,14 @@ def test_an_odd_length_is_refused(said):
     assert Asked(headers=[(b"content-length", said)]).status == 413
 
 
-@pytest.mark.fault("39.1", "a body that never ends to come: 408")
+@pytest.mark.fault("R1", "a body that never ends to come: 408")
 def test_a_body_that_takes_too_long_is_refused(monkeypatch):
     monkeypatch.setattr(guard, "BODY_S", 0.05)
     assert Asked(chunks=[b"a", 5.0]).status == 408
 
 
 @pytest.mark.fault("S2", "an upload, however many files")
-@pytest.mark.fault("39.6", "uploads, recordings, snapshots and proxies of Gradio are shut")
+@pytest.mark.fault("R6", "uploads, recordings, snapshots and proxies of Gradio are shut")
 @pytest.mark.parametrize(
     "path",
     [
@@ -132,7 +132,7 @@ def test_doors_that_it_uses_are_open(path):
 
 
 @pytest.mark.fault("S5", "every answer has them, refusals too")
-@pytest.mark.fault("39.13", "security headers that still allow a Space's frame")
+@pytest.mark.fault("R13", "security headers that still allow a Space's frame")
 @pytest.mark.parametrize("path", ["/", "/gradio_api/upload"])
 def test_every_answer_has_the_headers_and_a_space_may_frame_it(path):
     found = Asked(path, method="GET").headers
@@ -142,7 +142,7 @@ def test_every_answer_has_the_headers_and_a_space_may_frame_it(path):
     assert "x-frame-options" not in found and found["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.fault("39.4", "the address is known while a question is answered, and no longer")
+@pytest.mark.fault("R4", "the address is known while a question is answered, and no longer")
 def test_the_visitor_is_known_to_whoever_answers():
     far = Asked(headers=[(b"x-forwarded-for", b"8.8.8.8")])
     assert far.who == "8.8.8.8" and Asked().who is None and visitor.get() is None

@@ -73,7 +73,7 @@ class Voter(threading.Thread):
 
 @pytest.mark.load
 @pytest.mark.fault("V1", "over HTTP, of 200 networks")
-@pytest.mark.fault("39.14", "200 voters over HTTP: 200 confirmed, 95 % of votes within 2 s")
+@pytest.mark.fault("R14", "200 voters over HTTP: 200 confirmed, 95 % of votes within 2 s")
 def test_200_voters_at_once_are_confirmed_soon(page):
     url, test, component = page
     voters = [Voter(url, component, number) for number in range(VOTERS)]

@@ -30,7 +30,7 @@ NO_WARNING = pytest.mark.filterwarnings(
 
 
 @NO_WARNING
-@pytest.mark.fault("39.14", "/healthz and /metrics on the page's own server")
+@pytest.mark.fault("R14", "/healthz and /metrics on the page's own server")
 def test_health_and_metrics_are_on_the_pages_own_server(tmp_path, test):
     with small_page(tmp_path, test) as small:
         status, text, headers = small.ask("/healthz")
@@ -105,7 +105,7 @@ def write(folder, name, size, age_s):
     return path
 
 
-@pytest.mark.fault("39.6", "clips beyond their room are deleted, the oldest first")
+@pytest.mark.fault("R6", "clips beyond their room are deleted, the oldest first")
 def test_the_oldest_clips_beyond_the_room_are_deleted(tmp_path, monkeypatch):
     made = [write(tmp_path, f"{i}.wav", 1000, age_s=100 - i) for i in range(10)]
     foreign = write(tmp_path, "foreign.wav", 10**6, age_s=1000)
@@ -116,7 +116,7 @@ def test_the_oldest_clips_beyond_the_room_are_deleted(tmp_path, monkeypatch):
     assert [path.exists() for path in made] == [False] * 8 + [True] * 2
 
 
-@pytest.mark.fault("39.6", "typed pairs that nobody voted on go after a week, voted ones stay")
+@pytest.mark.fault("R6", "typed pairs that nobody voted on go after a week, voted ones stay")
 def test_old_pairs_without_a_vote_go_and_voted_ones_stay(test, clock):
     from ballots import tone
 
@@ -145,7 +145,7 @@ def test_old_pairs_without_a_vote_go_and_voted_ones_stay(test, clock):
     assert sweep_pairs(test) == 0
 
 
-@pytest.mark.fault("39.6", "no typed pair is made where there is no room for it")
+@pytest.mark.fault("R6", "no typed pair is made where there is no room for it")
 def test_a_pair_is_refused_where_there_is_no_room(tmp_path, monkeypatch):
     (tmp_path / "a.wav").write_bytes(bytes(3000))
     pairs.check_room(tmp_path)
@@ -158,7 +158,7 @@ def test_a_pair_is_refused_where_there_is_no_room(tmp_path, monkeypatch):
         pairs.check_room(tmp_path)
 
 
-@pytest.mark.fault("39.6", "stop marks stay few")
+@pytest.mark.fault("R6", "stop marks stay few")
 def test_stop_marks_stay_few_and_a_new_one_counts():
     stops = Stops()
     for i in range(MOST_MARKS + 5):
@@ -178,7 +178,7 @@ for block in build(Opening(sides_before_loading(*sys.argv[1:]))).blocks.values()
 """
 
 
-@pytest.mark.fault("39.6", "uploads are shut: no part of the page takes files")
+@pytest.mark.fault("R6", "uploads are shut: no part of the page takes files")
 def test_no_part_of_the_page_takes_files(system):
     """Whoever adds one that does opens its door in `serving.guard`, with a quota."""
     names = [str(system / name) for name in ("simba", "transformer", "clap")]

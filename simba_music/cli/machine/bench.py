@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from simba_music.cli.options import example, new_group
-from simba_music.settings import prepare_libraries
+from simba_music.settings.process import prepare_libraries
 
 commands = new_group()
 

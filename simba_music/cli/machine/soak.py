@@ -15,7 +15,7 @@ import typer
 
 from simba_music.cli.options import Device, Left, Right, Scorer, example, new_group
 from simba_music.errors import UserError
-from simba_music.settings import environment
+from simba_music.settings.process import environment
 
 commands = new_group()
 

@@ -60,7 +60,7 @@ def standing(database: Database) -> list[Vote]:
     """All votes that are final, oldest first.
 
     Whoever saw a tally move with their vote, and then took it back, would know which side was
-    which; so no page tells of other votes.
+    which; so no page shows other votes.
     """
     wanted = select(Vote).outerjoin(Final, Final.vote_id == Vote.id).where(_stands())
     with database.session() as session:
@@ -105,7 +105,7 @@ def _counts(
 
 
 def so_far(database: Database, trial: Trial) -> dict[str, Any]:
-    """What a listener is told after a vote: `own` and `crowd`, the final votes on its two models.
+    """What a listener learns after a vote: `own` and `crowd`, the final votes on its two models.
 
     `own` counts the listener's votes, A being the model at A in this trial. `crowd` has the number
     of visitors' votes that count and, from `FEWEST` decided ones on, the share that preferred A

@@ -1,8 +1,5 @@
 """Settings: every environment variable of the project, checked, with its default and meaning."""
 
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -260,30 +257,6 @@ class Settings(BaseSettings):
         return self.space_id is not None or self.share or self.server_name not in _LOOPBACK
 
 
-@dataclass(frozen=True)
-class Variable:
-    """A row of docs/settings.md; all in words."""
-
-    name: str
-    default: str
-    allowed: str
-    meaning: str
-
-
-def variables() -> Iterator[Variable]:
-    """Every variable, in the order of `Settings`."""
-    for field in Settings.model_fields.values():
-        said: Any = field.json_schema_extra
-        default = field.default
-        value = f"`{default:g}`" if isinstance(default, int | float) else f"`{default}`"
-        yield Variable(
-            str(field.validation_alias),
-            said["otherwise"] or value,
-            said["allowed"],
-            field.description or "",
-        )
-
-
 def settings() -> Settings:
     """What the environment says now.
 
@@ -308,26 +281,3 @@ def settings() -> Settings:
 def data_folder() -> Path:
     """Where the app keeps what must outlive a restart: `SIMBA_MUSIC_DATA`, or the user's own."""
     return settings().data or Path(platformdirs.user_data_dir("simba-music"))
-
-
-def environment(**changes: str) -> dict[str, str]:
-    """The environment of a process that is started here, with some variables changed."""
-    return os.environ | changes
-
-
-def announce_share(share: bool) -> None:
-    """Say to every part of this process that the page is given a public address, if it is."""
-    if share:
-        os.environ["GRADIO_SHARE"] = "True"
-
-
-def prepare_libraries(threads: int | None = None) -> None:
-    """Say to libraries what they read when they are imported; call it before torch and gradio.
-
-    Args:
-        threads: of OpenMP, which threads that are not ours inherit; None leaves it open. What the
-            environment says already stays.
-    """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    if threads is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(threads))

@@ -1,0 +1,26 @@
+"""Process: what libraries read from the environment, and the environment of other processes."""
+
+import os
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The environment of a process that is started here, with some variables changed."""
+    return os.environ | changes
+
+
+def announce_share(share: bool) -> None:
+    """Say to every part of this process that the page is given a public address, if it is."""
+    if share:
+        os.environ["GRADIO_SHARE"] = "True"
+
+
+def prepare_libraries(threads: int | None = None) -> None:
+    """Say to libraries what they read when they are imported; call it before torch and gradio.
+
+    Args:
+        threads: of OpenMP, which threads that are not ours inherit; None leaves it open. What the
+            environment says already stays.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    if threads is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))
