@@ -204,7 +204,7 @@ def render_study(
         service: generates with both models; not needed for a study of the host's own pairs.
         path: the study's YAML file; the paths of its pairs are beside it.
         out: the folder that is then served.
-        progress: is told how many pairs are there, of how many, at first and after each.
+        progress: is said how many pairs are there, of how many, at first and after each.
 
     Returns:
         How many pairs there are.
