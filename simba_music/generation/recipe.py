@@ -160,7 +160,7 @@ def stem_of(recipe: Recipe, name: str) -> str:
         [
             said.strip("-") or "clip",
             *([f"{tempo[0]}bpm"] if tempo else []),
-            re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model",
+            re.sub(r"[^\w.]+", "-", name).strip("-.") or "model",
             f"seed{request.seed}",
         ]
     )
