@@ -136,7 +136,7 @@ def verdict(found: Preference, fewest: int = FEWEST) -> str:
     n = found.share.n
     beside = f" Alike: {found.ties}, both bad: {found.both_bad}."
     if n < fewest:
-        return f"{n} of the {fewest} decided votes from which on a share is shown.{beside}"
+        return f"{n} decided so far; a share is shown from {fewest} on.{beside}"
     model, share = found.model, found.share
     if share.value < 0.5:
         low, high = 1 - share.high, 1 - share.low

@@ -50,7 +50,8 @@ def build(opening: Opening) -> gr.Blocks:
                 results.build(opening.sides)
         api.build(opening)
     page.close_to_programs()
-    return page
+    found: gr.Blocks = page
+    return found
 
 
 def _head() -> str:

@@ -91,7 +91,7 @@ def test_no_tally_moves_with_a_vote_that_can_be_taken_back(test, clock):
     waiting = voted(test, clock, listener, preference="B")
     assert test.reveal(first["ticket"]) == before
     assert len(standing(test.database)) == 1
-    assert "1 of the 20" in page_of(test)[0]
+    assert "1 decided so far" in page_of(test)[0]
     clock(UNDO_S + 1)
     assert len(standing(test.database)) == 2
     assert test.reveal(waiting["ticket"])["own"] == {"A": 1, "B": 1, "TIE": 0, "BOTH_BAD": 0}

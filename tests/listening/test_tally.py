@@ -99,7 +99,7 @@ def test_a_share_is_shown_from_20_decided_votes_on(base):
         vote(base, "B", ratings={})
     vote(base, "TIE", ratings={})
     (found,) = comparisons(base.votes())
-    assert verdict(found).startswith("19 of the 20 decided votes")
+    assert verdict(found).startswith("19 decided so far; a share is shown from 20 on.")
     text = tally(base.votes(), set())
     assert "too few votes (n = 19)" in text and "sign test" not in text and "%" not in share(text)
     vote(base, "B", flipped=True, ratings={})

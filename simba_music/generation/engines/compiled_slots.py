@@ -113,7 +113,8 @@ class CompiledSlots:
 
     def _positions(self, name: str, cache: Floats) -> int:
         """How many positions a cache holds, in whole panels."""
-        return cache.shape[3] // (self._size(name) if "keys" in name else padded(self._size(name)))
+        size = self._size(name)
+        return int(cache.shape[3]) // (size if "keys" in name else padded(size))
 
     def _size(self, name: str) -> int:
         """Channels of a head."""

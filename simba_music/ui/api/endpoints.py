@@ -237,8 +237,8 @@ def build(opening: Opening) -> None:
         raw = {name: value for name, value in locals().items() if name in _FIELDS}
         yield from at.run(SIDES[:1], model, model, raw)
 
-    gr.api(_described(compare, Result), api_name="compare", **each)
-    gr.api(_described(generate, Result), api_name="generate", **each)
-    gr.api(at.read, api_name="read", concurrency_limit=2)
-    gr.api(at.models, api_name="models", concurrency_limit=2)
-    gr.api(at.score, api_name="score", concurrency_limit=1)
+    gr.api(_described(compare, Result), api_name="compare", **each)  # type: ignore[attr-defined]
+    gr.api(_described(generate, Result), api_name="generate", **each)  # type: ignore[attr-defined]
+    gr.api(at.read, api_name="read", concurrency_limit=2)  # type: ignore[attr-defined]
+    gr.api(at.models, api_name="models", concurrency_limit=2)  # type: ignore[attr-defined]
+    gr.api(at.score, api_name="score", concurrency_limit=1)  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from gradio.blocks import BlockFunction
+from gradio.blocks import BlockFunction  # type: ignore[attr-defined]
 from gradio.components.api_component import Api
 from gradio.route_utils import FnIndexInferError
 
@@ -21,13 +21,13 @@ class Page(gr.Blocks):
         """Fill in the defaults of an endpoint that is called by plain HTTP."""
         missing = block_fn.inputs[len(inputs) :]
         if missing and all(isinstance(block, Api) for block in block_fn.inputs):
-            if not inputs and block_fn.inputs[0].value is None:
+            if not inputs and block_fn.inputs[0].value is None:  # type: ignore[union-attr]
                 raise gr.Error(
                     f"{block_fn.api_name} needs its first argument. GET /gradio_api/info lists "
                     "them.",
                     print_exception=False,
                 )
-            inputs.extend(block.value for block in missing)  # type: ignore[attr-defined]
+            inputs.extend(block.value for block in missing)  # type: ignore[union-attr]
         super().validate_inputs(block_fn, inputs)
 
     def close_to_programs(self) -> None:

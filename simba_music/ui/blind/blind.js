@@ -112,7 +112,7 @@ class BlindTest {
     const keys = {
       trial: `${listen}. U, I, O, P vote in the order of the buttons.`,
       voted: "Z takes the vote back, Enter goes on.",
-      shown: `Enter goes on, S stays. ${listen}.`,
+      shown: `Enter goes on. ${listen}.`,
     };
     this.find(".bt-keys").textContent = keys[state] ?? "";
   }

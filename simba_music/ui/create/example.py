@@ -20,7 +20,9 @@ from simba_music.ui.look.words import say, words
 from simba_music.ui.opening import BACKBONES
 
 logger = logging.getLogger(__name__)
-PLACE = 11  # in the gallery: chosen as short to read and a good match of both, so no sample of quality
+PLACE = (
+    11  # in the gallery: chosen as short to read and a good match of both, so no sample of quality
+)
 VERSION = 1  # of what is kept of it
 
 

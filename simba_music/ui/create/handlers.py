@@ -111,8 +111,8 @@ class Handlers:
 
         comparison = self.opening.comparison.result()
         left, right = (str(data.get(side, "")) for side in SIDES)
-        own = data.get("own")
-        own = {side: own["AB"[i]] for i, side in enumerate(SIDES)} if _is_own(own) else None
+        given: Any = data.get("own")
+        own = {side: given["AB"[i]] for i, side in enumerate(SIDES)} if _is_own(given) else None
         with tempfile.TemporaryDirectory() as folder:
             write = written(Path(folder))
 

@@ -150,13 +150,14 @@ class View:
             for side, found in self.clips.items()
         }
         named = titles(self.started)
-        names = named["A"]["title"], named["B"]["title"]
+        a, b = named["A"], named["B"]
+        names = a["title"], b["title"]
         if names[0] == names[1]:
-            names = tuple(f"{one['title']} ({one['about']})" for one in named.values())
+            names = f"{a['title']} ({a['about']})", f"{b['title']} ({b['about']})"
         verdicts = {
-            f"{a}-{b}": verdict(names, one, other)
-            for a, one in scores["left"].items()
-            for b, other in scores["right"].items()
+            f"{i}-{j}": verdict(names, one, other)
+            for i, one in scores["left"].items()
+            for j, other in scores["right"].items()
         }
         early = any(
             clip.stopped_early for found in self.clips.values() for clip, _ in found.values()
