@@ -20,7 +20,8 @@ from simba_music.ui.look.words import say, words
 from simba_music.ui.opening import BACKBONES
 
 logger = logging.getLogger(__name__)
-PLACE = 11  # in the gallery: chosen as short to read and a good match of both, so no sample of quality
+# In the gallery; chosen, as it is short to read and both clips match: no sample of quality.
+PLACE = 11
 VERSION = 1  # of what is kept of it
 
 

@@ -159,7 +159,8 @@ class View:
         named = titles(self.started)
         names = named["A"]["title"], named["B"]["title"]
         if names[0] == names[1]:
-            names = tuple(f"{one['title']} ({one['about']})" for one in named.values())
+            first, second = (f"{one['title']} ({one['about']})" for one in named.values())
+            names = first, second
         verdicts = {
             f"{a}-{b}": verdict(names, one, other)
             for a, one in scores["left"].items()
