@@ -13,16 +13,13 @@ from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
 from simba_music.hub.places import short_name
-from simba_music.listening.gallery import GALLERY, codecs_of, decoded
+from simba_music.listening.gallery import EXAMPLE, GALLERY, codecs_of, decoded
 from simba_music.scoring.score import Score
 from simba_music.ui.create.verdict import level, share, verdict
 from simba_music.ui.look.words import say, words
 from simba_music.ui.opening import BACKBONES
 
 logger = logging.getLogger(__name__)
-PLACE = (
-    11  # in the gallery: chosen as short to read and a good match of both, so no sample of quality
-)
 VERSION = 1  # of what is kept of it
 
 
@@ -42,7 +39,7 @@ def open_example(pipeline: Pipeline, folder: Path, path: Path = GALLERY) -> Exam
     if not path.exists():
         return None
     items = read_json(path)["items"]
-    item = items[min(PLACE, len(items) - 1)]
+    item = items[min(EXAMPLE, len(items) - 1)]
     loaded = {model.origin.sha256 for model in pipeline.models.values()}
     if {item["sides"][side]["model"]["sha256"] for side in SIDES} != loaded:
         return None

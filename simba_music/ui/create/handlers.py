@@ -111,8 +111,7 @@ class Handlers:
 
         comparison = self.opening.comparison.result()
         left, right = (str(data.get(side, "")) for side in SIDES)
-        given: Any = data.get("own")
-        own = {side: given["AB"[i]] for i, side in enumerate(SIDES)} if _is_own(given) else None
+        own = _own(data.get("own"))
         with tempfile.TemporaryDirectory() as folder:
             write = written(Path(folder))
 
@@ -222,10 +221,10 @@ class Handlers:
         return answered(work, data)
 
 
-def _is_own(own: Any) -> bool:
-    """Whether it says for A and B what each has otherwise, as seeds."""
-    return (
-        isinstance(own, dict)
-        and set(own) == {"A", "B"}
-        and all(isinstance(one, dict) and set(one) == {"seed"} for one in own.values())
-    )
+def _own(given: Any) -> dict[str, dict[str, Any]] | None:
+    """By side what A and B each have otherwise, which is a seed; None if nothing."""
+    if not isinstance(given, dict) or set(given) != {"A", "B"}:
+        return None
+    if not all(isinstance(one, dict) and set(one) == {"seed"} for one in given.values()):
+        return None
+    return dict(zip(SIDES, (given["A"], given["B"]), strict=True))
