@@ -61,7 +61,8 @@ def build(opening: Opening) -> gr.Blocks:
         gr.Markdown(ABOUT)
         api.build(opening)
     page.close_to_programs()
-    return page
+    found: gr.Blocks = page
+    return found
 
 
 def launch(
