@@ -19,15 +19,16 @@ class Page(gr.Blocks):
 
     def validate_inputs(self, block_fn: BlockFunction, inputs: list[Any]) -> None:
         """Fill in the defaults of an endpoint that is called by plain HTTP."""
-        missing = block_fn.inputs[len(inputs) :]
-        if missing and all(isinstance(block, Api) for block in block_fn.inputs):
-            if not inputs and block_fn.inputs[0].value is None:  # type: ignore[union-attr]
+        blocks: list[Any] = list(block_fn.inputs)
+        missing = blocks[len(inputs) :]
+        if missing and all(isinstance(block, Api) for block in blocks):
+            if not inputs and blocks[0].value is None:
                 raise gr.Error(
                     f"{block_fn.api_name} needs its first argument. GET /gradio_api/info lists "
                     "them.",
                     print_exception=False,
                 )
-            inputs.extend(block.value for block in missing)  # type: ignore[union-attr]
+            inputs.extend(block.value for block in missing)
         super().validate_inputs(block_fn, inputs)
 
     def close_to_programs(self) -> None:
