@@ -35,6 +35,10 @@ class WatchedMessages(asyncio.Queue[Any]):
             self._reading -= 1
             self._last = time.monotonic()
 
+    def expect(self) -> None:
+        """A job begins: whoever sent it has time to come and read, however long ago the last was."""
+        self._last = time.monotonic()
+
     @property
     def unread_s(self) -> float:
         """For how long nobody has read, in s."""
@@ -102,6 +106,7 @@ class FairQueue:
         body.session_hash = body.session_hash or uuid.uuid4().hex
         if body.session_hash not in self.queue.pending_messages_per_session:
             self.queue.pending_messages_per_session[body.session_hash] = WatchedMessages()
+        self.queue.pending_messages_per_session[body.session_hash].expect()
         answer: tuple[bool, Any, str] = await self._push(body, request, username)
         return answer
 

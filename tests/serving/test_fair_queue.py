@@ -1,5 +1,8 @@
 """Jobs of many visitors on a real Gradio server: read or dropped, so many each, in turn."""
 
+import threading
+import time
+
 import pytest
 from small_page import small_page, until
 
@@ -94,3 +97,26 @@ def test_votes_have_a_queue_of_their_own(small):
 def test_a_queued_handler_cannot_be_called_past_the_queue(small):
     status, _, _ = small.ask("/gradio_api/run/work", {"data": ["x"]})
     assert status == 404 and small.ran == []
+
+
+def test_a_session_that_was_quiet_for_long_is_served_again(small, monkeypatch):
+    """As gradio_client works: one session, whose reader comes a moment after the next job."""
+    monkeypatch.setattr(fair_queue, "UNREAD_S", 1.5)
+    small.hold.set()
+
+    def ask(name):
+        body = {"fn_index": 0, "data": [name], "session_hash": "quiet"}
+        assert small.ask("/gradio_api/queue/join", body)[0] == 200
+        time.sleep(0.8)
+        path, found = "/gradio_api/queue/data?session_hash=quiet", []
+        reader = threading.Thread(target=lambda: found.append(small.ask(path)[1]), daemon=True)
+        reader.start()
+        reader.join(8)
+        return "".join(found)
+
+    assert "process_completed" in ask("first")
+    time.sleep(2.0)
+    small.hold.clear()
+    threading.Timer(1.0, small.hold.set).start()
+    answer = ask("second")  # it runs, unread at first
+    assert '"success":true' in answer.replace(" ", "") and small.ran == ["first", "second"]
