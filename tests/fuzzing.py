@@ -22,7 +22,7 @@ from simba_music.listening.database import Database
 from simba_music.listening.study.file import StudyConfig, read_study
 from simba_music.listening.trials import ListeningTest
 from simba_music.models.checkpoint import read_config
-from simba_music.ui import blind
+from simba_music.ui.blind import page as blind
 
 SEEDS = Path(__file__).parent / "data" / "fuzz"
 LIMITS = Limits(30.0, 256, lambda text: len(text.split()) + 2)

@@ -25,9 +25,9 @@ class Request:
     draw: bool = True
     grown_s: tuple[float, ...] = ()
 
-    def as_dict(self) -> dict[str, str | int | float | tuple[float, ...]]:
+    def as_dict(self) -> dict[str, str | int | float | list[float]]:
         """As it stands in a recipe."""
-        return asdict(self)
+        return asdict(self) | {"grown_s": list(self.grown_s)}
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class WatchedMessages(asyncio.Queue[Any]):
             self._last = time.monotonic()
 
     def expect(self) -> None:
-        """A job begins: whoever sent it has time to come and read, however long ago the last was."""
+        """A job begins: who sent it has time to come and read, however long ago the last was."""
         self._last = time.monotonic()
 
     @property

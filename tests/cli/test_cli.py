@@ -102,7 +102,8 @@ def test_prompts_from_a_csv_resume(run, tmp_path):
         'id,prompt,duration_s,seed\na,calm piano,2,1\nb,"loud, fast drums",2.5,2\nc,choir,,\n'
     )
     words = ("generate", "--prompts", "p.csv", "--batch", "2", "--out", "o", "--duration", "3")
-    assert run(*words)[0] == 0
+    first = run(*words)
+    assert first[0] == 0, first
     rows = [json.loads(t) for t in (tmp_path / "o" / "manifest.jsonl").read_text().splitlines()]
     assert {(r["side"], r["id"]) for r in rows} == {
         (s, i) for s in ("left", "right") for i in "abc"

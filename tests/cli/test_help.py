@@ -61,15 +61,15 @@ def test_every_option_says_its_default_and_range(path):
             assert "<=" in said or ">=" in said, f"{option.name}: {said}"
 
 
-def test_help_is_printed_in_no_time_and_loads_nothing_heavy():
+def test_help_loads_nothing_heavy():
     code = (
-        "import sys, time\n"
+        "import sys\n"
         "from simba_music.__main__ import main\n"
         f"for path in {[*COMMANDS]!r}:\n"
         "    assert main([*path, '--help']) == 0\n"
-        f"print([name for name in {HEAVY!r} if name in sys.modules], time.process_time() < 1.5)\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])\n"
     )
-    assert in_a_process(code).splitlines()[-1] == "[] True"
+    assert in_a_process(code).splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(

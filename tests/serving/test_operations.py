@@ -186,5 +186,5 @@ def test_no_part_of_the_page_takes_files(system):
         [sys.executable, "-c", BUILD, *names], capture_output=True, text=True, check=True
     )
     parts = [line.split() for line in done.stdout.splitlines()]
-    assert ["Audio", "False"] in parts
+    assert ["HTML", "None"] in parts
     assert [name for name, interactive in parts if name in FILES and interactive != "False"] == []

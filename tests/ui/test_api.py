@@ -115,7 +115,7 @@ def test_progress_comes_as_events(client):
     job = client.submit("calm piano", duration_s=10, seed=1, api_name="/generate")
     job.result()
     shares = [step["progress"].get("simba", 0) for step in job.outputs()]
-    assert shares == sorted(shares) and shares[-1] == 1 and 0 < shares[1] < 1
+    assert shares == sorted(shares) and shares[-1] == 1 and any(0 < share < 1 for share in shares)
 
 
 def test_one_model_by_name_with_several_takes(client, pipeline):

@@ -44,7 +44,8 @@ def opening(pipeline):
 @pytest.fixture(scope="module")
 def clips(pipeline):
     request = pipeline.validate(prompt=PROMPT, duration_s=2.0, seed=17, temperature=0.9)
-    return [event for event in pipeline.generate(request) if isinstance(event, Clip)]
+    found = [event for event in pipeline.generate(request) if isinstance(event, Clip)]
+    return sorted(found, key=lambda clip: clip.side)
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ requests = st.builds(
     guidance=st.floats(1, 10),
     negative=st.text(st.characters(codec="utf-8"), max_size=50),
     draw=st.booleans(),
+    grown_s=st.sampled_from([(), (2.0,), (5.0, 10.0)]),
 )
 
 
@@ -80,7 +82,8 @@ requests = st.builds(
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_a_link_gives_back_what_was_put_in(request):
     link = read_link(link_of(request, ["simba", "org/name@main"]))
-    assert Request(link.prompt, **link.settings) == request
+    grown = tuple(link.grown_s)
+    assert Request(link.prompt, **link.settings, grown_s=grown) == request
     assert link.models == ["simba", "org/name@main"]
 
 

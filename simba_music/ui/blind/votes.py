@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest
 
 ABOUT = """
-A vote is told of once it can no longer be taken back. Shares leave out "alike" and "both bad",
+A vote appears once it can no longer be taken back. Shares leave out "alike" and "both bad",
 which are counted apart, and are shown from 20 decided votes on. Intervals are Wilson's for the
 plain share, Woolf's where the order of showing is taken out, Student's for ratings. Several votes
 of one listener are not independent; the intervals ignore this.
@@ -73,11 +73,11 @@ def page_of(test: "ListeningTest") -> tuple[str, str]:
 def build(opening: Opening, tab: gr.Tab) -> None:
     """Lay out the tab, read anew whenever it is opened."""
 
-    def read() -> tuple[str, str]:
+    def tallied() -> tuple[str, str]:
         return page_of(opening.test.result())
 
     drawn = gr.HTML("", elem_id="votes-drawn")
     with gr.Accordion("All figures", open=False, elem_id="votes-figures"):
         shown = gr.Markdown(elem_id="votes")
         gr.Markdown(ABOUT)
-    tab.select(read, None, [drawn, shown], api_visibility="private", show_progress="hidden")
+    tab.select(tallied, None, [drawn, shown], api_visibility="private", show_progress="hidden")

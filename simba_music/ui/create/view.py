@@ -110,7 +110,7 @@ class View:
         return {"progress": {PLAYED_AS[event.side]: shown}, "left_s": self.left_s(now)}
 
     def left_s(self, now: float) -> float:
-        """How long it takes until both sides are done, in s, as far as can be told."""
+        """How long it takes until both sides are done, in s, as far as can be said."""
         assert self.started is not None
         left, whole = dict[str, float](), dict[str, float]()
         for side, frames in self._frames.items():

@@ -26,7 +26,7 @@ class Restored(TypedDict):
 
     prompt: str
     seed: int
-    settings: dict[str, str | int | float]
+    settings: dict[str, str | int | float | list[float]]
     models: dict[str, str]
     notes: list[str]
 
@@ -89,7 +89,7 @@ class Kept:
             RequestError: If it is none, or a setting is out of range.
         """
         link = read_link(field_of(given, "link"))
-        request = self._checked({"prompt": link.prompt, **link.settings})
+        request = self._checked({"prompt": link.prompt, **link.settings, "grown_s": link.grown_s})
         return self._restored(request, link.models, [])
 
     def of_recipe(self, given: Mapping[str, Any]) -> Restored:

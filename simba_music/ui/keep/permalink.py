@@ -12,10 +12,11 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
 from simba_music.files import StrictModel, first_problem
 
+Setting = str | int | float | bool
 LONGEST = 4096  # characters of a link's text; servers and chats cut longer addresses
 _LONGEST_JSON = 16_384  # bytes, of what a few bytes may be unpacked to
 # What a link of version 1 leaves out; it stays as it is when the app's own defaults change.
-_DEFAULTS_1: dict[str, str | int | float | bool] = {
+_DEFAULTS_1: dict[str, Setting] = {
     "duration_s": 10.0,
     "seed": 0,
     "takes": 1,
@@ -33,7 +34,8 @@ class Link(StrictModel):
 
     version: Literal[1] = Field(alias="v")
     prompt: str = Field(alias="p", min_length=1, max_length=4000)
-    settings: dict[str, str | int | float | bool] = Field(alias="s", default={}, max_length=20)
+    settings: dict[str, Setting] = Field(alias="s", default={}, max_length=20)
+    grown_s: list[float] = Field(alias="g", default=[], max_length=32)
     models: list[str] = Field(alias="m", default=[], max_length=2)
 
 
@@ -45,8 +47,9 @@ def link_of(request: Request, models: list[str]) -> str:
     """
     fields = asdict(request)
     prompt = fields.pop("prompt")
+    grown = list(fields.pop("grown_s"))
     other = {name: value for name, value in fields.items() if value != _DEFAULTS_1.get(name)}
-    link = Link(v=1, p=prompt, s=other, m=models)
+    link = Link(v=1, p=prompt, s=other, g=grown, m=models)
     raw = link.model_dump_json(by_alias=True, exclude_defaults=True).encode()
     text = base64.urlsafe_b64encode(zlib.compress(raw, 9)).decode().rstrip("=")
     if len(text) > LONGEST:
