@@ -6,12 +6,13 @@ import threading
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from simba_music.listening.tables import now
-from simba_music.listening.trials import ListeningTest
-from simba_music.listening.typed_pairs import delete_unvoted
 from simba_music.serving.health import Parts
 from simba_music.settings import settings
+
+if TYPE_CHECKING:  # a page is laid out before the database is imported
+    from simba_music.listening.trials import ListeningTest
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,14 @@ def sweep_files(paths: Iterable[Path], most_bytes: float) -> int:
     return count
 
 
-def sweep_pairs(test: ListeningTest) -> int:
+def sweep_pairs(test: "ListeningTest") -> int:
     """Delete pairs for typed prompts that are old and were never voted on; how many there were.
 
     Their clips go with them, unless another pair has the same.
     """
+    from simba_music.listening.tables import now
+    from simba_music.listening.typed_pairs import delete_unvoted
+
     gone = delete_unvoted(test.database, now() - timedelta(days=UNVOTED_DAYS))
     for digest in gone.clips:
         (test.folder / f"{digest}.wav").unlink(missing_ok=True)
