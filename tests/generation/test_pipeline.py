@@ -102,7 +102,7 @@ def test_the_recipe_says_what_made_the_clip(pipeline):
         "guidance": 4.5,
         "negative": "",
         "draw": True,
-        "grown_s": (),
+        "grown_s": [],
     }
     assert len(recipe.model.sha256) == 64 and recipe.licence == "Apache-2.0"
     assert recipe.engine == "reference" and recipe.device == "cpu" and recipe.dtype == "float32"
