@@ -121,7 +121,7 @@ def draw_convergence(checkpoints: Path, path: Path) -> None:
         title="Bundled pair, one seed, same batches in the same order",
     )
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="upper right")
     path.parent.mkdir(exist_ok=True)
     figure.tight_layout()
     figure.savefig(path)

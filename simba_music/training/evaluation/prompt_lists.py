@@ -132,7 +132,7 @@ def _draw(stores: dict[str, ClipStore], path: Path) -> None:
         axes.hist(values, bins=20, range=(-0.5, 1), alpha=0.6, label=name)
     axes.set_xlabel("alignment (cosine)")
     axes.set_ylabel("clips")
-    axes.legend()
+    axes.legend(loc="upper left")
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)
