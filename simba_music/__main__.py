@@ -7,7 +7,7 @@ import typer
 from simba_music.cli.commands import root
 from simba_music.errors import UserError
 from simba_music.errors.causes import cause
-from simba_music.errors.incidents import told
+from simba_music.errors.incidents import user_message
 from simba_music.errors.logs import configure
 from simba_music.settings import data_folder, settings
 from simba_music.settings.process import prepare_libraries
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
             print("simba-music: stopped. What is finished is kept; run it again.", file=sys.stderr)
         return end.code or 0
     except Exception as error:
-        print(f"simba-music: {told(error)}", file=sys.stderr)
+        print(f"simba-music: {user_message(error)}", file=sys.stderr)
         return 2 if isinstance(error, UserError) or cause(error) else 1
     return 0
 

@@ -8,7 +8,7 @@ from simba_music.errors.causes import cause
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN = "This failed for a reason that is not known."
+UNKNOWN = "This failed for a reason that is not known. Try again."
 
 
 def new_incident() -> str:
@@ -26,7 +26,7 @@ def record(error: BaseException, incident: str | None = None) -> str:
     return incident
 
 
-def told(error: BaseException) -> str:
+def user_message(error: BaseException) -> str:
     """An error in a user's words: what happened, what to do next, and the incident in the log.
 
     The text of a `UserError` stays as it is, and needs no log.

@@ -11,6 +11,16 @@ _PAGES = Path("/proc/self/statm")
 _PAGE_BYTES = 4096
 
 
+def free_bytes(folder: Path) -> int:
+    """Free space where a folder is, or will be made.
+
+    Raises:
+        OSError: If the system does not say.
+    """
+    at = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
+    return shutil.disk_usage(at).free
+
+
 def check_disk(folder: Path, needed: float, what: str) -> None:
     """Refuse to begin what would leave less free space than `SIMBA_MUSIC_FREE_DISK_GB`.
 
@@ -22,11 +32,10 @@ def check_disk(folder: Path, needed: float, what: str) -> None:
     Raises:
         RequestError: Says how much there is.
     """
-    at = next((each for each in (folder, *folder.parents) if each.exists()), Path("/"))
-    free, least = shutil.disk_usage(at).free, settings().free_disk_gb * _GB
+    free, least = free_bytes(folder), settings().free_disk_gb * _GB
     if free - needed < least:
         raise RequestError(
-            f"The disk is too full for {what}: {free / _GB:.2f} GB are free at {at}, "
+            f"The disk is too full for {what}: {free / _GB:.2f} GB are free at {folder}, "
             f"{needed / _GB:.2f} GB are needed, and {least / _GB:g} GB stay free "
             "(SIMBA_MUSIC_FREE_DISK_GB). Make room, then try again."
         )

@@ -1,6 +1,5 @@
 """Look up: what a repository holds, and what a failure of the Hub means to a user."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (
 
 from simba_music.errors import CheckpointError
 from simba_music.errors.causes import chain, is_full_disk
+from simba_music.files.room import free_bytes
 from simba_music.hub.visitors import token
 from simba_music.settings import settings
 
@@ -83,9 +83,7 @@ def _root(error: Exception) -> Exception:
 
 def _free() -> str:
     """Free space where downloads are kept, in words."""
-    at = Path(constants.HF_HUB_CACHE)
-    at = next((folder for folder in (at, *at.parents) if folder.exists()), Path("/"))
-    return f"{shutil.disk_usage(at).free / _GB:.2f} GB"
+    return f"{free_bytes(Path(constants.HF_HUB_CACHE)) / _GB:.2f} GB"
 
 
 def explain(name: str, error: Exception) -> CheckpointError:

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import shutil
 from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.errors import RequestError
 from simba_music.files import LEAST_DISK_GB, write_atomic
+from simba_music.files.room import free_bytes
 from simba_music.generation.request import SIDES
 from simba_music.settings import settings
 
@@ -38,7 +38,7 @@ def check_room(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     held = sum(path.stat().st_size for path in folder.glob("*.wav"))
-    if held > settings().kept_gb * _GB or shutil.disk_usage(folder).free < LEAST_DISK_GB * _GB:
+    if held > settings().kept_gb * _GB or free_bytes(folder) < LEAST_DISK_GB * _GB:
         raise RequestError(
             "There is no room for more pairs on this machine now. Vote on those of the gallery; "
             "whoever runs the page can give more room (SIMBA_MUSIC_KEPT_GB)."

@@ -1,6 +1,5 @@
 """Health: models loaded, a step within the last minute, database writable, disk left."""
 
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simba_music.files import LEAST_DISK_GB
+from simba_music.files.room import free_bytes
 from simba_music.generation.streaming.activity import Activity
 
 if TYPE_CHECKING:  # a page is laid out before the database is imported
@@ -29,11 +29,6 @@ class Parts:
     test: "Callable[[], ListeningTest | None]"
     data: Path
     activity: Activity | None = None
-
-
-def known(future: "Future[ListeningTest]") -> "ListeningTest | None":
-    """What a future has, None while it has nothing, or has failed."""
-    return future.result() if future.done() and future.exception() is None else None
 
 
 class Health:
@@ -78,6 +73,6 @@ class Health:
 
     def _room(self) -> bool:
         try:
-            return shutil.disk_usage(self.parts.data).free > LEAST_DISK_GB * _GB
+            return free_bytes(self.parts.data) > LEAST_DISK_GB * _GB
         except OSError:
             return False

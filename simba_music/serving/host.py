@@ -11,10 +11,10 @@ from starlette.routing import Route
 
 from simba_music.serving.fair_queue import FairQueue
 from simba_music.serving.guard import Guard
-from simba_music.serving.health import Health, Parts, known
+from simba_music.serving.health import Health, Parts
 from simba_music.settings import data_folder
 from simba_music.ui import app as page_app
-from simba_music.ui.opening import Opening
+from simba_music.ui.opening import Opening, known
 
 if TYPE_CHECKING:  # a page is laid out before torch and the database are imported
     from simba_music.generation.pipeline import Pipeline

@@ -111,18 +111,6 @@ function watchData(selector, name, changed) {
   look();
 }
 
-// The bytes of the file of a `gr.Audio`, once its download link names it; its own player has
-// fetched it already, so it comes from the browser's cache.
-async function fetchClip(selector, file) {
-  const ends = `/${encodeURIComponent(file)}`;
-  for (;;) {
-    const link = document.querySelector(`${selector} a[download]`);
-    if (link && (link.href.endsWith(ends) || link.href.endsWith(`/${file}`)))
-      return (await fetch(link.href, { cache: "force-cache" })).arrayBuffer();
-    await new Promise((done) => setTimeout(done, 50));
-  }
-}
-
 // ---- The player on a page. ----
 
 class ABPlayer {

@@ -90,24 +90,21 @@ def launch(
         UserError: If the models cannot be loaded, or the page cannot be served.
     """
     announce_share(share)
-    ending = Ending()
-    known = sides_before_loading(left, right, scorer)
-    if known is not None:
-        opening = Opening(known)
+    sides, loaded = sides_before_loading(left, right, scorer), None
+    if sides is None:
+        loaded = load()
+        sides = sides_of(loaded)
+    opening, ending = Opening(sides), Ending()
 
-        def begin() -> None:
-            opening.begin(opening.fill(load))
+    def begin() -> None:
+        opening.begin(opening.fill(lambda: loaded or load()))
 
-        ending.add("the page", opening.close)
-        with graceful(ending):
-            _serve(build(opening), port, share, lambda page: server(page, opening), begin)
-        return
-    pipeline = load()
-    opening = Opening(sides_of(pipeline))
-    opening.begin(opening.fill(lambda: pipeline))
+    if loaded is not None:
+        begin()
+    meanwhile = begin if loaded is None else None
     ending.add("the page", opening.close)
     with graceful(ending):
-        _serve(build(opening), port, share, lambda page: server(page, opening))
+        _serve(build(opening), port, share, lambda page: server(page, opening), meanwhile)
 
 
 def launch_study(

@@ -17,6 +17,7 @@ from simba_music.settings import data_folder, settings
 
 if TYPE_CHECKING:  # the page is laid out before torch and the database are imported
     from simba_music.generation.comparison import Comparison
+    from simba_music.generation.loaded_models import Reader
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.trials import ListeningTest
     from simba_music.listening.typed_pairs import PairMaker
@@ -96,6 +97,11 @@ def sides_before_loading(left: str, right: str, scorer: str) -> dict[str, Side] 
     return sides if ready else None
 
 
+def known(future: "Future[ListeningTest]") -> "ListeningTest | None":
+    """What a future has, None while it has nothing, or has failed."""
+    return future.result() if future.done() and future.exception() is None else None
+
+
 def open_test() -> "ListeningTest":
     """The blind test of this machine: its database, its clips, its key, its mirror."""
     from simba_music.listening.database import Database, default_url
@@ -145,10 +151,16 @@ class Opening:
         logger.info("The models are ready")
         return pipeline
 
+    def reader(self) -> "Reader":
+        """What reads prompts as the models of the page do, once they are there."""
+        from simba_music.generation.loaded_models import Reader
+
+        return Reader.of_models(list(self.comparison.result().pipeline.models.values()))
+
     def close(self) -> None:
         """Cancel the runs, and copy the votes that wait for the Hub; for the process's end."""
         self.stops.request_all()
-        test = self.test.result() if self.test.done() and not self.test.exception() else None
+        test = known(self.test)
         if test is not None and test.mirror is not None:
             test.mirror.close()
 

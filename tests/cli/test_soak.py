@@ -93,7 +93,7 @@ def held(rss):
     return [Held(i * 60.0, value, 20, 5) for i, value in enumerate(rss)]
 
 
-@pytest.mark.fault("G6", "a leak is told from a process that warms up")
+@pytest.mark.fault("G6", "a leak is distinguished from a process that warms up")
 def test_growth_is_told_from_warming_up():
     warm = [500 + min(i, 10) * 50 for i in range(40)]
     assert growth_per_hour(held(warm), lambda h: h.rss_mb) == 0

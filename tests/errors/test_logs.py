@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from simba_music.errors import RequestError, logs
 from simba_music.errors.causes import NO_MEMORY, cause
-from simba_music.errors.incidents import told
+from simba_music.errors.incidents import user_message
 
 PROMPT = "a lullaby for my daughter Ottilie"
 
@@ -32,11 +32,11 @@ def test_the_log_explains_an_incident_by_its_id(lines):
     try:
         raise ValueError("the third wheel")
     except ValueError as error:
-        said = told(error)
+        said = user_message(error)
     (line,) = lines()
     assert f"Incident {line['incident']}" in said and "third wheel" not in said
     assert "ValueError: the third wheel" in line["error"] and "test_logs.py" in line["error"]
-    assert told(RequestError("Shorten it.")) == "Shorten it." and len(lines()) == 1
+    assert user_message(RequestError("Shorten it.")) == "Shorten it." and len(lines()) == 1
 
 
 @pytest.mark.fault(
@@ -71,7 +71,7 @@ def test_a_prompt_is_logged_only_where_the_host_asked(lines):
             logging.getLogger("anything").info("cannot read %r", PROMPT)
             raise ValueError(PROMPT)
     except ValueError as error:
-        told(error)
+        user_message(error)
     assert "Ottilie" not in json.dumps(lines()) and "prompt of 33 characters" in str(lines())
     assert logs.hidden(PROMPT, prompts=True) == PROMPT
 
@@ -108,7 +108,7 @@ def database(words):
     return OperationalError("INSERT INTO votes", {}, sqlite3.OperationalError(words))
 
 
-@pytest.mark.fault("G3", "out of memory is told from other errors")
+@pytest.mark.fault("G3", "out of memory is distinguished from other errors")
 @pytest.mark.fault("D1", "three messages of a full disk")
 @pytest.mark.parametrize(
     ("error", "said"),

@@ -169,7 +169,7 @@ def test_a_stop_ends_both_takes_as_they_are_and_begins_no_more(pipeline, cores):
     assert all(clip.codes.shape[-1] < 1500 for clip in clips) and not side_threads()
 
 
-@pytest.mark.fault("G4", "a side that fails ends the other and is told")
+@pytest.mark.fault("G4", "a side that fails ends the other and the caller gets the error")
 def test_an_error_of_one_side_reaches_the_caller_and_ends_the_other(pipeline, cores):
     made = []
 

@@ -180,7 +180,7 @@ def test_a_damaged_model_is_an_error_for_who_asked(made):
         codes(Scheduler(made(lm), Encoder(), 2).generate(request()))
 
 
-@pytest.mark.fault("G4", "the thread of a scheduler fails: all who wait are told")
+@pytest.mark.fault("G4", "the thread of a scheduler fails: all who wait get the error")
 def test_what_fails_in_a_step_reaches_all_who_wait(monkeypatch):
     engine = GraphEngine(random_lm(lm_config("simba")))
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -11,11 +11,8 @@ from torch import Tensor
 
 from simba_music.generation.engines.kernels.layout import (
     Floats,
-    Integers,
     Memory,
     Room,
-    Seats,
-    Shape,
     room_for,
 )
 from simba_music.generation.engines.kernels.panel import LANES, aligned, padded
@@ -24,29 +21,11 @@ from simba_music.generation.engines.types import Chunk
 from simba_music.generation.sampling import Sampling
 from simba_music.models.lm import LMState
 
+if TYPE_CHECKING:  # it makes these slots
+    from simba_music.generation.engines.compiled import CompiledEngine
+
 CACHE_STEP = 256  # positions; a cache is that long, or so many times as long
 _CACHES = ("keys", "values", "text_keys", "text_values")
-
-
-class Native(Protocol):
-    """What the compiled engine does for its slots."""
-
-    shape: Shape
-
-    def memory(self, state: LMState, rows: int, steps: int) -> Memory:
-        """See `CompiledEngine`."""
-
-    def run(
-        self,
-        memory: Memory,
-        seats: Seats,
-        plane: Tensor,
-        noise: Tensor,
-        active: Tensor,
-        room: Room,
-        tokens: Integers,
-    ) -> np.ndarray:
-        """See `CompiledEngine`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +42,7 @@ class CompiledSlots:
     With several workers every one steps a part of the requests, each row as if it were alone.
     """
 
-    def __init__(self, engine: Native, count: int, workers: int = 1):
+    def __init__(self, engine: "CompiledEngine", count: int, workers: int = 1):
         self._engine, self._count = engine, count
         self._memory: Memory | None = None
         self._seats = dict[int, _Seat]()

@@ -1,20 +1,16 @@
 """Endpoints: compare, generate, read, models, score; the last event of each is complete."""
 
-import logging
 import random
 import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gradio as gr
 from gradio.events import api as endpoint
 
 from simba_music.conditioning.request import Request
-from simba_music.errors import UserError
 from simba_music.generation.request import MAX_SEED, SIDES
 from simba_music.hub.places import allowed
 from simba_music.settings import settings
@@ -29,12 +25,12 @@ from simba_music.ui.api.results import (
 )
 from simba_music.ui.api.sounds import received
 from simba_music.ui.opening import BACKBONES, Opening, read_side
+from simba_music.ui.questions import sentences
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.clip import Clip
     from simba_music.generation.comparison import Started
 
-logger = logging.getLogger(__name__)
 EVERY_S = 0.3  # at most one event of progress
 _PLAIN = Request("")
 _FIELDS = tuple(_PLAIN.as_dict())
@@ -139,11 +135,7 @@ class Endpoints:
     def read(self, prompt: str, seed: int = 0, draw: bool = True) -> Reading:
         """What the models read from a prompt, without generating."""
         with sentences():
-            models = self.opening.comparison.result().pipeline.models
-            from simba_music.generation.loaded_models import Reader
-
-            reader = Reader.of_models(list(models.values()))
-            found = reader.read(prompt, seed, draw)
+            found = self.opening.reader().read(prompt, seed, draw)
             return Reading(
                 wanted=list(found.wanted),
                 denied=list(found.denied),
@@ -171,25 +163,6 @@ class Endpoints:
             if pipeline.scorer is None:
                 return None
             return alignment_of(pipeline.scorer.score(received(audio), request.prompt))
-
-
-@contextmanager
-def sentences() -> Iterator[None]:
-    """Within it, what a user can mend reaches programs as the sentence it is.
-
-    Raises:
-        gr.Error: Instead of a `UserError`; and of anything else, with a sentence that says so.
-    """
-    try:
-        yield
-    except UserError as error:
-        raise gr.Error(str(error), print_exception=False) from error
-    except gr.Error:
-        raise
-    except Exception as error:
-        logger.exception("an endpoint failed")
-        said = "This failed on the server; its log says why. Try again."
-        raise gr.Error(said, print_exception=False) from error
 
 
 def _described(function: Callable[..., object], result: type) -> Callable[..., object]:

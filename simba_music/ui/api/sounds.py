@@ -3,13 +3,11 @@
 import base64
 import binascii
 import tempfile
-import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradio.utils import get_upload_folder
-
 from simba_music.errors import RequestError
+from simba_music.ui.questions import served_file
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.audio import Waveform
@@ -33,7 +31,7 @@ def received(sound: object) -> "Waveform":
         )
     if len(sound) > MOST_MB * 4 / 3 * 1e6:
         raise RequestError(f"audio is larger than {MOST_MB} MB. Send a shorter file, or FLAC.")
-    path = _in_cache(sound)
+    path = served_file(sound)
     if path is not None:
         return _read(path)
     try:
@@ -46,18 +44,6 @@ def received(sound: object) -> "Waveform":
         file.write(data)
         file.flush()
         return _read(Path(file.name), "audio")
-
-
-def _in_cache(sound: str) -> Path | None:
-    """A clip's file by its address or path; nothing else on this machine can be named."""
-    if len(sound) > 4096:
-        return None
-    cache = Path(get_upload_folder()).resolve()
-    try:
-        path = Path(urllib.parse.unquote(sound.rpartition("/file=")[2])).resolve()
-        return path if path.is_relative_to(cache) and path.is_file() else None
-    except (OSError, ValueError):  # base64 that no file can be called
-        return None
 
 
 def _read(path: Path, name: str = "") -> "Waveform":

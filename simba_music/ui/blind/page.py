@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from simba_music.errors.incidents import told
-from simba_music.listening.votes.ballot import HEARD_S, UNDO_S, VoteError
+from simba_music.listening.votes.ballot import HEARD_S, UNDO_S
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.opening import Opening
 from simba_music.ui.plain import plain
+from simba_music.ui.questions import answered, is_local, listener_of, sentences, text_field
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.trials import ListeningTest
@@ -33,28 +33,6 @@ SHELL = (
     '<div class="bt-root"></div>'
     f'<details class="bt-kept"><summary>How it goes, and what is kept</summary>{KEPT}</details>'
 )
-
-
-def answered(work: Callable[[dict[str, Any]], dict[str, Any]], data: Any) -> dict[str, Any]:
-    """What `work` makes of a question; an error becomes an answer that says what to do."""
-    try:
-        if not isinstance(data, dict):
-            raise VoteError("A question to this page is an object with named fields.")
-        return work(data)
-    except Exception as error:
-        return {"error": told(error)}
-
-
-def text_field(data: dict[str, Any], name: str) -> str:
-    """A field of a question.
-
-    Raises:
-        VoteError: If it is missing, or not a text.
-    """
-    value = data.get(name)
-    if not isinstance(value, str):
-        raise VoteError(f"{name} is missing. Reload the page.")
-    return value
 
 
 def voting(test: "Callable[[], ListeningTest]") -> list[Any]:
@@ -87,12 +65,7 @@ def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
         return test().listener_id_of(text_field(data, "listener"))
 
     def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
-        try:
-            signed = text_field(data, "listener")
-            name = test().listener_id_of(signed)
-        except VoteError:
-            signed = test().new_listener(local)
-            name = test().listener_id_of(signed)
+        signed, name = listener_of(test(), data.get("listener"), local)
         return {"listener": signed, "unheard": len(test().unheard(name))}
 
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
@@ -115,13 +88,6 @@ def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
         )
 
     return [hello, left_open, next_pair, show_pair, *voting(test), reveal]
-
-
-def is_local(request: gr.Request) -> bool:
-    """Whether a visitor sits at the machine that serves the page, with no proxy between."""
-    forwarded = {"x-forwarded-for", "forwarded"} & {key.lower() for key in request.headers}
-    host = request.client.host if request.client else ""
-    return host in ("127.0.0.1", "::1") and not forwarded
 
 
 def build(opening: Opening) -> None:
@@ -147,14 +113,12 @@ def build(opening: Opening) -> None:
 
     def run(text: str) -> Iterator[dict[Any, Any]]:
         yield {progress: _bar(0.0)}
-        try:
+        with sentences():
             for step in opening.maker.result().make(text):
                 if isinstance(step, float):
                     yield {progress: _bar(step)}
                 else:
                     yield {progress: f'<span hidden data-offer="{escape(step)}"></span>'}
-        except Exception as error:
-            raise gr.Error(told(error), print_exception=False) from error
 
     gr.on(
         [write.click, prompt.submit],

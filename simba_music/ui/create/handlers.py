@@ -1,6 +1,5 @@
 """Handlers: what the page asks of the server: a run, a reading, a stop, the example, a choice."""
 
-import logging
 import random
 import re
 import tempfile
@@ -13,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from simba_music.errors import RequestError, UserError
+from simba_music.errors import RequestError
+from simba_music.errors.incidents import user_message
 from simba_music.generation.request import MAX_SEED, SIDES
-from simba_music.ui.blind.page import answered, is_local
 from simba_music.ui.look.words import say
 from simba_music.ui.opening import Opening
+from simba_music.ui.questions import answered, is_local, listener_of
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.clip import Clip
     from simba_music.listening.votes.open_choices import OpenPair
     from simba_music.ui.create.view import View
 
-logger = logging.getLogger(__name__)
 Data = dict[str, Any]
 FIELDS = (  # of a request, as the page may name them
     "duration_s",
@@ -93,11 +92,8 @@ class Handlers:
         try:
             for message in self._run(run, data):
                 yield {"run": run} | message
-        except UserError as error:
-            yield {"run": run, "error": str(error)}
-        except Exception:
-            logger.exception("a run of the page failed")
-            yield {"run": run, "error": say("create", "failed_inside")}
+        except Exception as error:
+            yield {"run": run, "error": user_message(error)}
         finally:
             self.opening.stops.clear(run)
 
@@ -166,13 +162,10 @@ class Handlers:
         def work(given: Data) -> Data:
             if not self.opening.comparison.done():
                 return {"waiting": True}
-            from simba_music.generation.loaded_models import Reader
             from simba_music.ui.create.reading import chips
 
-            raw = request_of(given)
-            models = self.opening.comparison.result().pipeline.models
-            reader = Reader.of_models(list(models.values()))
-            # What the seed would draw can be told once there is a seed.
+            raw, reader = request_of(given), self.opening.reader()
+            # What the seed would draw is known once there is a seed.
             draw = raw.get("draw") is True and given["settings"].get("seed") is not None
             return {"chips": chips(reader.read(raw["prompt"], raw["seed"], draw))}
 
@@ -208,12 +201,7 @@ class Handlers:
             test = self.opening.test.result()
             fields: Mapping[str, Any] = {k: given[k] for k in ("preference", "heard", "switches")}
             ballot: Ballot = read_ballot({"ticket": "", **fields})
-            signed = given.get("listener")
-            try:
-                name = test.listener_id_of(str(signed))
-            except VoteError:
-                signed = test.new_listener(is_local(request))
-                name = test.listener_id_of(signed)
+            signed, name = listener_of(test, given.get("listener"), is_local(request))
             heard = {str(letter): found for letter, found in ballot.heard.items()}
             keep_choice(test, pair, name, ballot.preference, heard, ballot.switches)
             return {"listener": signed}

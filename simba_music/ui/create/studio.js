@@ -639,7 +639,7 @@ class Studio {
       }
     }
     const said = answer.error ?? this.words.thanks;
-    this.find(".st-question").textContent = said || this.words.failed_inside;
+    this.find(".st-question").textContent = said;
     this.tell(said);
   }
 }

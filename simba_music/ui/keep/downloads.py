@@ -13,8 +13,8 @@ from gradio.utils import get_upload_folder
 
 from simba_music.errors import RequestError
 from simba_music.files import write_atomic
-from simba_music.ui.keep.kept import Answer, answered, field_of
 from simba_music.ui.opening import Opening
+from simba_music.ui.questions import Answer, answered, served_file, text_field
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.recipe import Recipe
@@ -46,7 +46,7 @@ class Downloads:
         """The clip at `url` in the form `form`: `file`, what follows "file=", and its `name`."""
 
         def make(given: Mapping[str, Any]) -> Answer:
-            path = _clip(field_of(given, "url"))
+            path = _clip(text_field(given, "url"))
             form = next((form for form in FORMS if form == given.get("form")), None)
             if form is None:
                 raise RequestError(f"form must be one of {', '.join(FORMS)}.")
@@ -97,13 +97,8 @@ def _urls(given: Mapping[str, Any], most: int) -> list[str]:
 
 def _path(url: str) -> Path | None:
     """The file that an address of this server names, if it is a WAV in Gradio's cache."""
-    _, served, rest = url.partition(_SERVED)
-    try:
-        path = Path(urllib.parse.unquote(rest)).resolve()
-        found = path.is_relative_to(Path(get_upload_folder()).resolve()) and path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return None
-    return path if served and found and path.suffix == ".wav" else None
+    path = served_file(url) if _SERVED in url else None
+    return path if path is not None and path.suffix == ".wav" else None
 
 
 def _clip(url: str) -> Path:

@@ -1,24 +1,20 @@
 """Kept: what a link, a clip or a recipe.json says, checked, as settings of the page's form."""
 
 import json
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from simba_music.conditioning.request import Request
-from simba_music.errors import RequestError, UserError
+from simba_music.errors import RequestError
 from simba_music.generation.request import SIDES, Limits, validate_request
 from simba_music.hub.places import allowed
 from simba_music.ui.keep.permalink import link_of, read_link
 from simba_music.ui.opening import Opening
+from simba_music.ui.questions import Answer, answered, text_field
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.recipe import Recipe
-
-logger = logging.getLogger(__name__)
-LONGEST = 65_536  # characters of a recipe; two clips of the longest prompt have a third of it
-Answer = dict[str, Any]  # as JSON, with "error" where there is one
 
 
 class Restored(TypedDict):
@@ -29,33 +25,6 @@ class Restored(TypedDict):
     settings: dict[str, str | int | float | list[float]]
     models: dict[str, str]
     notes: list[str]
-
-
-def answered(work: Callable[[Mapping[str, Any]], Answer], data: object) -> Answer:
-    """What `work` makes of a question; an error becomes an answer that says what to do."""
-    try:
-        if not isinstance(data, dict):
-            raise RequestError("A question to this page is an object with named fields.")
-        return work(data)
-    except UserError as error:
-        return {"error": str(error)}
-    except Exception:
-        logger.exception("a question of the page failed")
-        return {"error": "This failed on the server; its log says why. Try again."}
-
-
-def field_of(data: Mapping[str, Any], name: str, longest: int = LONGEST) -> str:
-    """A text of a question.
-
-    Raises:
-        RequestError: If it is missing, no text, or too long.
-    """
-    value = data.get(name)
-    if not isinstance(value, str):
-        raise RequestError(f"{name} is missing. Reload the page.")
-    if len(value) > longest:
-        raise RequestError(f"{name} has {len(value)} characters; at most {longest} are read.")
-    return value
 
 
 class Kept:
@@ -77,7 +46,7 @@ class Kept:
         """The text behind `?r=` for `recipes`, JSON of the recipes of a pair's clips."""
 
         def make(given: Mapping[str, Any]) -> Answer:
-            recipes = self._recipes(field_of(given, "recipes"))
+            recipes = self._recipes(text_field(given, "recipes"))
             return {"link": link_of(recipes[0].request, self._names(recipes))}
 
         return answered(make, data)
@@ -88,7 +57,7 @@ class Kept:
         Raises:
             RequestError: If it is none, or a setting is out of range.
         """
-        link = read_link(field_of(given, "link"))
+        link = read_link(text_field(given, "link"))
         request = self._checked({"prompt": link.prompt, **link.settings, "grown_s": link.grown_s})
         return self._restored(request, link.models, [])
 
@@ -98,7 +67,7 @@ class Kept:
         Raises:
             RequestError: If it is none, or a setting is out of range.
         """
-        recipes = self._recipes(field_of(given, "recipe"))
+        recipes = self._recipes(text_field(given, "recipe"))
         request = self._checked(asdict(recipes[0].request))
         return self._restored(request, self._names(recipes), self._other_now(recipes))
 

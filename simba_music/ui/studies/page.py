@@ -7,7 +7,8 @@ import gradio as gr
 
 from simba_music.listening.votes.ballot import VoteError
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.blind.page import BLIND_JS, answered, is_local, text_field, voting
+from simba_music.ui.blind.page import BLIND_JS, voting
+from simba_music.ui.questions import answered, is_local, text_field
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.study.session import Study
