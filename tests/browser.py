@@ -34,10 +34,7 @@ def visit(address, form, profile):
         options.add_argument(word)
     driver = webdriver.Chrome(options, webdriver.ChromeService("/usr/bin/chromedriver"))
     # Headless Chromium keeps windows at 500 px and wider; this sets the page's width itself.
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
+    _resize(driver, width, height)
     driver.get(address)
     driver.form = form
     try:
@@ -71,16 +68,20 @@ def choose_tab(page, name):
 
 
 def shoot(page, name):
-    """A picture of the whole page."""
+    """A picture of the whole page, whose window is as high as before afterwards."""
     SHOTS.mkdir(parents=True, exist_ok=True)
-    height = page.execute_script("return document.documentElement.scrollHeight")
-    width = WIDTHS[page.form][0]
+    width, height = WIDTHS[page.form]
+    _resize(page, width, page.execute_script("return document.documentElement.scrollHeight"))
+    time.sleep(0.5)
+    page.save_screenshot(str(SHOTS / f"{name}-{page.form}.png"))
+    _resize(page, width, height)
+
+
+def _resize(page, width, height):
     page.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500},
     )
-    time.sleep(0.5)
-    page.save_screenshot(str(SHOTS / f"{name}-{page.form}.png"))
 
 
 CAN_PLAY = "return document.querySelector('#create .ab-play')?.disabled === false"

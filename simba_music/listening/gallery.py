@@ -102,14 +102,17 @@ def decoded(side: dict[str, Any], codecs: dict[str | None, Codec], duration_s: f
 def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) -> None:
     """Offer the gallery's pairs; those that the database does not hold yet are decoded first.
 
-    A gallery of other models than the loaded ones is left out, with a line in the log.
+    Each pair is on offer as soon as it is decoded; `test.preparing` is true until all are. A
+    gallery of other models than the loaded ones is left out, with a line in the log.
     """
     if not path.exists():
+        test.preparing = False
         return
     name = "gallery " + hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     found = read_json(path)["items"]
     held = {battle.id for battle in test.database.battles("gallery", name)}
     codecs = codecs_of(pipeline)
+    test.preparing = True
     try:
         for i, item in enumerate(found):
             if i == EXAMPLE:
@@ -117,6 +120,7 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
             # By content, so that every process adds the same battle and only one is kept.
             battle = hashlib.sha256(f"{name}:{i}".encode()).hexdigest()[:32]
             if battle in held:
+                test.gallery = name
                 continue
             sides = {
                 side: decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
@@ -130,7 +134,9 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
                 gallery=name,
                 key=battle,
             )
+            test.gallery = name
     except CheckpointError as error:
         logger.warning("the gallery is left out: %s", error)
-        return
-    test.gallery = name
+        test.gallery = None
+    finally:
+        test.preparing = False

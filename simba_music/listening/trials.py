@@ -27,6 +27,7 @@ class ListeningTest:
         """Clips are kept in `folder`, by the sha256 of their bytes."""
         self.database, self.folder, self._secret = database, folder, secret
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
+        self.preparing = False  # whether more of them are being decoded
         self.mirror: VoteMirror | None = None
         # Of votes since the start, by what became of them.
         self.crowd, self.counts = Crowd(), Counter[str]()

@@ -110,8 +110,7 @@ def write_space(
     found = {side: resolve(source) for side, source in named.items()}
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    ignored = shutil.ignore_patterns("__pycache__", "training")
-    shutil.copytree(ROOT / "simba_music", out / "simba_music", ignore=ignored)
+    shutil.copytree(ROOT / "simba_music", out / "simba_music", ignore=_not_served)
     names = {"clap", *(() if len(found) == 2 else (*offered(), "codec"))}
     for name in sorted(names):
         shutil.copytree(BUNDLED / name, out / "checkpoints" / name, ignore=_left_out)
@@ -136,6 +135,11 @@ def write_space(
     (out / "README.md").write_text(
         f"---\n{head}---\n{ABOUT.format(models=models, signature=SIGNATURE)}"
     )
+
+
+def _not_served(folder: str, names: list[str]) -> list[str]:
+    """What of the package a Space never imports: the room `training`, not `cli.training`."""
+    return ["__pycache__", *(["training"] if Path(folder) == ROOT / "simba_music" else [])]
 
 
 def _left_out(folder: str, names: list[str]) -> list[str]:

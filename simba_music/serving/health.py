@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from simba_music.files import LEAST_DISK_GB
 from simba_music.files.room import free_bytes
-from simba_music.generation.streaming.activity import Activity
+from simba_music.generation.streaming.activity import Activity, stuck
 
 if TYPE_CHECKING:  # a page is laid out before the database is imported
     from simba_music.listening.trials import ListeningTest
@@ -56,8 +56,9 @@ class Health:
             return self._found
 
     def _steps(self) -> bool:
+        """Whether no run is silent, and no thread stands in a step that was given up."""
         activity = self.parts.activity
-        return activity is None or activity.silent_s < SILENT_S
+        return stuck() == 0 and (activity is None or activity.silent_s < SILENT_S)
 
     def _writable(self) -> bool:
         test = self.parts.test()

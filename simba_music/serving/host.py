@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from simba_music.serving.fair_queue import FairQueue
@@ -15,6 +15,7 @@ from simba_music.serving.health import Health, Parts
 from simba_music.settings import data_folder
 from simba_music.ui import app as page_app
 from simba_music.ui.opening import Opening, known
+from simba_music.ui.results import figure_path
 
 if TYPE_CHECKING:  # a page is laid out before torch and the database are imported
     from simba_music.generation.pipeline import Pipeline
@@ -23,8 +24,18 @@ if TYPE_CHECKING:  # a page is laid out before torch and the database are import
 BAD, GOOD = 503, 200
 
 
+def figure(request: Request) -> Response:
+    """A figure of the Findings tab; 404 for any other file."""
+    path = figure_path(request.path_params["name"])
+    if path is None:
+        return Response(status_code=404)
+    return FileResponse(path, headers={"cache-control": "public, max-age=3600"})
+
+
 def around(page: Any, parts: Parts) -> dict[str, Any]:
-    """What the page's server is made with: guards, `/healthz`, `/metrics`; its queue becomes fair.
+    """What the page's server is made with; its queue becomes fair.
+
+    Guards, and what is served beside the page: `/healthz`, `/metrics`, `/figures/NAME`.
 
     Args:
         page: the Gradio page, whose queue is there.
@@ -49,7 +60,11 @@ def around(page: Any, parts: Parts) -> dict[str, Any]:
 
     return {
         "middleware": [Middleware(Guard, requests=metrics.requests)],
-        "routes": [Route("/healthz", healthz), Route("/metrics", numbers)],
+        "routes": [
+            Route("/healthz", healthz),
+            Route("/metrics", numbers),
+            Route("/figures/{name}", figure),
+        ],
     }
 
 

@@ -135,7 +135,9 @@ class Opening:
             UserError: As `load`.
         """
         try:
-            self.test.set_result(open_test())
+            test = open_test()
+            test.preparing = True  # until `begin` has opened the gallery
+            self.test.set_result(test)
             pipeline = load()
             from simba_music.generation.comparison import Comparison
             from simba_music.listening.typed_pairs import PairMaker

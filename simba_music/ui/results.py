@@ -1,7 +1,7 @@
 """Results tab: the report's tables and figures, for the checkpoints that are loaded."""
 
-import base64
 from collections.abc import Mapping
+from pathlib import Path
 
 import gradio as gr
 
@@ -20,15 +20,20 @@ from simba_music.ui.opening import Side
 
 
 def _figure(file: str, what: str) -> str:
-    """An image of `docs/` inside the page, so that no folder has to be served; "" if missing."""
-    path = BUNDLED.parent / "docs" / file
-    if not path.exists():
+    """An image that is fetched when it is scrolled to; "" if it is missing."""
+    path = figure_path(file)
+    if path is None:
         return ""
-    data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{what}" style="max-width:100%">'
+        f'<figure><img src="figures/{file}" alt="{what}" loading="lazy" style="max-width:100%">'
         f"<figcaption>{what}</figcaption></figure>"
     )
+
+
+def figure_path(file: str) -> Path | None:
+    """The file of a figure that the tab shows; None for any other name, or if it is missing."""
+    path = BUNDLED.parent / "docs" / file
+    return path if file in FIGURES and path.exists() else None
 
 
 def build(sides: Mapping[str, Side]) -> None:

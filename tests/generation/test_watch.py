@@ -11,16 +11,18 @@ from simba_music.files import room
 from simba_music.generation.clip import Clip
 from simba_music.generation.comparison import Comparison
 from simba_music.generation.stops import Stops
-from simba_music.generation.streaming import watch
+from simba_music.generation.streaming.activity import stuck
 from simba_music.generation.streaming.watch import StuckError, watched
+from simba_music.serving import health
+from simba_music.serving.health import Health, Parts
 
 
 def settle():
     """Wait for threads that were given up, which end by themselves here."""
     until = time.monotonic() + 5
-    while watch.stuck() and time.monotonic() < until:
+    while stuck() and time.monotonic() < until:
         time.sleep(0.02)
-    assert watch.stuck() == 0
+    assert stuck() == 0
 
 
 def standing_still(seconds):
@@ -46,7 +48,9 @@ def test_a_step_that_stands_still_is_ended_and_said():
 
 
 @pytest.mark.fault("G4", "health turns bad while a thread hangs, and recovers")
-def test_a_thread_that_cannot_be_ended_is_counted_until_it_does():
+def test_a_thread_that_cannot_be_ended_is_counted_until_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(health, "KEPT_S", 0.0)
+    page = Health(Parts(lambda: True, lambda: None, tmp_path))
     held = threading.Event()
 
     def begin():
@@ -55,9 +59,10 @@ def test_a_thread_that_cannot_be_ended_is_counted_until_it_does():
 
     with pytest.raises(StuckError):
         next(watched(begin, 0.1))
-    assert watch.stuck() == 1
+    assert stuck() == 1 and not page.checks()["a step in the last minute"]
     held.set()
     settle()
+    assert page.checks()["a step in the last minute"]
 
 
 def test_a_watched_iterator_is_as_it_was():

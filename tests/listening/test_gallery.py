@@ -34,6 +34,18 @@ def test_a_pair_sounds_as_the_models_wrote_it(test, pipeline, written):
         assert pack_codes(clip.codes) == item["sides"][side]["codes_b64"]
 
 
+def test_a_pair_is_on_offer_before_the_next_is_decoded(test, pipeline, written, monkeypatch):
+    seen, decoded = [], gallery.decoded
+
+    def watching(*args):
+        seen.append((test.preparing, len(test.unheard("nobody"))))
+        return decoded(*args)
+
+    monkeypatch.setattr(gallery, "decoded", watching)
+    gallery.open_gallery(test, pipeline, written)
+    assert seen == [(True, 0), (True, 0), (True, 1), (True, 1)] and not test.preparing
+
+
 def test_a_gallery_of_another_codec_is_left_out(test, pipeline, written, tmp_path, caplog):
     found = read_json(written)
     for item in found["items"]:

@@ -1,7 +1,10 @@
 """Publishing: push and load back, the model card, the folder of a Space."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import huggingface_hub.constants
@@ -121,7 +124,12 @@ def test_a_dry_run_lists_the_space_and_sends_nothing(capsys, tmp_path):
     needed = {"app.py", "requirements.txt", "README.md", "simba_music/generation/pipeline.py"}
     needed |= {f"checkpoints/{n}/model.safetensors" for n in ("simba", "transformer", "clap")}
     assert needed | {"checkpoints/codec/model.safetensors"} <= listed
-    assert not any("training/" in name or "__pycache__" in name for name in listed)
+    assert not any("simba_music/training/" in name or "__pycache__" in name for name in listed)
+    # Imports what a start imports, of the folder alone.
+    asked = [sys.executable, "-B", str(out / "app.py"), "--help"]
+    here = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(asked, cwd=out, env=here, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
     first = contents(out)
     write_space(out)
     assert contents(out) == first

@@ -55,7 +55,7 @@ class Small:
         )
         try:
             with urllib.request.urlopen(asked, timeout=timeout) as answer:
-                return answer.status, answer.read().decode(), dict(answer.headers)
+                return answer.status, answer.read().decode(errors="replace"), dict(answer.headers)
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read().decode(), dict(error.headers)

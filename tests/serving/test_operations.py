@@ -38,6 +38,10 @@ def test_health_and_metrics_are_on_the_pages_own_server(tmp_path, test):
         assert status == 200 and said["healthy"] and len(said["checks"]) == 4
         assert headers["cache-control"] == "no-store"
         assert small.ask("/gradio_api/upload", {})[0] == 404
+        found = small.ask("/figures/spectrograms.png")
+        assert found[0] == 200 and found[2]["content-type"] == "image/png"
+        for other in ("none.png", "design.md", "..%2FREADME.md", "compare-desktop.png"):
+            assert small.ask(f"/figures/{other}")[0] == 404, other
         small.hold.set()
         reader = small.read(small.join("x")[1])
         reader.join(5)

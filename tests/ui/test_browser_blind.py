@@ -178,7 +178,7 @@ def test_pair_after_pair_by_keyboard_with_a_reload_and_an_undo(page):
     press(page, first(page).lower())
     wait(page, "return document.querySelector('.bp-play').innerText === 'Pause'")
     press(page, " ")
-    choose_tab(page, "Votes")
+    choose_tab(page, "Findings")
     wait(page, "return document.querySelector('#votes-drawn').innerText.includes('never pooled')")
     assert "decided so far" in text(page, "#votes-drawn")
     tab_to(page, "#votes-figures button")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.browser
 def published(tmp_path_factory):
     """A Hub that holds the bundled Transformer; its files come slowly enough to be seen."""
     folder = tmp_path_factory.mktemp("published")
-    stage(BUNDLED / "transformer", folder, "org/mine")
+    stage(BUNDLED / "simba", folder, "org/mine")
     with running() as hub:
         hub.repos["org/mine"] = Repo()
         files = (path for path in folder.rglob("*") if path.is_file())
@@ -71,7 +71,7 @@ def test_a_pasted_repository_downloads_generates_and_is_named(published, tmp_pat
         shoot(page, "hub-download")
         pair = finished(page)
         assert pair["names"]["A"]["title"] == "mine"
-        assert pair["names"]["A"]["about"] == "Transformer"
+        assert pair["names"]["A"]["about"] == "SiMBA"
         assert f"org/mine at {commit[:8]}" in text_of(page, ".st-numbers")
         assert length_in_browser(page, pair["urls"]["A"]) > 9
         shoot(page, "hub-loaded")

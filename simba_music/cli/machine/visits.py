@@ -24,7 +24,7 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"prompt": {"a": 1}},
     {"duration_s": 2.3},
     {"duration_s": "x"},
-    {"seed_value": None},
+    {"seed_value": -1},
     {"temperature": 1e9},
 )
 

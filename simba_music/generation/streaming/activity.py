@@ -13,6 +13,15 @@ if TYPE_CHECKING:  # a page is laid out before torch is imported
     from simba_music.generation.service import Event
 
 
+GIVEN_UP = set[threading.Thread]()  # in a step that took too long, see `watch`
+
+
+def stuck() -> int:
+    """Threads that were given up and have not ended yet: 0 where all is well."""
+    GIVEN_UP.difference_update([thread for thread in GIVEN_UP if not thread.is_alive()])
+    return len(GIVEN_UP)
+
+
 class Activity:
     """Counts runs by their outcome, and tokens and seconds of clips by the model that made them."""
 

@@ -14,11 +14,11 @@ import torch
 from simba_music.errors import RequestError
 from simba_music.errors.causes import NO_MEMORY, is_memory
 from simba_music.errors.incidents import record
+from simba_music.generation.streaming.activity import GIVEN_UP
 from simba_music.settings import settings
 
 Item = TypeVar("Item")
 logger = logging.getLogger(__name__)
-_stuck = set[threading.Thread]()
 
 
 class StuckError(RequestError):
@@ -27,12 +27,6 @@ class StuckError(RequestError):
 
 class _KilledError(BaseException):
     """Raised inside a thread that is given up."""
-
-
-def stuck() -> int:
-    """Threads that were given up and have not ended yet: 0 where all is well."""
-    _stuck.difference_update([thread for thread in _stuck if not thread.is_alive()])
-    return len(_stuck)
 
 
 class _Worker(Generic[Item]):
@@ -71,7 +65,7 @@ class _Worker(Generic[Item]):
 
     def kill(self) -> None:
         """Raise in the thread, as soon as it is back from what it calls; it is not waited for."""
-        _stuck.add(self.thread)
+        GIVEN_UP.add(self.thread)
         if self.thread.ident is not None:
             killed = ctypes.py_object(_KilledError)
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.thread.ident), killed)

@@ -159,11 +159,13 @@ class BlindTest {
     this.unheard = found.unheard;
     this.find(".bt-count").textContent = found.unheard
       ? `${found.unheard} pairs that you have not voted on`
-      : "No pair is left for you here. Pairs may still be on their way; or use your own prompt.";
+      : found.preparing
+        ? "The first pairs are being prepared."
+        : "No pair is left for you here. Use your own prompt.";
     this.find(".bt-go").disabled = found.unheard === 0;
     if (!this.pair) this.restore();
-    // A new server may still be decoding its gallery.
-    if (!found.unheard && !this.again) this.again = setTimeout(() => this.hello(), 20000);
+    clearTimeout(this.again);
+    if (found.preparing && !found.unheard) this.again = setTimeout(() => this.hello(), 2000);
   }
 
   // After a reload: the pair that was there, unless another has come meanwhile.

@@ -66,7 +66,8 @@ def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
 
     def welcome(data: dict[str, Any], local: bool) -> dict[str, Any]:
         signed, name = listener_of(test(), data.get("listener"), local)
-        return {"listener": signed, "unheard": len(test().unheard(name))}
+        unheard = len(test().unheard(name))
+        return {"listener": signed, "unheard": unheard, "preparing": test().preparing}
 
     def hello(data: Any, request: gr.Request) -> dict[str, Any]:
         return answered(lambda d: welcome(d, is_local(request)), data)
