@@ -55,6 +55,13 @@ def wait(page, script, seconds=120):
     raise AssertionError(f"never true: {script}")
 
 
+def press(page, selector):
+    """A real press, which sound needs; the element is scrolled clear of the transport first."""
+    element = page.find_element("css selector", selector)
+    page.execute_script("arguments[0].scrollIntoView({ block: 'center' })", element)
+    element.click()
+
+
 def choose_tab(page, name):
     """Click a tab; a narrow page keeps some behind a menu."""
     wait(page, "return document.querySelector('button[role=tab]')")
@@ -121,7 +128,7 @@ def generate(page, prompt):
     page.execute_script("document.querySelector('#generate').click()")
 
 
-def finished(page, seconds=120):
+def finished(page, seconds=300):
     """The pair that was made, as the page tells it to its other parts."""
     wait(page, "return window.pairs?.length", seconds)
     wait(page, DONE)

