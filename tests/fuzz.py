@@ -14,34 +14,36 @@ PHASES = (Phase.generate, Phase.shrink)
 
 def search(name: str, minutes: float) -> tuple[int, int]:
     """(values tried, failures found) of a target; each failure is kept, shrunk, as a seed."""
-    target, until, tried, failed = TARGETS[name], time.monotonic() + 60 * minutes, [0], 0
+    target, until, tried, failed = TARGETS[name], time.monotonic() + 60 * minutes, 0, 0
+    last: list[object] = []
+
+    @settings(
+        max_examples=500,
+        deadline=None,
+        database=None,
+        phases=PHASES,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(target.given)
+    def run(value: object) -> None:
+        nonlocal tried
+        tried += 1
+        last[:] = [value]
+        target.check(value)
+
     for number in itertools.count():
         if time.monotonic() >= until:
-            return tried[0], failed
-        last = []
-
-        @seed(number)
-        @settings(
-            max_examples=500,
-            deadline=None,
-            database=None,
-            phases=PHASES,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(target.given)
-        def run(value, last=last):
-            tried[0] += 1
-            last[:] = [value]
-            target.check(value)
-
+            break
         try:
-            run()
+            seed(number)(run)()
         except Exception:
+            if not last:
+                raise
             failed += 1
             traceback.print_exc(limit=-3)
             print(f"{name}: {last[0]!r}", flush=True)
             keep(name, last[0])
-    raise AssertionError
+    return tried, failed
 
 
 def main() -> int:

@@ -1,8 +1,11 @@
 """The short fuzz: values that nobody thought of, the same in every run, and all found before."""
 
+import fuzzing
 import pytest
-from fuzzing import TARGETS, seeds
+from fuzz import search
+from fuzzing import TARGETS, Target, seeds
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 
 @pytest.mark.fault("P6", "fuzz of requests")
@@ -27,3 +30,14 @@ def test_whatever_is_sent_is_taken_or_refused_with_a_sentence(name):
         target.check(value)
 
     run()
+
+
+def test_the_long_fuzz_shrinks_and_keeps_what_it_finds(tmp_path, monkeypatch, capsys):
+    def check(value):
+        assert value < 1000
+
+    monkeypatch.setattr(fuzzing, "SEEDS", tmp_path)
+    monkeypatch.setitem(TARGETS, "small", Target(st.integers(0, 10**6), check))
+    tried, failed = search("small", 1e-4)
+    assert tried > 1 and failed == 1 and seeds("small") == [1000]
+    assert "small: 1000" in capsys.readouterr().out

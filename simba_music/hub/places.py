@@ -116,7 +116,7 @@ def locate(
             f"Checkpoint {source} has no {CONFIG}; it needs {CONFIG} and {WEIGHTS}."
         )
     if not is_repository(source):
-        names = ", ".join(sorted(p.parent.name for p in BUNDLED.glob(f"*/{CONFIG}")))
+        names = ", ".join(offered())
         raise CheckpointError(
             f"Checkpoint {source!r} not found. Give a folder with {CONFIG} and {WEIGHTS}, "
             f"a bundled name ({names}), or a Hub repository such as org/name@revision."

@@ -29,8 +29,7 @@ class ListeningTest:
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
         self.preparing = False  # whether more of them are being decoded
         self.mirror: VoteMirror | None = None
-        # Of votes since the start, by what became of them.
-        self.crowd, self.counts = Crowd(), Counter[str]()
+        self.crowd, self.counts = Crowd(), Counter[str]()  # votes by what became of them
         self._tickets = URLSafeTimedSerializer(secret, salt="trial")
         self._names = URLSafeTimedSerializer(secret, salt="listener")
         self._offers = URLSafeTimedSerializer(secret, salt="battle")

@@ -14,7 +14,16 @@ from torch import nn
 from simba_music.errors import CheckpointError
 from simba_music.files import problems, read_json, sha256, write_json
 from simba_music.hub.fetch import OnDownload, ignore
-from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS, is_repository, locate, short_name, tidy
+from simba_music.hub.places import (
+    BUNDLED,
+    CONFIG,
+    WEIGHTS,
+    is_repository,
+    locate,
+    offered,
+    short_name,
+    tidy,
+)
 from simba_music.hub.weights import (
     check_dtypes,
     check_recorded,
@@ -132,6 +141,11 @@ def read_config(folder: Path) -> tuple[LMConfig, Former | None]:
         raise CheckpointError(
             f"{folder / CONFIG} has schema {found}, and this version reads schemas up to {SCHEMA}. "
             "Install a newer version of SiMBA Music."
+        )
+    if isinstance(raw, dict) and raw and not {"backbone", "codec"} & set(raw):
+        raise CheckpointError(
+            f"{folder.name} is a checkpoint of another kind: its {CONFIG} names no backbone. "
+            f"Give a language model, such as {' or '.join(offered())}."
         )
     try:
         return LMConfig.model_validate(raw), former

@@ -25,11 +25,23 @@ def clip_of(pipeline, **raw):
 def test_a_continued_clip_begins_with_the_codes_of_the_clip_before(pipeline):
     short = clip_of(pipeline)
     longer = clip_of(pipeline, duration_s=4.0, grown_s=[2.0])
-    same = short.codes.shape[-1] // BLOCK * BLOCK
-    assert longer.codes.shape[-1] == 200 and longer.waveform.duration_s == 4.0
+    rate = pipeline.models["left"].lm.config.codec.frame_rate
+    # all but its ending, which is half of so short a clip
+    same = short.codes.shape[-1] // 2 // BLOCK * BLOCK
+    assert longer.codes.shape[-1] == 4 * rate and longer.waveform.duration_s == 4.0
     assert torch.equal(longer.codes[:, :same], short.codes[:, :same])
+    assert not torch.equal(longer.codes[:, : 2 * rate], short.codes)
     # without them it is another clip, as its length is another
     assert not torch.equal(clip_of(pipeline, duration_s=4.0).codes[:, :same], short.codes[:, :same])
+
+
+def test_a_clip_goes_on_from_before_its_ending(pipeline):
+    rate = pipeline.models["left"].lm.config.codec.frame_rate
+    before = clip_of(pipeline, duration_s=6.0).codes
+    after = clip_of(pipeline, duration_s=8.0, grown_s=[6.0]).codes
+    kept = round((6.0 - growing.ENDING_S) * rate)
+    assert torch.equal(after[:, :kept], before[:, :kept])
+    assert not torch.equal(after[:, kept : 6 * rate], before[:, kept:])
 
 
 def test_it_is_made_again_from_its_recipe_alone(pipeline, monkeypatch):

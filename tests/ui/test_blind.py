@@ -18,7 +18,7 @@ from simba_music.listening.database import Database
 from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 
-TRIALS, EACH, RATE, SECONDS = 260, 5, 24_000, 1.0
+TRIALS, EACH, RATE, SECONDS = 400, 5, 24_000, 1.0
 WAV_HEADER = 44
 MODELS = {"left": "simba", "right": "transformer", "scorer": "clap"}
 

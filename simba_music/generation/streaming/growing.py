@@ -17,6 +17,7 @@ from simba_music.generation.decoding import generate
 from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel
 
+ENDING_S = 2.0  # of a clip is its ending, which is left out where the clip goes on
 KEPT = 64  # clips whose codes are at hand to go on from; some kB each
 _Key = tuple[str, str, str, int, Request]
 
@@ -64,7 +65,8 @@ def grown_blocks(
 ) -> Iterator[Tensor]:
     """Codes `[1, K, n]` of a request, a few frames at a time, those that it goes on from first.
 
-    A continuation has its engine to itself, whatever `slots` says of others.
+    A clip comes to an end by its length, so it goes on from before its ending (`ENDING_S`, at most
+    half of the clip). A continuation has its engine to itself, whatever `slots` says of others.
     """
     if not request.grown_s:
         yield from model.blocks(engine, request, slots)
@@ -73,4 +75,7 @@ def grown_blocks(
     begun = _made.get(_key(model, engine, first, slots))
     if begun is None:
         begun = torch.cat(list(grown_blocks(model, engine, first, slots)), dim=-1)
+    frames = begun.shape[-1]
+    ending = min(round(ENDING_S * model.lm.config.codec.frame_rate), frames // 2)
+    begun = begun[..., : frames - ending]
     yield from generate(engine, model.lm.config, model.encoder, [request], begun)

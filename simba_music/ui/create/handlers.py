@@ -6,6 +6,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,9 +166,10 @@ class Handlers:
             from simba_music.ui.create.reading import chips
 
             raw, reader = request_of(given), self.opening.reader()
-            # What the seed would draw is known once there is a seed.
-            draw = raw.get("draw") is True and given["settings"].get("seed") is not None
-            return {"chips": chips(reader.read(raw["prompt"], raw["seed"], draw))}
+            found = reader.read(raw["prompt"], raw["seed"], raw.get("draw") is True)
+            if given["settings"].get("seed") is None:  # what a seed would draw is not known yet
+                found = replace(found, drawn={})
+            return {"chips": chips(found)}
 
         return answered(work, data)
 

@@ -7,6 +7,9 @@ const STOP_MS = 3000; // a run that was stopped is waited for so long
 const QUEUE_MS = 4000; // without a word from the server, after which a place is being waited for
 const LISTENER = "simba-music-open-listener";
 const CONTINUE_S = 10;
+const TWICE_MS = 600;
+const SILENT_MS = 8000; // of a run, after which the page looks whether its server is there
+const REPEATED_S = 4; // of a clip that goes on are played again
 const PREFERRED_S = 1; // of each clip, before one can be preferred
 
 const filled = (phrase, values) =>
@@ -98,6 +101,9 @@ class Studio {
   }
 
   press() {
+    const twice = performance.now() - this.pressedAt < TWICE_MS; // a double click is one press
+    this.pressedAt = performance.now();
+    if (twice) return;
     if (this.run && !this.changed) this.stop();
     else this.begin();
   }
@@ -179,8 +185,16 @@ class Studio {
     // Some browsers let a page play only if it is said so within the press itself.
     if (this.drawer.playsAtOnce) this.newContext(this.rate).resume();
     const { models } = this.drawer;
-    const given = { prompt, ...models, settings: this.drawer.get(), ...changes };
-    this.start(given);
+    const settings = { ...this.drawer.get(), ...this.grownOf(prompt) };
+    this.start({ prompt, ...models, settings, ...changes });
+  }
+
+  // At which lengths the clip of a link, a file or the history was continued, while the form is as
+  // it was filled in then.
+  grownOf(prompt) {
+    const { restored, drawer } = this;
+    const same = restored?.prompt === prompt && restored.settings === JSON.stringify(drawer.get());
+    return same ? { grown_s: restored.grown } : {};
   }
 
   async start(given) {
@@ -201,8 +215,21 @@ class Studio {
     this.run.ended = new Promise((done) => (this.run.over = done));
     this.showButton();
     this.waiting = setTimeout(() => this.meta(this.words.queued), QUEUE_MS);
+    this.listen(this.run);
     const { prompt, ...rest } = given;
     this.trigger("submit", { run: id, prompt, ...rest });
+  }
+
+  // A run that is silent for long may have lost its server.
+  listen(run) {
+    clearTimeout(this.silence);
+    this.silence = setTimeout(async () => {
+      const there = await fetch(`${this.server_address}/startup-events`, { cache: "no-store" })
+        .then(() => true, () => false);
+      if (this.run !== run) return;
+      if (there) this.listen(run);
+      else this.fail(this.words.lost);
+    }, SILENT_MS);
   }
 
   // Ends a run and waits for its end.
@@ -249,6 +276,7 @@ class Studio {
     const { run } = this;
     if (!run || message.run !== run.id) return;
     clearTimeout(this.waiting);
+    this.listen(run);
     if (run.left) { // it is only waited for
       if (message.ended || message.error) run.over?.();
       return;
@@ -274,6 +302,8 @@ class Studio {
     this.meta(this.words.making);
     const called = { A: names.A.title, B: names.B.title };
     this.player = new StreamInRows(this.box, called, this.newContext(rate), seconds);
+    const begun = (requests.A.grown_s ?? []).at(-1);
+    if (begun) this.player.live.seek(Math.max(0, begun - REPEATED_S)); // what came before is known
     if (this.drawer.playsAtOnce) this.player.playSoon();
   }
 
@@ -325,7 +355,7 @@ class Studio {
     const said = pair.verdicts[`${pair.best.A}-${pair.best.B}`];
     this.find(".st-verdict").textContent = said.text;
     const phrase = pair.stopped ? words.stopped
-      : a.seed === b.seed || pair.takes > 1 ? words.made : words.made_seeds;
+      : a.seed === b.seed ? words.made : pair.takes > 1 ? words.made_takes : words.made_seeds;
     const values = { length: a.seconds, seed: a.seed, other: b.seed,
       seconds: pair.took.toFixed(1) };
     this.meta(filled(phrase, values));
@@ -376,10 +406,13 @@ class Studio {
     await load({ A, B });
   }
 
-  address(file) {
+  get server_address() {
     const { root = "", api_prefix: prefix = "/gradio_api" } = window.gradio_config ?? {};
-    const path = file.split("/").map(encodeURIComponent).join("/");
-    return `${root.replace(/\/$/, "")}${prefix}/file=${path}`;
+    return `${root.replace(/\/$/, "")}${prefix}`;
+  }
+
+  address(file) {
+    return `${this.server_address}/file=${file.split("/").map(encodeURIComponent).join("/")}`;
   }
 
   async fetchFile(file) {
@@ -408,6 +441,7 @@ class Studio {
   // No run is going on any more.
   finish() {
     clearTimeout(this.waiting);
+    clearTimeout(this.silence);
     this.run?.over?.();
     this.run = null;
     document.dispatchEvent(new CustomEvent("simba:end"));
@@ -486,7 +520,13 @@ class Studio {
     if (right) this.drawer.at("right").value = right;
     this.drawer.set({ ...rest, seed: seed ?? rest.seed });
     this.write(prompt ?? "");
-    if (play) this.begin();
+    this.restored = { prompt: this.prompt.value.trim(), grown: rest.grown_s ?? [],
+      settings: JSON.stringify(this.drawer.get()) };
+    if (play) return this.begin();
+    if (this.run) return;
+    this.clear();
+    const { duration_s: length, seed: kept } = this.drawer.get();
+    this.title(this.restored.prompt, filled(this.words.restored, { length, seed: kept }));
   }
 
   // ---- A pair of the history. ----
@@ -547,7 +587,11 @@ class Studio {
     };
     for (const button of this.root.querySelectorAll("[data-choice]"))
       button.onclick = () => this.prefer(button.dataset.choice);
-    setInterval(() => this.mayPrefer(), 300);
+    setInterval(() => {
+      // One player at a time: that of another tab has the keys now.
+      if (this.player?.playing && !this.root.offsetParent) this.player.stop();
+      this.mayPrefer();
+    }, 300);
   }
 
   // What all sound goes through.
@@ -610,8 +654,7 @@ class Studio {
     if (!pair?.verdicts || pair.chosen || !player) return;
     const heard = ["A", "B"].every((side) => secondsOf(player.heard[side]) >= PREFERRED_S);
     this.answers(heard);
-    const title = heard ? "" : this.words.listen_first;
-    for (const button of this.root.querySelectorAll("[data-choice]")) button.title = title;
+    this.find(".st-question").textContent = heard ? this.words.prefer : this.words.listen_first;
   }
 
   async prefer(preference) {

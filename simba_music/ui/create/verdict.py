@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from simba_music.scoring.score import TIMELINE_S, Score, difference
+from simba_music.scoring.score import FEWEST_WINDOWS, TIMELINE_S, Score, difference
 from simba_music.ui.look.words import say
 
 # Shares of mismatched prompts, in %, that fit a clip less well; chance is 50.
@@ -36,10 +36,16 @@ def rank(scores: Mapping[int, Score | None]) -> list[int]:
 def verdict(names: tuple[str, str], left: Score | None, right: Score | None) -> dict[str, str]:
     """Which of two fits better: `text` in words, `numbers` for who wants them, or ""."""
     found = difference(left, right) if left and right else None
+    scored = [score for score in (left, right) if score and score.percentile is not None]
+    if len(scored) == len(names) and min(len(s.timeline) for s in scored) < FEWEST_WINDOWS:
+        least = f"{TIMELINE_S * FEWEST_WINDOWS:g}"
+        return {"text": say("verdict", "short", least=least), "numbers": ""}
     if found is None:
         return {"text": say("verdict", "unknown"), "numbers": ""}
     better = names[0] if found.mean > 0 else names[1]
     text = say("verdict", "better", name=better) if found.clear else say("verdict", "close")
+    if any(score.note for score in scored):
+        text = say("verdict", "unclear")
     numbers = say(
         "verdict",
         "numbers",

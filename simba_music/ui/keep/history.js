@@ -122,8 +122,10 @@ class HistoryPanel {
     return box;
   }
 
+  // What was left before it was done gives way to the new try.
   again(entry) {
     this.note.textContent = "";
+    if (!entry.urls.length) this.change(readHistory().filter(({ id }) => id !== entry.id));
     restoreForm(entry.asked, true);
   }
 
