@@ -9,9 +9,6 @@ const LISTENER = "simba-music-open-listener";
 const CONTINUE_S = 10;
 const PREFERRED_S = 1; // of each clip, before one can be preferred
 
-const filled = (phrase, values) =>
-  Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, value), phrase);
-
 class Studio {
   constructor(root, props, server, trigger, watch) {
     const { words, icons, examples, longest, rate } = props.told;
