@@ -111,44 +111,18 @@ function watchData(selector, name, changed) {
   look();
 }
 
-// ---- The player on a page. ----
+// ---- The player on a page; what extends it draws it, and shows whether it plays. ----
 
 class ABPlayer {
-  // `names` maps A and B to what is shown; `changed` is called whenever more was heard.
-  constructor(root, names, changed = () => {}) {
-    Object.assign(this, { root, names, changed, active: "A", offset: 0, loop: null, switches: 0 });
+  // `names` maps A and B to what is shown; `changed` is called whenever more was heard; `words`
+  // are those of the page.
+  constructor(root, names, changed = () => {}, words = {}) {
+    Object.assign(this, { root, names, changed, words });
+    Object.assign(this, { active: "A", offset: 0, loop: null, switches: 0 });
     this.heard = { A: [], B: [] };
     this.buffers = null;
     this.graph = null;
     this.draw();
-  }
-
-  draw() {
-    const row = (side) => `
-      <button type="button" class="ab-side" data-side="${side}" aria-pressed="false" disabled>
-        ${this.names[side]}</button>
-      <canvas class="ab-wave" data-side="${side}" aria-hidden="true"></canvas>`;
-    this.root.innerHTML = `
-      <div class="ab" role="group" tabindex="0" aria-label="Player of two clips. Space plays and
-        pauses, 1 and 2 switch, left and right arrow move, L loops.">
-        <div class="ab-rows">${row("A")}${row("B")}<span></span><div class="ab-ruler"></div></div>
-        <div class="ab-controls">
-          <button type="button" class="ab-play" disabled>Play</button>
-          <button type="button" class="ab-loop" aria-pressed="false" disabled>Loop</button>
-          <span class="ab-time">0:00.0</span>
-          <span class="ab-state"></span>
-          <span class="ab-keys">Space · 1 · 2 · ← → · L; drag on a wave to choose a loop</span>
-        </div>
-        <div class="ab-say" aria-live="polite"></div>
-      </div>`;
-    const find = (name) => this.root.querySelector(name);
-    find(".ab-play").onclick = () => this.toggle();
-    find(".ab-loop").onclick = () => this.toggleLoop();
-    for (const button of this.root.querySelectorAll(".ab-side"))
-      button.onclick = () => this.select(button.dataset.side);
-    for (const canvas of this.root.querySelectorAll("canvas")) this.listenTo(canvas);
-    find(".ab").onkeydown = (event) => this.key(event);
-    new ResizeObserver(() => this.paint()).observe(find(".ab"));
   }
 
   // Clips are WAV files, as base64 or as an ArrayBuffer.
@@ -259,7 +233,7 @@ class ABPlayer {
     }
     if (byHand && side !== this.active) this.switches += 1;
     this.active = side;
-    if (byHand) this.say(`${this.names[side]} is heard`);
+    if (byHand) this.say(filled(this.words.heard, { name: this.names[side] }));
     this.show();
   }
 
@@ -278,7 +252,8 @@ class ABPlayer {
     this.stop();
     this.loop = region ?? (this.loop ? null : [0, this.duration]);
     if (region) this.offset = region[0];
-    this.say(this.loop ? `Loop from ${clockOf(this.loop[0])} to ${clockOf(this.loop[1])}` : "No loop");
+    const [start, end] = (this.loop ?? []).map(clockOf);
+    this.say(this.loop ? filled(this.words.loop_from, { start, end }) : this.words.no_loop);
     if (again) this.play();
     this.show();
   }
@@ -329,10 +304,6 @@ class ABPlayer {
     for (const button of this.root.querySelectorAll(".ab-side"))
       button.setAttribute("aria-pressed", String(button.dataset.side === this.active));
     this.paint();
-  }
-
-  showPlay() {
-    this.root.querySelector(".ab-play").textContent = this.playing ? "Pause" : "Play";
   }
 
   timeText() {

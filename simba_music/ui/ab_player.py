@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-PLAYER_JS = Path(__file__).with_suffix(".js").read_text()
+from simba_music.ui.look.words import WORDS_JS
+
+PLAYER_JS = WORDS_JS + Path(__file__).with_suffix(".js").read_text()
 STYLE = """
 .ab { --ab-loop: rgba(128, 128, 255, .25); --ab-head: #f97316; outline-offset: 4px; }
-.ab-rows { display: grid; grid-template-columns: minmax(84px, max-content) 1fr;
-  gap: 6px 10px; align-items: center; }
 .ab-wave { width: 100%; height: 64px; touch-action: none; cursor: pointer; color: #6366f1;
   background: var(--background-fill-secondary); border-radius: 6px; }
 .ab-ruler { position: relative; height: 16px; font-size: 11px; opacity: .7; }
@@ -18,9 +18,7 @@ STYLE = """
 .ab button, .bt button { margin: 0; }
 .ab button[aria-pressed="true"] { background: #4f46e5; color: white; }
 .ab button:disabled, .bt button:disabled { opacity: .45; cursor: default; }
-.ab-controls { display: flex; flex-wrap: wrap; gap: 10px; align-items: center; margin-top: 8px; }
 .ab-time { font-variant-numeric: tabular-nums; }
-.ab-state:empty { display: none; }
-.ab-keys, .ab-state, .bt-count { font-size: 12px; opacity: .75; }
+.bt-count { font-size: 12px; opacity: .75; }
 .ab-say { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 """

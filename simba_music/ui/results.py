@@ -16,6 +16,7 @@ from simba_music.models.report import (
     table,
     unmeasured,
 )
+from simba_music.ui.look.words import say
 from simba_music.ui.opening import Side
 
 
@@ -41,15 +42,11 @@ def build(sides: Mapping[str, Side]) -> None:
     loaded = {side.name: side.sha256 for side in sides.values()}
     unknown = unmeasured(loaded)
     if unknown:
-        gr.Markdown(
-            f"**{', '.join(unknown)}**: not measured. `simba-music evaluate` fills the report."
-        )
+        gr.Markdown(say("findings", "unmeasured", models=", ".join(unknown)))
     for heading, text, made in report_tables():
         other = stale(made, loaded)
-        warning = (
-            f"\n\n**Measured on other weights than loaded: {', '.join(other)}.**" if other else ""
-        )
-        gr.Markdown(f"## {heading}\n{text}{warning}\n\n{table(made['rows'])}\n\n{notes(made)}")
+        warning = say("findings", "stale", models=", ".join(other)) if other else ""
+        gr.Markdown(f"## {heading}\n{text}\n\n{warning}\n\n{table(made['rows'])}\n\n{notes(made)}")
         gr.Markdown(source_line(made), elem_classes="source")
     for file, what in FIGURES.items():
         gr.HTML(_figure(file, what))

@@ -3,14 +3,13 @@
 
 const LISTENER_KEY = "simba-music-listener";
 const DIMENSIONS = ["prompt fit", "melody", "harmony", "rhythm", "sound quality"];
-const QUESTION = "Which fits the prompt better?";
 const NEXT_S = 8;
 // Vote keys lie in a row, far from the keys that listen, in the same place on most keyboards.
 const CHOICES = [
-  { value: "A", key: "u", text: "A fits better", said: "You chose A" },
-  { value: "B", key: "i", text: "B fits better", said: "You chose B" },
-  { value: "TIE", key: "o", text: "Alike", said: "You found them alike" },
-  { value: "BOTH_BAD", key: "p", text: "Both bad", said: "You found both bad" },
+  { value: "A", key: "u" },
+  { value: "B", key: "i" },
+  { value: "TIE", key: "o" },
+  { value: "BOTH_BAD", key: "p" },
 ];
 const MODEL_NAMES = { simba: "SiMBA", transformer: "Transformer" };
 
@@ -23,34 +22,35 @@ function percent(share) {
 }
 
 // "SiMBA 3, Transformer 1, alike 2" of counts by A, B, TIE and BOTH_BAD.
-function tallyText(counts, names) {
-  const words = { A: names.A, B: names.B, TIE: "alike", BOTH_BAD: "both bad" };
-  const found = Object.keys(words).filter((key) => key.length === 1 || counts[key] > 0);
-  return found.map((key) => `${words[key]} ${counts[key]}`).join(", ");
+function tallyText(counts, names, words) {
+  const called = { A: names.A, B: names.B, ...words.tally };
+  const found = Object.keys(called).filter((key) => key.length === 1 || counts[key] > 0);
+  const said = (key) => filled(words.tallied, { what: called[key], n: counts[key] });
+  return found.map(said).join(", ");
 }
 
 // What everyone's votes say; a share only where there are enough of them.
-function crowdText(crowd, names) {
-  const votes = `${crowd.votes} vote${crowd.votes === 1 ? "" : "s"}`;
-  if (crowd.share === undefined)
-    return `${votes}; shares are shown from ${crowd.fewest} decided votes on`;
+function crowdText(crowd, names, words) {
+  const votes = counted(words.votes, crowd.votes);
+  if (crowd.share === undefined) return filled(words.too_few, { votes, fewest: crowd.fewest });
   const first = crowd.share >= 0.5;
   const [share, low, high] = first
     ? [crowd.share, crowd.low, crowd.high] : [1 - crowd.share, 1 - crowd.high, 1 - crowd.low];
-  return `${first ? names.A : names.B} preferred in ${percent(share)} % of ${crowd.decided} ` +
-    `decided votes (95 % interval ${percent(low)} to ${percent(high)} %)`;
+  const shares = { share: percent(share), low: percent(low), high: percent(high) };
+  const { decided } = crowd, name = first ? names.A : names.B;
+  return filled(words.preferred, { name, decided, ...shares });
 }
 
-// Seconds that go by while `going()` holds; shown in `place`, then `done` is called.
+// Seconds that go by while `going()` holds; shown in `place` by a phrase, then `done` is called.
 class Countdown {
-  constructor(place, seconds, going, done) {
+  constructor(place, phrase, seconds, going, done) {
     this.left = seconds;
     let last = performance.now();
     const tick = () => {
       const now = performance.now();
       if (going()) this.left -= (now - last) / 1000;
       last = now;
-      place.textContent = `in ${Math.max(0, Math.ceil(this.left))} s`;
+      place.textContent = filled(phrase, { n: Math.max(0, Math.ceil(this.left)) });
       if (this.left > 0) return;
       this.stop();
       done();
@@ -65,13 +65,14 @@ class Countdown {
 }
 
 class BlindTest {
-  constructor(root, server) {
-    Object.assign(this, { root, server, pair: null, state: "start", number: 0 });
+  constructor(root, server, words) {
+    Object.assign(this, { root, server, words, pair: null, state: "start", number: 0 });
     root.innerHTML = `
-      <div class="bt" tabindex="-1" data-state="start" aria-label="Blind test" role="region">
+      <div class="bt" tabindex="-1" data-state="start" role="region"
+        aria-label="${escaped(words.region)}">
         <div class="bt-start">
           <p class="bt-lead"></p>
-          <button type="button" class="bt-go bt-main" disabled>Start</button>
+          <button type="button" class="bt-go bt-main" disabled>${escaped(words.start)}</button>
           <p class="bt-count"></p>
         </div>
         <div class="bt-trial">
@@ -79,12 +80,13 @@ class BlindTest {
           <p class="bt-prompt"></p>
           <div class="bt-player"></div>
           <div class="bt-vote">
-            <h3 class="bt-question" id="bt-question">${QUESTION}</h3>
+            <h3 class="bt-question" id="bt-question">${escaped(words.question)}</h3>
             <div class="bt-choices" role="group" aria-labelledby="bt-question"></div>
             <p class="bt-heard"></p>
-            <details class="bt-more"><summary>Ratings and a remark, if you like</summary>
+            <details class="bt-more"><summary>${escaped(words.more)}</summary>
               <table class="bt-ratings"></table>
-              <label>Remark <textarea maxlength="2000" rows="2"></textarea></label>
+              <label>${escaped(words.remark)}
+                <textarea maxlength="2000" rows="2"></textarea></label>
             </details>
           </div>
           <div class="bt-after"></div>
@@ -93,9 +95,9 @@ class BlindTest {
         <div class="bt-error" role="alert"></div>
         <div class="bt-say" aria-live="polite"></div>
       </div>`;
-    this.player = new BlindPlayer(this.find(".bt-player"), { A: "A", B: "B" }, () => this.heard());
-    this.find(".bt-lead").textContent =
-      "Two clips of one prompt, one of each model. Which is which stays hidden until you have voted.";
+    const names = { A: "A", B: "B" };
+    this.player = new BlindPlayer(this.find(".bt-player"), names, () => this.heard(), words);
+    this.find(".bt-lead").textContent = words.lead;
     this.find(".bt-go").onclick = () => this.next();
     document.addEventListener("keydown", (event) => this.key(event));
     this.drawChoices();
@@ -108,13 +110,9 @@ class BlindTest {
 
   enterState(state) {
     this.state = this.find(".bt").dataset.state = state;
-    const listen = "Space plays and pauses, 1 or A and 2 or B listen, ← → move, L loops";
-    const keys = {
-      trial: `${listen}. U, I, O, P vote in the order of the buttons.`,
-      voted: "Z takes the vote back, Enter goes on.",
-      shown: `Enter goes on. ${listen}.`,
-    };
-    this.find(".bt-keys").textContent = keys[state] ?? "";
+    const { words } = this;
+    const keys = { trial: words.keys_trial, voted: words.keys_voted, shown: words.keys_shown };
+    this.find(".bt-keys").textContent = filled(keys[state] ?? "", { listen: words.keys_listen });
   }
 
   say(text) {
@@ -134,7 +132,7 @@ class BlindTest {
     try {
       found = await this.server[name](data);
     } catch (error) {
-      found = { error: "The server did not answer. Nothing is lost; try again." };
+      found = { error: this.words.no_answer };
     }
     if (found.error) this.find(".bt-error").textContent = found.error;
     return found.error ? null : found;
@@ -158,10 +156,8 @@ class BlindTest {
     this.listener = found.listener;
     this.unheard = found.unheard;
     this.find(".bt-count").textContent = found.unheard
-      ? `${found.unheard} pairs that you have not voted on`
-      : found.preparing
-        ? "The first pairs are being prepared."
-        : "No pair is left for you here. Use your own prompt.";
+      ? counted(this.words.unheard, found.unheard)
+      : found.preparing ? this.words.preparing : this.words.none_left;
     this.find(".bt-go").disabled = found.unheard === 0;
     if (!this.pair) this.restore();
     clearTimeout(this.again);
@@ -201,13 +197,13 @@ class BlindTest {
     await this.player.load(pair);
     this.player.loop = [0, this.player.duration]; // so that the second clip is not cut short
     this.player.show();
-    this.say(`${this.placeText()}. ${pair.prompt}`);
+    this.say(filled(this.words.spoken, { place: this.placeText(), prompt: pair.prompt }));
     this.heard();
     this.focus();
   }
 
   placeText() {
-    return `Pair ${this.number}`;
+    return filled(this.words.pair, { n: this.number });
   }
 
   focus() {
@@ -215,8 +211,9 @@ class BlindTest {
   }
 
   drawChoices() {
-    for (const { value, key, text } of CHOICES) {
-      const button = make("button", "bt-choice", text);
+    const { choices, dimensions, rating } = this.words;
+    for (const { value, key } of CHOICES) {
+      const button = make("button", "bt-choice", choices[value]);
       Object.assign(button, { type: "button", disabled: true });
       button.dataset.choice = value;
       button.setAttribute("aria-keyshortcuts", key.toUpperCase());
@@ -226,13 +223,15 @@ class BlindTest {
       button.append(shown);
       this.find(".bt-choices").append(button);
     }
+    const said = (side, name, n) =>
+      escaped(filled(rating, { dimension: dimensions[name], side, n }));
     const cell = (side, dimension) =>
       [1, 2, 3, 4, 5].map((n) => `<label><input type="radio" name="${side} ${dimension}"
         data-side="${side}" data-dimension="${dimension}" value="${n}"
-        aria-label="${dimension} of ${side}: ${n} of 5">${n}</label>`).join(" ");
+        aria-label="${said(side, dimension, n)}">${n}</label>`).join(" ");
     this.find(".bt-ratings").innerHTML = "<tr><td></td><th>A</th><th>B</th></tr>" +
-      DIMENSIONS.map((d) => `<tr><th>${d}</th><td>${cell("A", d)}</td><td>${cell("B", d)}</td></tr>`)
-        .join("");
+      DIMENSIONS.map((d) => `<tr><th>${escaped(dimensions[d])}</th><td>${cell("A", d)}</td>` +
+        `<td>${cell("B", d)}</td></tr>`).join("");
   }
 
   // Seconds of each side that are still to be heard.
@@ -243,18 +242,20 @@ class BlindTest {
 
   missingText() {
     const left = Object.entries(this.missing()).filter(([, seconds]) => seconds > 0);
-    return left.map(([side, seconds]) => `${Math.ceil(seconds)} s of ${side}`).join(" and ");
+    const [first, second] = left.map(([side, seconds]) =>
+      filled(this.words.missing, { n: Math.ceil(seconds), side }));
+    return second ? filled(this.words.both, { first, second }) : first ?? "";
   }
 
   heard() {
     if (this.state === "shown" && this.player.playing) this.stay(); // whoever listens again
     if (!this.pair || this.state !== "trial") return;
     this.player.need(this.missing());
-    const text = this.missingText();
+    const text = this.missingText(), { words } = this;
     const line = this.find(".bt-heard");
-    const note = text ? `Listen to ${text} more, then choose.` : "Choose, or listen on.";
+    const note = text ? filled(words.listen_more, { what: text }) : words.choose;
     if (line.textContent !== note) line.textContent = note;
-    if (!text && this.find(".bt-choice").disabled) this.say(`You can choose now. ${QUESTION}`);
+    if (!text && this.find(".bt-choice").disabled) this.say(filled(words.can_choose, words));
     for (const button of this.find(".bt-choices").children) button.disabled = text !== "";
   }
 
@@ -268,7 +269,7 @@ class BlindTest {
   vote(preference) {
     if (!this.pair || this.state !== "trial") return;
     const text = this.missingText();
-    if (text) return this.say(`Listen to ${text} more, then choose.`);
+    if (text) return this.say(filled(this.words.listen_more, { what: text }));
     return this.once(async () => {
       this.player.stop();
       const kept = await this.ask("vote", {
@@ -288,7 +289,7 @@ class BlindTest {
     const button = make("button", className, text);
     Object.assign(button, { type: "button", onclick: act });
     button.setAttribute("aria-keyshortcuts", key);
-    const shown = make("kbd", "", key);
+    const shown = make("kbd", "", key === "Enter" ? this.words.enter : key);
     shown.setAttribute("aria-hidden", "true");
     button.append(shown);
     return button;
@@ -298,25 +299,27 @@ class BlindTest {
   // it goes on.
   wait(preference, seconds) {
     this.enterState("voted");
-    this.chosen = CHOICES.find(({ value }) => value === preference).said;
+    const { words } = this, chose = { chose: words.chose[preference] };
     const left = make("span", "bt-left");
     left.setAttribute("aria-hidden", "true");
     const row = make("div", "bt-row");
     row.append(
-      this.button("bt-undo", "Undo", "Z", () => this.undo()),
+      this.button("bt-undo", words.undo, "Z", () => this.undo()),
       this.button("bt-on bt-main", this.onText(), "Enter", () => this.settle(true)),
       left,
     );
     const note = make("p", "bt-note", this.waitText());
-    this.find(".bt-after").replaceChildren(make("p", "bt-chosen", `${this.chosen}.`), note, row);
+    this.find(".bt-after").replaceChildren(
+      make("p", "bt-chosen", filled(words.chosen, chose)), note, row);
     this.countdown?.stop();
-    this.countdown = new Countdown(left, seconds + 0.3, () => true, () => this.settle(false));
+    this.countdown = new Countdown(
+      left, words.counting, seconds + 0.3, () => true, () => this.settle(false));
     this.focus();
-    this.say(`${this.chosen}. Press Z to undo, Enter to go on.`);
+    this.say(filled(words.voted, chose));
   }
 
   onText() {
-    return "Show the models";
+    return this.words.show;
   }
 
   waitText() {
@@ -333,7 +336,7 @@ class BlindTest {
       this.find(".bt-after").replaceChildren();
       this.heard();
       this.focus();
-      this.say("Your vote was taken back. Choose again.");
+      this.say(this.words.undone);
     });
   }
 
@@ -350,26 +353,30 @@ class BlindTest {
   reveal(shown) {
     this.enterState("shown");
     const models = { A: shown.A.checkpoint, B: shown.B.checkpoint };
-    const names = {};
+    const names = {}, { words } = this;
     for (const side of ["A", "B"]) names[side] = MODEL_NAMES[models[side]] ?? models[side];
     this.player.reveal(names, models);
     const list = make("ul", "bt-reveal");
     for (const side of ["A", "B"]) {
       const { score } = shown[side];
-      const fit = typeof score === "number" ? `, alignment ${score.toFixed(2)}` : "";
+      const scored = typeof score === "number";
+      const was = filled(scored ? words.was_scored : words.was,
+        { name: names[side], score: scored && score.toFixed(2) });
       const item = make("li", "bt-model");
       item.dataset.model = models[side];
-      item.append(make("b", "", side), ` was ${names[side]}${fit}`);
+      item.append(make("b", "", side), ` ${was}`);
       list.append(item);
     }
-    const winner = names[shown.preference];
-    const chosen = winner ? `${this.chosen}: ${winner}.` : `${this.chosen}.`;
+    const name = names[shown.preference], chose = words.chose[shown.preference];
+    const chosen = filled(name ? words.chosen_model : words.chosen, { chose, name });
     const after = [make("p", "bt-chosen", chosen), list];
     if (shown.own) {
-      after.push(make("p", "bt-tally", `Your votes so far: ${tallyText(shown.own, names)}.`));
-      after.push(make("p", "bt-tally", `Everyone's so far: ${crowdText(shown.crowd, names)}.`));
+      const own = { tally: tallyText(shown.own, names, words) };
+      const all = { tally: crowdText(shown.crowd, names, words) };
+      after.push(make("p", "bt-tally", filled(words.own_votes, own)));
+      after.push(make("p", "bt-tally", filled(words.all_votes, all)));
     }
-    after.push(make("p", "bt-note", `Seed ${shown.seed}.`), this.goOnRow());
+    after.push(make("p", "bt-note", filled(words.seed, { n: shown.seed })), this.goOnRow());
     this.find(".bt-after").replaceChildren(...after);
     this.focus();
     this.say(after.slice(0, -2).map((part) => part.textContent).join(" "));
@@ -378,13 +385,14 @@ class BlindTest {
 
   // The next pair comes by itself, unless the listener stays.
   goOnRow() {
-    const row = make("div", "bt-row");
+    const row = make("div", "bt-row"), { words } = this;
     const left = make("span", "bt-left");
     left.setAttribute("aria-hidden", "true");
-    row.append(this.button("bt-next bt-main", "Next pair", "Enter", () => this.next()));
+    row.append(this.button("bt-next bt-main", words.next, "Enter", () => this.next()));
     if (!this.goesOn || this.unheard === 1) return row; // which was this one
-    row.append(this.button("bt-stay", "Stay here", "S", () => this.stay()), left);
-    this.countdown = new Countdown(left, NEXT_S, () => this.visible, () => this.next());
+    row.append(this.button("bt-stay", words.stay, "S", () => this.stay()), left);
+    this.countdown = new Countdown(
+      left, words.counting, NEXT_S, () => this.visible, () => this.next());
     return row;
   }
 

@@ -14,24 +14,27 @@ function partsHeard(stretches, duration, count) {
 
 class BlindPlayer extends ABPlayer {
   draw() {
+    const { words } = this;
     const row = (side, key) => `
       <button type="button" class="bp-side" data-side="${side}" aria-pressed="false"
         aria-keyshortcuts="${key} ${side}" disabled><b>${side}</b>
-        <span class="bp-name">Listen</span><kbd aria-hidden="true">${key}</kbd></button>
+        <span class="bp-name">${escaped(words.listen)}</span>
+        <kbd aria-hidden="true">${key}</kbd></button>
       <div class="bp-track">
         <canvas class="bp-wave" data-side="${side}" aria-hidden="true"></canvas>
         <div class="bp-need" data-side="${side}"></div>
       </div>`;
     this.root.innerHTML = `
-      <div class="bp" role="group" aria-label="Player of two clips">
+      <div class="bp" role="group" aria-label="${escaped(words.player)}">
         <div class="bp-rows">${row("A", 1)}${row("B", 2)}</div>
         <div class="bp-controls">
-          <button type="button" class="bp-play" aria-keyshortcuts="Space" disabled>Play</button>
+          <button type="button" class="bp-play" aria-keyshortcuts="Space" disabled></button>
           <span class="bp-time"></span>
         </div>
         <div class="bp-say" aria-live="polite"></div>
       </div>`;
     this.open = false; // whether all of both clips is drawn
+    this.find(".bp-play").textContent = words.play;
     this.find(".bp-play").onclick = () => this.toggle();
     for (const button of this.root.querySelectorAll(".bp-side"))
       button.onclick = () => this.listen(button.dataset.side);
@@ -45,7 +48,7 @@ class BlindPlayer extends ABPlayer {
 
   install(buffers, first) {
     this.open = false;
-    this.name({ A: "Listen", B: "Listen" });
+    this.name({ A: this.words.listen, B: this.words.listen });
     for (const canvas of this.root.querySelectorAll("canvas")) delete canvas.dataset.model;
     super.install(buffers, first);
   }
@@ -76,7 +79,7 @@ class BlindPlayer extends ABPlayer {
   need(missing) {
     for (const [side, seconds] of Object.entries(missing))
       this.find(`.bp-need[data-side=${side}]`).textContent =
-        seconds > 0 ? `${Math.ceil(seconds)} s more` : "";
+        seconds > 0 ? filled(this.words.needed, { n: Math.ceil(seconds) }) : "";
   }
 
   // Keys that listen; whether the key was one.
@@ -101,9 +104,9 @@ class BlindPlayer extends ABPlayer {
   }
 
   show() {
-    this.find(".bp-play").textContent = this.playing ? "Pause" : "Play";
-    this.find(".bp-time").textContent =
-      `${clockOf(this.position)} / ${clockOf(this.duration)}${this.loop ? "" : ", once"}`;
+    const time = `${clockOf(this.position)} / ${clockOf(this.duration)}`;
+    this.find(".bp-play").textContent = this.playing ? this.words.pause : this.words.play;
+    this.find(".bp-time").textContent = this.loop ? time : filled(this.words.once, { time });
     for (const button of this.root.querySelectorAll(".bp-side"))
       button.setAttribute("aria-pressed", String(button.dataset.side === this.active));
     this.paint();

@@ -9,6 +9,7 @@ import gradio as gr
 
 from simba_music.listening.votes.ballot import HEARD_S, UNDO_S
 from simba_music.ui.ab_player import PLAYER_JS
+from simba_music.ui.look.words import say, words
 from simba_music.ui.opening import Opening
 from simba_music.ui.plain import plain
 from simba_music.ui.questions import answered, is_local, listener_of, sentences, text_field
@@ -20,19 +21,23 @@ _HERE = Path(__file__).parent
 BLIND_JS = "".join((_HERE / name).read_text() for name in ("blind_player.js", "blind.js"))
 STYLE = (_HERE / "style.css").read_text()
 MOUNT_JS = """
-window.blindTest = new BlindTest(element.querySelector(".bt-root"), server);
+window.blindTest = new BlindTest(element.querySelector(".bt-root"), server, props.words);
 watchData("#blind-progress", "offer", (offer) => { if (offer) blindTest.written(offer); });
 """
-KEPT = f"""
-Listen to at least {HEARD_S:g} s of both clips, then choose. For {UNDO_S:g} s you can take a vote
-back; then you see the models. What is kept: your choice, ratings and remark, which seconds you
-heard, when, and a random name that your browser keeps. No address, no account. Whoever runs this
-page can read the votes, and may keep a copy of them on the Hugging Face Hub.
-"""
-SHELL = (
-    '<div class="bt-root"></div>'
-    f'<details class="bt-kept"><summary>How it goes, and what is kept</summary>{KEPT}</details>'
-)
+
+
+def said() -> dict[str, Any]:
+    """Phrases of the tab and of its player, for their scripts."""
+    return {**words()["player"], **words()["blind"]}
+
+
+def _shell() -> str:
+    """The tab before its script has drawn it, and what is kept of a vote."""
+    kept = say("blind", "kept", heard=f"{HEARD_S:g}", undo=f"{UNDO_S:g}")
+    return (
+        '<div class="bt-root"></div><details class="bt-kept">'
+        f"<summary>{escape(say('blind', 'about'))}</summary>{escape(kept)}</details>"
+    )
 
 
 def voting(test: "Callable[[], ListeningTest]") -> list[Any]:
@@ -94,22 +99,23 @@ def answers(test: "Callable[[], ListeningTest]") -> list[Any]:
 def build(opening: Opening) -> None:
     """Lay out the tab and wire it."""
     gr.HTML(
-        SHELL,
+        _shell(),
         js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
         server_functions=answers(opening.test.result),
         elem_id="blind",
+        words=said(),
     )
     progress = gr.HTML("", elem_id="blind-progress")
-    with gr.Accordion("Use my own prompt", open=False, elem_id="blind-own"), gr.Row():
+    with gr.Accordion(say("blind", "own"), open=False, elem_id="blind-own"), gr.Row():
         prompt = gr.Textbox(
-            label="Your own prompt",
+            label=say("blind", "own_prompt"),
             scale=4,
             min_width=300,
             elem_id="blind-prompt",
             max_lines=3,
             lines=1,
         )
-        write = gr.Button("Generate a pair", elem_id="blind-write", scale=1, min_width=150)
+        write = gr.Button(say("blind", "write"), elem_id="blind-write", scale=1, min_width=150)
     plain(prompt)
 
     def run(text: str) -> Iterator[dict[Any, Any]]:
@@ -135,6 +141,5 @@ def build(opening: Opening) -> None:
 def _bar(share: float) -> str:
     return (
         f'<div class="card"><div class="track"><div class="bar" style="width:{100 * share:.0f}%">'
-        '</div></div><div class="note">Both clips are being generated; they appear together.'
-        "</div></div>"
+        f'</div></div><div class="note">{escape(say("blind", "writing"))}</div></div>'
     )

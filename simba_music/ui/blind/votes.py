@@ -6,19 +6,14 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
+from simba_music.ui.look.words import say
 from simba_music.ui.opening import Opening
 
 if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.statistics import Estimate
     from simba_music.listening.trials import ListeningTest
 
-ABOUT = """
-A vote appears once it can no longer be taken back. Shares leave out "alike" and "both bad",
-which are counted apart, and are shown from 20 decided votes on. Intervals are Wilson's for the
-plain share, Woolf's where the order of showing is taken out, Student's for ratings. Several votes
-of one listener are not independent; the intervals ignore this.
-"""
-NOTHING = '<p class="vt-none">No votes yet. The blind test is where they are given.</p>'
+NOTHING = f'<p class="vt-none">{escape(say("votes", "nothing"))}</p>'
 ROW, TOP, LEFT, WIDTH = 26, 26, 330, 400  # of the picture, in its own units
 
 
@@ -34,15 +29,18 @@ def forest(title: str, rows: "Sequence[tuple[str, Estimate]]") -> str:
             f'<line x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>'
             f'<circle cx="{value:.1f}" cy="{y}" r="5"/>'
         )
-        said.append(f"{label}: {e.value:.0%} ({e.low:.0%} to {e.high:.0%}, n = {e.n})")
+        shares = {"share": f"{e.value:.0%}", "low": f"{e.low:.0%}", "high": f"{e.high:.0%}"}
+        said.append(say("votes", "estimate", label=label, n=e.n, **shares))
+    whole = say("votes", "forest", title=title, estimates="; ".join(said))
     ticks = "".join(
-        f'<text x="{LEFT + WIDTH * x / 100 - 10}" y="{height - 4}">{x} %</text>'
+        f'<text x="{LEFT + WIDTH * x / 100 - 10}" y="{height - 4}">'
+        f"{escape(say('votes', 'percent', n=x))}</text>"
         for x in (0, 50, 100)
     )
     middle = LEFT + WIDTH / 2
     return (
         f'<svg class="forest" viewBox="0 0 {LEFT + WIDTH + 30} {height}" role="img" '
-        f'aria-label="{escape(title)}. {escape("; ".join(said))}">'
+        f'aria-label="{escape(whole)}">'
         f'<text x="0" y="14" font-weight="bold">{escape(title)}</text>'
         f'<line class="even" x1="{middle}" x2="{middle}" y1="{TOP}" y2="{height - 18}"/>'
         f"{''.join(marks)}{ticks}</svg>"
@@ -59,11 +57,13 @@ def page_of(test: "ListeningTest") -> tuple[str, str]:
     for pool, given in pools(votes, local).items():
         drawn = shares(given)
         found = comparisons(given)
-        parts = [f"<h3>{escape(pool)}</h3>", "" if found else "<p>None that counts yet.</p>"]
+        none = f"<p>{escape(say('votes', 'none_counts'))}</p>"
+        parts = [f"<h3>{escape(pool)}</h3>", "" if found else none]
         for one in found:
-            title = f"{one.model} against {one.other}"
+            rows = drawn.get(f"{one.model} against {one.other}")
+            title = say("votes", "against", model=one.model, other=one.other)
             parts.append(f"<h4>{escape(title)}</h4><p>{escape(verdict(one))}</p>")
-            parts.append(forest(title, drawn[title]) if title in drawn else "")
+            parts.append(forest(title, rows) if rows else "")
         cards.append(f'<section class="vt-pool">{"".join(parts)}</section>')
     text = tally(votes, local)
     figures = f"{text}\n\n{test.mirror.status()}" if test.mirror else text
@@ -77,7 +77,7 @@ def build(opening: Opening, tab: gr.Tab) -> None:
         return page_of(opening.test.result())
 
     drawn = gr.HTML("", elem_id="votes-drawn")
-    with gr.Accordion("All figures", open=False, elem_id="votes-figures"):
+    with gr.Accordion(say("votes", "figures"), open=False, elem_id="votes-figures"):
         shown = gr.Markdown(elem_id="votes")
-        gr.Markdown(ABOUT)
+        gr.Markdown(say("votes", "about"))
     tab.select(tallied, None, [drawn, shown], api_visibility="private", show_progress="hidden")

@@ -22,7 +22,8 @@ def timeline(score: Score) -> str:
     for i, value in enumerate(values):
         height = 100 * min(high, max(low, value)) / (high - low)
         top = zero - max(height, 0)
-        span = f"{i * TIMELINE_S:g} to {(i + 1) * TIMELINE_S:g} s: {value:.2f}"
+        start, end = f"{i * TIMELINE_S:g}", f"{(i + 1) * TIMELINE_S:g}"
+        span = escape(say("details", "stretch", start=start, end=end, value=f"{value:.2f}"))
         bars.append(
             f'<rect x="{i + 0.05:.2f}" width="0.9" y="{top:.1f}" height="{abs(height):.1f}">'
             f"<title>{span}</title></rect>"
@@ -89,10 +90,11 @@ def _reading(recipe: Recipe) -> list[str]:
 
 def _origin(clip: Clip) -> list[str]:
     recipe, score = clip.recipe, clip.score
-    revision = f" at {recipe.model.revision[:8]}" if recipe.model.revision else ""
-    digest = (recipe.model.sha256 or "")[:8]
+    model, revision = recipe.model, (recipe.model.revision or "")[:8]
+    named = "checkpoint_at" if revision else "checkpoint"
+    sha = (model.sha256 or "")[:8]
     lines = [
-        say("details", "checkpoint", id=recipe.model.id, revision=revision, sha=digest),
+        say("details", named, id=model.id, revision=revision, sha=sha),
         say("details", "licence", licence=recipe.licence),
     ]
     if score:

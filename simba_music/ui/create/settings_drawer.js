@@ -88,7 +88,7 @@ class SettingsDrawer {
     const seconds = Number(value);
     const all = [...new Set([...this.told.lengths, seconds])].sort((a, b) => a - b);
     this.length.replaceChildren(...all.map((one) =>
-      new Option(this.told.words.seconds.replace("{n}", one), one, false, one === seconds)));
+      new Option(filled(this.told.words.seconds, { n: one }), one, false, one === seconds)));
   }
 
   // What the server is asked for.

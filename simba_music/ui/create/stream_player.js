@@ -292,7 +292,7 @@ class StreamPlayer extends ABPlayer {
     this.notedAt = null;
     this.active = side;
     this.live.select(side);
-    this.say(`${this.names[side]} is heard`);
+    this.say(filled(this.words.heard, { name: this.names[side] }));
     this.show();
   }
 
@@ -312,7 +312,8 @@ class StreamPlayer extends ABPlayer {
     const before = this.live.state;
     this.live.update();
     this.noteLive();
-    if (this.live.state !== before && this.live.state === "buffering") this.say("buffering");
+    const waits = this.live.state === "buffering";
+    if (this.live.state !== before && waits) this.say(this.words.buffering);
     if (this.playing || this.live.state !== before) this.show();
   }
 
@@ -328,11 +329,8 @@ class StreamPlayer extends ABPlayer {
 
   show() {
     super.show();
-    const say = this.root.querySelector(".ab-state");
-    if (!this.live) return void (say.textContent = "");
-    const { lines, state } = this.live;
-    const open = !(lines.A.complete && lines.B.complete);
-    say.textContent = state === "buffering" ? "buffering" : open ? "generating" : "";
+    if (!this.live) return;
+    const { lines } = this.live;
     for (const button of this.root.querySelectorAll(".ab-side"))
       button.disabled = lines[button.dataset.side].length === 0;
     this.root.querySelector(".ab-play").disabled = lines.A.length + lines.B.length === 0;

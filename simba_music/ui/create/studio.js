@@ -12,9 +12,6 @@ const SILENT_MS = 8000; // of a run, after which the page looks whether its serv
 const REPEATED_S = 4; // of a clip that goes on are played again
 const PREFERRED_S = 1; // of each clip, before one can be preferred
 
-const filled = (phrase, values) =>
-  Object.entries(values).reduce((text, [name, value]) => text.replace(`{${name}}`, value), phrase);
-
 class Studio {
   constructor(root, props, server, trigger, watch) {
     const { words, icons, examples, longest, rate } = props.told;

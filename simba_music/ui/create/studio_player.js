@@ -23,6 +23,7 @@ function barsOf(samples, count) {
 const inRows = (Base) => class extends Base {
   draw() {
     this.page = this.root.page;
+    this.words = this.page.words;
     const find = (name) => this.root.querySelector(name);
     for (const button of this.root.querySelectorAll("button")) button.disabled = true;
     find(".ab-play").onclick = () => this.toggle();
@@ -53,7 +54,7 @@ const inRows = (Base) => class extends Base {
   }
 
   showPlay() {
-    const { icons, words } = this.page, button = this.root.querySelector(".ab-play");
+    const { words, page: { icons } } = this, button = this.root.querySelector(".ab-play");
     const name = this.playing ? "pause" : "play";
     if (button.dataset.shows === name) return;
     button.dataset.shows = name;

@@ -14,7 +14,7 @@ class DownloadMenu {
     this.note = make("p", { className: "kp-note", role: "status" });
     this.licence = make("p", { className: "kp-note" });
     this.menu = make("details", { className: "kp-menu", hidden: true },
-      make("summary", {}, TEXT.download), this.rows, this.note, this.licence);
+      make("summary", {}, WORDS.download), this.rows, this.note, this.licence);
     root.replaceChildren(this.menu);
     this.menu.onkeydown = (event) => {
       if (event.key !== "Escape") return;
@@ -29,9 +29,9 @@ class DownloadMenu {
     this.menu.hidden = urls.length === 0;
     this.note.textContent = "";
     const licence = [...new Set(recipes.map((recipe) => recipe.licence))].join(", ");
-    this.licence.textContent = filled(TEXT.licence, { licence });
+    this.licence.textContent = filled(WORDS.licence, { licence });
     const rows = urls.map((url, i) => this.row(recipes[i].model.id, url));
-    const zip = make("button", { type: "button", className: "kp-zip" }, TEXT.zip);
+    const zip = make("button", { type: "button", className: "kp-zip" }, WORDS.zip);
     zip.onclick = () => this.fetch(urls[0], "ZIP", "archive", { urls });
     this.rows.replaceChildren(...rows, zip);
   }
@@ -48,7 +48,7 @@ class DownloadMenu {
   }
 
   async fetch(url, form, question, data) {
-    this.note.textContent = filled(TEXT.making, { form });
+    this.note.textContent = filled(WORDS.making, { form });
     const { file, name, error } = await ask(this.server, question, data);
     this.note.textContent = error ?? "";
     if (error) return;

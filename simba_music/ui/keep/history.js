@@ -8,7 +8,7 @@ class HistoryPanel {
     this.note = make("p", { className: "kp-note", role: "status" });
     this.about = make("p", { className: "kp-note" });
     root.replaceChildren(
-      make("h2", { className: "kp-title" }, TEXT.history), this.list, this.note, this.about);
+      make("h2", { className: "kp-title" }, WORDS.history), this.list, this.note, this.about);
     this.entries = readHistory();
     const on = (name, done) => document.addEventListener(name, (event) => done(event.detail));
     on("simba:start", (asked) => this.begin(asked));
@@ -68,8 +68,8 @@ class HistoryPanel {
 
   show(entries) {
     this.entries = entries;
-    const note = this.kept === false ? TEXT.notKept : filled(TEXT.private, { most: MOST_KEPT });
-    this.about.textContent = entries.length ? note : TEXT.empty;
+    const note = this.kept === false ? WORDS.not_kept : filled(WORDS.private, { most: MOST_KEPT });
+    this.about.textContent = entries.length ? note : WORDS.empty;
     this.list.replaceChildren(...entries.map((entry) => this.row(entry)));
   }
 
@@ -81,20 +81,20 @@ class HistoryPanel {
       return make("button", { ...said, "aria-label": `${label}: ${prompt}`, ...more }, text);
     };
     const go = playable
-      ? button("kp-play", "▶", TEXT.play, () => this.open(entry))
-      : button("kp-again", "↻", TEXT.again, () => this.again(entry));
+      ? button("kp-play", "▶", WORDS.play, () => this.open(entry))
+      : button("kp-again", "↻", WORDS.again, () => this.again(entry));
     const when = new Date(entry.at).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
     const parts = [...new Set(Object.values(models ?? {}))];
-    const about = [...parts, `${settings.duration_s} s`, `#${seed}`, when];
-    if (!entry.urls.length) about.unshift(TEXT.interrupted);
+    const about = [...parts, filled(WORDS.seconds, { n: settings.duration_s }), `#${seed}`, when];
+    if (!entry.urls.length) about.unshift(WORDS.interrupted);
     const row = make("li", { className: "kp-row" },
       go,
       make("div", { className: "kp-what" },
         make("span", { className: "kp-prompt", title: prompt }, prompt),
         make("span", { className: "kp-about" }, about.join(" · "))),
-      button("kp-star", entry.star ? "★" : "☆", TEXT.star, () => this.star(entry.id),
+      button("kp-star", entry.star ? "★" : "☆", WORDS.star, () => this.star(entry.id),
         { "aria-pressed": String(entry.star) }),
-      button("kp-delete", "✕", TEXT.delete, () => this.delete(entry.id)));
+      button("kp-delete", "✕", WORDS.delete, () => this.delete(entry.id)));
     if (this.opened === entry.id && playable) row.append(this.players(entry));
     return row;
   }
@@ -104,7 +104,7 @@ class HistoryPanel {
     const { there } = await ask(this.server, "there", { urls: entry.urls });
     there?.forEach((found, i) => this.there.set(entry.urls[i], found));
     const left = this.playable(entry);
-    this.note.textContent = left ? "" : TEXT.gone;
+    this.note.textContent = left ? "" : WORDS.gone;
     const { id, recipes, urls } = entry;
     const taken = left && !send("simba:open", { pair: { id, recipes, urls } });
     this.opened = left && !taken ? id : null;
@@ -138,14 +138,14 @@ class HistoryPanel {
     const before = readHistory();
     const at = before.findIndex((entry) => entry.id === id);
     this.change(before.filter((entry) => entry.id !== id));
-    const undo = make("button", { type: "button", className: "kp-undo" }, TEXT.undo);
+    const undo = make("button", { type: "button", className: "kp-undo" }, WORDS.undo);
     undo.onclick = () => {
       this.note.textContent = "";
       const now = readHistory();
       this.change([...now.slice(0, at), before[at], ...now.slice(at)].slice(0, MOST_KEPT));
       this.focus(id, ".kp-delete");
     };
-    this.note.replaceChildren(`${TEXT.deleted} `, undo);
+    this.note.replaceChildren(`${WORDS.deleted} `, undo);
     undo.focus();
   }
 

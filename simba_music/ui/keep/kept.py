@@ -10,6 +10,7 @@ from simba_music.errors import RequestError
 from simba_music.generation.request import SIDES, Limits, validate_request
 from simba_music.hub.places import allowed
 from simba_music.ui.keep.permalink import link_of, read_link
+from simba_music.ui.look.words import say
 from simba_music.ui.opening import Opening
 from simba_music.ui.questions import Answer, answered, text_field
 
@@ -104,10 +105,7 @@ class Kept:
         own = {side: found.source for side, found in self.opening.sides.items()}
         known = self._known()
         for name in dict.fromkeys(name for name in names if name not in known):
-            notes.append(
-                f"It was made by {name[:80]}, which this page does not offer: choose it as a model "
-                "to get the same clip."
-            )
+            notes.append(say("keep", "not_offered", model=name[:80]))
         names = [name for name in names if name in known]
         if len(names) == 1:
             right = names[0] == own[SIDES[1]]
@@ -128,12 +126,9 @@ class Kept:
         for recipe in recipes:
             weights = loaded.get(recipe.model.id)
             if weights is not None and recipe.model.sha256 not in (None, weights):
-                notes.append(
-                    f"{recipe.model.id} has other weights now: the clip will be another one."
-                )
+                notes.append(say("keep", "other_weights", model=recipe.model.id))
             if (recipe.engine, recipe.dtype) != (engine, pipeline.choice.dtype):
-                notes.append(
-                    f"It was made on the engine {recipe.engine[:40]} ({recipe.dtype[:40]}), this "
-                    f"page uses {engine} ({pipeline.choice.dtype}): the clip may be another one."
-                )
+                was = {"engine": recipe.engine[:40], "dtype": recipe.dtype[:40]}
+                own = {"own_engine": engine, "own_dtype": pipeline.choice.dtype}
+                notes.append(say("keep", "other_engine", **was, **own))
         return list(dict.fromkeys(notes))

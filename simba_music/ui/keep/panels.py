@@ -17,7 +17,7 @@ import gradio as gr
 
 from simba_music.ui.keep.downloads import Downloads
 from simba_music.ui.keep.kept import Kept
-from simba_music.ui.keep.text import TEXT
+from simba_music.ui.look.words import WORDS_JS, words
 from simba_music.ui.opening import Opening
 
 _HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ def _part(
     code = "".join((_HERE / f"{name}.js").read_text() for name in ("store", *scripts))
     return gr.HTML(
         '<div class="kp-root"></div>',
-        js_on_load=f"const TEXT = {json.dumps(TEXT)};\n{code}\n"
+        js_on_load=f"const WORDS = {json.dumps(words()['keep'])};\n{WORDS_JS}{code}\n"
         f'new {made}(element.querySelector(".kp-root"), server);',
         server_functions=[_plain(question) for question in questions],
         elem_id=elem_id,

@@ -6,9 +6,9 @@ class Restore {
     Object.assign(this, { root, server });
     this.input = make("input", { type: "file", hidden: true, className: "kp-file",
       accept: ".wav,.flac,.ogg,.oga,.zip,.json" });
-    this.button = make("button", { type: "button", className: "kp-open" }, TEXT.open);
+    this.button = make("button", { type: "button", className: "kp-open" }, WORDS.open);
     this.note = make("span", { className: "kp-note", role: "status" });
-    this.cover = make("div", { className: "kp-cover", hidden: true }, TEXT.drop);
+    this.cover = make("div", { className: "kp-cover", hidden: true }, WORDS.drop);
     root.replaceChildren(this.button, this.input, this.note);
     document.body.append(this.cover);
     this.button.onclick = () => this.input.click();
@@ -44,7 +44,7 @@ class Restore {
     try {
       await this.fill({ recipe: await recipeText(file) });
     } catch (error) {
-      this.note.textContent = error.message === NO_RECIPE ? TEXT.noRecipe : error.message;
+      this.note.textContent = error.message === NO_RECIPE ? WORDS.no_recipe : error.message;
     }
   }
 
@@ -54,7 +54,7 @@ class Restore {
       this.note.textContent = error;
       return;
     }
-    this.note.textContent = [filled(TEXT.restored, restored), ...restored.notes].join(" ");
+    this.note.textContent = [filled(WORDS.restored, restored), ...restored.notes].join(" ");
     restoreForm(restored, false);
   }
 }

@@ -10,9 +10,9 @@ class ShareButton {
   constructor(root, server) {
     Object.assign(this, { root, server, address: null, latest: 0 });
     this.button = make("button", { type: "button", className: "kp-share", disabled: true },
-      TEXT.share);
+      WORDS.share);
     this.field = make("input", { className: "kp-link", readOnly: true, hidden: true,
-      "aria-label": TEXT.share });
+      "aria-label": WORDS.share });
     this.note = make("span", { className: "kp-note", role: "status" });
     root.replaceChildren(this.button, this.field, this.note);
     this.button.onclick = () => this.share();
@@ -42,9 +42,9 @@ class ShareButton {
     }
     try {
       await navigator.clipboard.writeText(this.address);
-      this.note.textContent = TEXT.copied;
+      this.note.textContent = WORDS.copied;
     } catch {
-      this.note.textContent = TEXT.copyThis;
+      this.note.textContent = WORDS.copy_this;
       this.field.value = this.address;
       this.field.hidden = false;
       this.field.select();

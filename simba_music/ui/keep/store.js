@@ -105,10 +105,6 @@ async function ask(server, name, data) {
   try {
     return await server[name](data);
   } catch {
-    return { error: TEXT.noAnswer };
+    return { error: WORDS.no_answer };
   }
-}
-
-function filled(text, values) {
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+WORDS_JS = Path(__file__).with_name("words.js").read_text()  # what fills in phrases on a page
 Words = dict[str, Any]  # a phrase by its name, or a group of them
 
 

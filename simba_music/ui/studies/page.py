@@ -7,7 +7,8 @@ import gradio as gr
 
 from simba_music.listening.votes.ballot import VoteError
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.blind.page import BLIND_JS, voting
+from simba_music.ui.blind.page import BLIND_JS, said, voting
+from simba_music.ui.look.words import say, words
 from simba_music.ui.questions import answered, is_local, text_field
 
 if TYPE_CHECKING:  # see ui.opening
@@ -15,13 +16,8 @@ if TYPE_CHECKING:  # see ui.opening
 
 STUDY_JS = Path(__file__).with_name("study.js").read_text()
 MOUNT_JS = """
-window.studyPage = new StudyPage(element.querySelector(".bt-root"), server);
+window.studyPage = new StudyPage(element.querySelector(".bt-root"), server, props.words);
 """
-KEPT = (
-    "What is kept: that you agreed, the result of the headphone check, your answers, ratings and "
-    "remarks, which seconds you heard, when, and a random name that your browser keeps. No "
-    "address, no account. Whoever runs this study can read it."
-)
 
 
 def answers(study: "Study") -> list[Any]:
@@ -35,7 +31,7 @@ def answers(study: "Study") -> list[Any]:
 
     def about(data: Any) -> dict[str, Any]:
         shown = config.model_dump(include={"name", "consent", "headphones", "thanks"})
-        return answered(lambda d: shown | {"kept": KEPT}, data)
+        return answered(lambda d: shown | {"kept": say("study", "kept")}, data)
 
     def progress(data: Any) -> dict[str, Any]:
         return answered(progress_of, data)
@@ -77,6 +73,7 @@ def build(study: "Study") -> gr.Blocks:
             js_on_load=PLAYER_JS + BLIND_JS + STUDY_JS + MOUNT_JS,
             server_functions=answers(study),
             elem_id="study",
+            words=said() | {"study": words()["study"]},
         )
     found: gr.Blocks = page
     return found

@@ -63,18 +63,18 @@ class StudyPage extends BlindTest {
 
   consent() {
     this.checks = {};
-    this.step(this.config.consent, ["I agree and take part", () => this.headphones()]);
+    this.step(this.config.consent, [this.words.study.agree, () => this.headphones()]);
     this.panel.append(make("p", "bt-note", this.config.kept));
   }
 
   headphones() {
     if (this.config.headphones === "off") return this.volume();
     this.right = 0;
-    const skip = ["I have no headphones", () => this.checked("skipped")];
+    const { study } = this.words;
+    const skip = [study.no_headphones, () => this.checked("skipped")];
     this.step(
-      `Put on headphones. You hear three tones, ${ROUNDS} times; each time say which is the ` +
-        "quietest (keys 1, 2, 3).",
-      ["Start", () => this.round(1)],
+      filled(study.headphones, { n: ROUNDS }),
+      [study.start, () => this.round(1)],
       ...(this.config.headphones === "asked" ? [skip] : []),
     );
   }
@@ -91,7 +91,7 @@ class StudyPage extends BlindTest {
   }
 
   round(number) {
-    const { order, answer } = headphoneRound();
+    const { order, answer } = headphoneRound(), { study } = this.words;
     this.answer = answer;
     const choose = (chosen) => {
       this.right += chosen === answer;
@@ -99,9 +99,9 @@ class StudyPage extends BlindTest {
       this.checked(this.right >= ENOUGH ? "passed" : "failed");
     };
     this.step(
-      `Round ${number} of ${ROUNDS}: which tone is the quietest?`,
+      filled(study.round, { n: number, of: ROUNDS }),
       ...[1, 2, 3].map((n) => [String(n), () => choose(n)]),
-      ["Play again", () => this.play(order.map((kind) => (c) => toneBuffer(c, kind)))],
+      [study.play_again, () => this.play(order.map((kind) => (c) => toneBuffer(c, kind)))],
     );
     this.play(order.map((kind) => (c) => toneBuffer(c, kind)));
   }
@@ -109,25 +109,26 @@ class StudyPage extends BlindTest {
   checked(result) {
     this.checks.headphones = result;
     if (result !== "failed") return this.volume();
-    const on = ["Go on without", () => this.volume()];
+    const { study } = this.words, on = [study.go_without, () => this.volume()];
     this.step(
-      "That does not sound like headphones.",
-      ["Try again", () => this.headphones()],
+      study.failed,
+      [study.try_again, () => this.headphones()],
       ...(this.config.headphones === "asked" ? [on] : []),
     );
   }
 
   // A volume is set by who has heard the tone; who goes on without it has skipped the step.
   volume() {
+    const { study } = this.words;
     this.checks.volume = "skipped";
     const play = () => {
       this.play([(context) => toneBuffer(context, "quiet")]);
       this.checks.volume = "set";
     };
     this.step(
-      "Play the tone and set your volume so that it is comfortable. Then leave it as it is.",
-      ["Play the tone", play],
-      ["The volume is right", () => this.join()],
+      study.volume,
+      [study.play_tone, play],
+      [study.volume_set, () => this.join()],
     );
   }
 
@@ -142,12 +143,10 @@ class StudyPage extends BlindTest {
     this.listener = listener;
     if (progress.code) return this.thank(progress.code);
     if (progress.given > progress.of) return this.waitForEnd();
+    const { study } = this.words;
     this.step(
-      progress.given
-        ? "Welcome back. You go on where you were."
-        : "Two clips of one prompt: listen to both, then say which fits better. The first pair is " +
-            "for practice and does not count.",
-      [progress.given ? "Go on" : "Start", () => this.next()],
+      progress.given ? study.welcome_back : study.welcome,
+      [progress.given ? study.go_on : study.start, () => this.next()],
     );
   }
 
@@ -164,15 +163,16 @@ class StudyPage extends BlindTest {
 
   placeText() {
     const { practice, number, of } = this.pair;
-    return practice ? "For practice; this pair does not count" : `Pair ${number} of ${of}`;
+    const { study } = this.words;
+    return practice ? study.practice : filled(study.pair, { n: number, of });
   }
 
   onText() {
-    return this.pair.last ? "Finish" : "Next pair";
+    return this.pair.last ? this.words.study.finish : this.words.study.next;
   }
 
   waitText() {
-    return this.pair.practice ? "This was for practice. From the next pair on it counts." : "";
+    return this.pair.practice ? this.words.study.practised : "";
   }
 
   // The answer is final; nothing is told of the sides.
@@ -192,7 +192,7 @@ class StudyPage extends BlindTest {
   // All is answered, and the last answers can still be taken back elsewhere.
   waitForEnd() {
     this.enterState("before");
-    this.step("Your last answers are being kept.");
+    this.step(this.words.study.ending);
     setTimeout(async () => {
       const found = await this.ask("progress", { listener: this.listener });
       if (found) this.enter(this.listener, found);
@@ -205,10 +205,11 @@ class StudyPage extends BlindTest {
     this.enterState("over");
     this.find(".bt-trial").hidden = true;
     this.step(this.config.thanks);
-    this.panel.append(make("p", "st-code", code), make("p", "bt-note", "You can close this page."));
+    const { study } = this.words, { thanks } = this.config;
+    this.panel.append(make("p", "st-code", code), make("p", "bt-note", study.close));
     this.panel.dataset.code = code;
     this.focus();
-    this.say(`${this.config.thanks} ${code.split("").join(" ")}`);
+    this.say(filled(study.thanks, { thanks, code: code.split("").join(" ") }));
   }
 
   action(key) {
