@@ -205,6 +205,9 @@ def test_the_line_under_the_prompt_reads_as_the_command_does(handlers):
     said = {chip["kind"]: chip["text"] for chip in found}
     assert said["without"] == "no drums" and said["cannot"] == "can't do: vocals"
     assert "drawn" not in said
+    for seed, draws in ((None, False), (3, True)):  # a mode alone has a tonic of the seed
+        read = {"prompt": "sad cello", "settings": {"seed": seed, "draw": True}}
+        assert any(chip["kind"] == "drawn" for chip in handlers.read(read)["chips"]) is draws
 
 
 def test_drawn_conditions_are_said_once_the_seed_is_known():

@@ -121,11 +121,15 @@ def build(opening: Opening) -> None:
     def run(text: str) -> Iterator[dict[Any, Any]]:
         yield {progress: _bar(0.0)}
         with sentences():
-            for step in opening.maker.result().make(text):
-                if isinstance(step, float):
-                    yield {progress: _bar(step)}
-                else:
-                    yield {progress: f'<span hidden data-offer="{escape(step)}"></span>'}
+            try:
+                for step in opening.maker.result().make(text):
+                    if isinstance(step, float):
+                        yield {progress: _bar(step)}
+                    else:
+                        yield {progress: f'<span hidden data-offer="{escape(step)}"></span>'}
+            except Exception:
+                yield {progress: ""}  # nothing is on its way
+                raise
 
     gr.on(
         [write.click, prompt.submit],
