@@ -23,7 +23,7 @@ LOCKED := $(if $(LOCK),--constraint $(LOCK))
 .PHONY: app test lowest-test lint audit system-test mutation-test fuzz format clean
 
 app: $(VENV)/.app
-	$(BIN)/python app.py
+	$(BIN)/python app.py $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -115,6 +115,8 @@ def test_a_pair_stays_with_its_files_its_link_and_its_place_in_the_history(page,
     press(page, ".kp-play")  # sound needs a real press
     heard = "document.querySelector('#create .ab-time').textContent"
     wait(page, f"return {heard}.endsWith('/ 0:02') && {heard} >= '0:01'")
+    for button in (".st-new", ".st-on"):  # it can be gone on from
+        assert not page.execute_script(f"return document.querySelector('{button}').disabled")
     shoot(page, "kept-open")
     click(page, ".kp-delete")
     rows(page, 0)

@@ -15,7 +15,7 @@ from simba_music.ui.create.drawer import drawer
 from simba_music.ui.create.handlers import Handlers
 from simba_music.ui.look.icons import icon
 from simba_music.ui.look.words import words
-from simba_music.ui.opening import Opening
+from simba_music.ui.opening import BACKBONES, Opening
 
 _HERE = Path(__file__).parent
 STREAM_JS = (_HERE / "stream_player.js").read_text()
@@ -80,6 +80,7 @@ def build(opening: Opening) -> None:
         "examples": EXAMPLES,
         "lengths": [one for one in LENGTHS_S if one <= longest_s],
         "longest": longest_s,
+        "backbones": BACKBONES,
         "rate": next(iter(sides.values())).sample_rate,
     }
 

@@ -14,8 +14,9 @@ const PREFERRED_S = 1; // of each clip, before one can be preferred
 
 class Studio {
   constructor(root, props, server, trigger, watch) {
-    const { words, icons, examples, longest, rate } = props.told;
+    const { words, icons, examples, longest, rate, backbones } = props.told;
     Object.assign(this, { root, props, server, trigger, words, icons, examples, longest, rate });
+    this.backbones = backbones; // their names for people
     Object.assign(this, { run: null, pair: null, player: null, context: null, asked: 0 });
     this.find = (name) => root.querySelector(name);
     this.box = this.find(".st-player");
@@ -364,9 +365,13 @@ class Studio {
     this.settle();
   }
 
-  // What can be done with the pair that is shown, if it is one that was made here.
+  // Whether a pair is shown that can be gone on from: made here, or of the history.
+  get whole() {
+    return Boolean(this.pair?.verdicts || this.pair?.kept);
+  }
+
   settle() {
-    this.find(".st-new").disabled = !this.pair?.verdicts;
+    this.find(".st-new").disabled = !this.whole;
     this.showContinue();
   }
 
@@ -479,13 +484,13 @@ class Studio {
 
   get longer() {
     const { pair } = this;
-    if (!pair?.verdicts) return 0;
+    if (!this.whole) return 0;
     return Math.min(this.longest, pair.requests.A.duration_s + CONTINUE_S);
   }
 
   showContinue() {
     const { pair, words } = this, button = this.find(".st-on");
-    if (!pair?.verdicts) {
+    if (!this.whole) {
       button.querySelector("span").textContent = filled(words.continue, { n: CONTINUE_S });
       return void (button.disabled = true);
     }
@@ -535,7 +540,8 @@ class Studio {
     this.clear();
     const called = {};
     for (const [i, side] of ["A", "B"].entries()) {
-      called[side] = recipes[i].model.id.split("/").pop();
+      const name = recipes[i].model.id.split("/").pop();
+      called[side] = this.backbones[name] ?? name;
       const about = `#${recipes[i].request.seed}`;
       this.name(side, { title: called[side], about, tone: side === "A" ? "left" : "right" });
     }
@@ -545,9 +551,18 @@ class Studio {
     const [A, B] = await Promise.all(urls.map(async (url) => (await fetch(url)).arrayBuffer()));
     if (this.player !== player) return;
     await player.load({ A, B });
+    this.pair = this.pairOf(recipes);
     this.settle();
     player.toggle();
     this.root.scrollIntoView({ block: "start", behavior: "smooth" });
+  }
+
+  // As much of a pair of the history as it takes to go on from it.
+  pairOf(recipes) {
+    const of = (what) => ({ A: what(recipes[0]), B: what(recipes[1]) });
+    return { kept: true, takes: 1, best: { A: 0, B: 0 }, requests: of(({ request }) => request),
+      engine: this.drawer.models.engine, models: of(({ model }) => model.id),
+      clips: of(({ request }) => [{ seed: request.seed }]) };
   }
 
   // ---- The example. ----
