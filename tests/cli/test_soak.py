@@ -17,8 +17,7 @@ from simba_music.files import read_json
 PARAMETERS = [
     {"parameter_name": "prompt"},
     {"parameter_name": "duration_s", "parameter_default": 10.0},
-    {"parameter_name": "new_seed", "parameter_default": True},
-    {"parameter_name": "seed_value", "parameter_default": 0},
+    {"parameter_name": "seed", "parameter_default": None},
     {"parameter_name": "temperature", "parameter_default": 1.0},
 ]
 CONFIG = {"components": [{"id": 7, "props": {"elem_id": "blind"}}]}

@@ -166,7 +166,7 @@ def test_an_empty_prompt_is_explained_and_takes_nothing_away(page):
 
 def test_a_preference_is_asked_for_once_both_were_heard(page):
     wait(page, CAN_PLAY)
-    set_length(page, SHORT_S)
+    set_length(page, DURATION_S)
     generate(page, "calm flute")
     finished(page)
     button = "document.querySelector('#create [data-choice=B]')"
@@ -177,7 +177,7 @@ def test_a_preference_is_asked_for_once_both_were_heard(page):
             "const play = document.querySelector('#create .ab-play');"
             "if (play.ariaLabel === 'Play') play.click()"
         )
-        time.sleep(1.6)
+        time.sleep(3)
     wait(page, f"return !{button}.disabled")
     page.execute_script(f"{button}.click()")
     wait(page, "return document.body.innerText.includes('kept apart from the blind test')")

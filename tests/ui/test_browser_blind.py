@@ -97,6 +97,7 @@ def test_a_typed_prompt_is_heard_voted_on_and_revealed(page):
     wait(page, "return document.querySelector('#blind-prompt :is(textarea, input)')")
     tab_to(page, "#blind-prompt :is(textarea, input)")
     press(page, prompt)
+    time.sleep(1)  # Gradio sends what was typed a moment later
     enter(page)
     wait(page, "return document.querySelector('#blind-progress').innerText.includes('together')")
     ready(page)

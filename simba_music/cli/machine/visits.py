@@ -24,7 +24,7 @@ WRONG: tuple[dict[str, Any], ...] = (
     {"prompt": {"a": 1}},
     {"duration_s": 2.3},
     {"duration_s": "x"},
-    {"seed_value": -1},
+    {"seed": -1},
     {"temperature": 1e9},
 )
 
@@ -114,7 +114,6 @@ class Visitor:
         own = {
             "prompt": self.rng.choice(PROMPTS),
             "duration_s": 2.0,
-            "new_seed": True,
         }
         known = self.page.parameters
         data = [(known | own | changes)[name] for name in known]

@@ -161,7 +161,7 @@ class BlindTest {
     this.find(".bt-go").disabled = found.unheard === 0;
     if (!this.pair) this.restore();
     clearTimeout(this.again);
-    if (found.preparing && !found.unheard) this.again = setTimeout(() => this.hello(), 2000);
+    if (found.preparing) this.again = setTimeout(() => !this.pair && this.hello(), 2000);
   }
 
   // After a reload: the pair that was there, unless another has come meanwhile.

@@ -267,7 +267,7 @@ class Studio {
     this.find(".st-numbers").replaceChildren();
     this.find(".st-result").classList.remove("st-failed");
     this.answers(false);
-    this.find(".st-question").textContent = this.words.prefer;
+    this.find(".st-question").textContent = this.words.listen_first;
   }
 
   hear(message) {
