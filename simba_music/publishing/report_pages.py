@@ -12,7 +12,7 @@ from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.settings_page import settings_page
 from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.gpu.report import GPU_SECTIONS, gpu_section
-from simba_music.training.benchmark.report import SECTIONS, sections
+from simba_music.training.benchmark.report import SECTIONS, machine_text, sections
 from simba_music.training.benchmark.rows import read_results
 from simba_music.training.evaluation.figures import draw_books, draw_convergence
 
@@ -107,8 +107,15 @@ def corpus_text(check: dict[str, Any], words: dict[str, Any]) -> str:
 
 
 def performance_text(file: Path, section: str) -> str:
-    """One of `SECTIONS` of what `simba-music bench` wrote to a file."""
-    return sections(read_results(file))[section]
+    """One of `SECTIONS` of what `simba-music bench` wrote to a file.
+
+    A group that was measured alone has a file of its own beside it, and says on what machine.
+    """
+    alone = file.with_name(f"{file.stem}-{section}.json")
+    if not alone.exists():
+        return sections(read_results(file))[section]
+    found = read_results(alone)
+    return f"{sections(found)[section]}\n\n{machine_text(found)}"
 
 
 def _between(text: str, begin: str, end: str, file: Path, made: Callable[[], str]) -> str:

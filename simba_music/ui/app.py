@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.study.session import Study
 
+SESSIONS = 500  # of visits whose last messages are held; Gradio's 10,000 may take gigabytes
 CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE + keep.STYLE
 
 
@@ -140,6 +141,7 @@ def _serve(
             max_file_size="1kb",
             enable_monitoring=False,
             footer_links=["api", "gradio"] if links else [],
+            state_session_capacity=SESSIONS,
             run_history=False,  # it keeps what was heard blind in the browser
             mcp_server=links and api.speaks_mcp(),
             app_kwargs=api.APP_KWARGS | server(page),

@@ -205,9 +205,19 @@ def test_the_line_under_the_prompt_reads_as_the_command_does(handlers):
     said = {chip["kind"]: chip["text"] for chip in found}
     assert said["without"] == "no drums" and said["cannot"] == "can't do: vocals"
     assert "drawn" not in said
-    for seed, draws in ((None, False), (3, True)):  # a mode alone has a tonic of the seed
-        read = {"prompt": "sad cello", "settings": {"seed": seed, "draw": True}}
-        assert any(chip["kind"] == "drawn" for chip in handlers.read(read)["chips"]) is draws
+
+
+def test_what_a_seed_draws_is_said_only_where_there_is_one(handlers, monkeypatch):
+    from simba_music.conditioning.reading.prompt import Reading
+
+    class Drawing:
+        def read(self, *_):
+            return Reading(drawn={"key": "A minor"})
+
+    monkeypatch.setattr(type(handlers.opening), "reader", lambda _: Drawing())
+    for seed, kinds in ((None, []), (3, ["drawn"])):
+        found = handlers.read({"prompt": "sad", "settings": {"seed": seed, "draw": True}})
+        assert [chip["kind"] for chip in found["chips"]] == kinds
 
 
 def test_drawn_conditions_are_said_once_the_seed_is_known():
