@@ -389,5 +389,5 @@ def serving(*options, python=sys.executable, app=APP, environment=None, command=
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=60)
         shutil.rmtree(data, ignore_errors=True)
