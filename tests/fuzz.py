@@ -6,8 +6,8 @@ import sys
 import time
 import traceback
 
-from fuzzing import TARGETS, keep
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from fuzzing import TARGETS, keep, trial
+from hypothesis import Phase, seed
 
 PHASES = (Phase.generate, Phase.shrink)
 
@@ -17,20 +17,13 @@ def search(name: str, minutes: float) -> tuple[int, int]:
     target, until, tried, failed = TARGETS[name], time.monotonic() + 60 * minutes, 0, 0
     last: list[object] = []
 
-    @settings(
-        max_examples=500,
-        deadline=None,
-        database=None,
-        phases=PHASES,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(target.given)
-    def run(value: object) -> None:
+    def check(value: object) -> None:
         nonlocal tried
         tried += 1
         last[:] = [value]
         target.check(value)
 
+    run = trial(target.given, check, max_examples=500, phases=PHASES)
     for number in itertools.count():
         if time.monotonic() >= until:
             break

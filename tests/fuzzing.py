@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from conftest import lm_config
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simba_music.errors import CheckpointError, RequestError
@@ -49,6 +50,17 @@ class Target(NamedTuple):
 
     given: st.SearchStrategy
     check: Callable[[object], None]
+
+
+def trial(values: st.SearchStrategy, check: Callable[[object], None], **more: object):
+    """A function that tries `check` on values that Hypothesis draws; `more` are its settings."""
+
+    @settings(deadline=None, database=None, suppress_health_check=list(HealthCheck), **more)
+    @given(values)
+    def run(value):
+        check(value)
+
+    return run
 
 
 def check_request(given):

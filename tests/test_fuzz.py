@@ -3,8 +3,7 @@
 import fuzzing
 import pytest
 from fuzz import search
-from fuzzing import TARGETS, Target, seeds
-from hypothesis import HealthCheck, given, settings
+from fuzzing import TARGETS, Target, seeds, trial
 from hypothesis import strategies as st
 
 
@@ -18,18 +17,7 @@ def test_whatever_is_sent_is_taken_or_refused_with_a_sentence(name):
     for value in seeds(name):
         target.check(value)
 
-    @settings(
-        max_examples=80,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(target.given)
-    def run(value):
-        target.check(value)
-
-    run()
+    trial(target.given, target.check, max_examples=80, derandomize=True)()
 
 
 def test_the_long_fuzz_shrinks_and_keeps_what_it_finds(tmp_path, monkeypatch, capsys):

@@ -105,23 +105,29 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
     Each pair is on offer as soon as it is decoded; `test.preparing` is true until all are. A
     gallery of other models than the loaded ones is left out, with a line in the log.
     """
-    if not path.exists():
+    test.preparing = True
+    try:
+        _offer(test, pipeline, path)
+    except CheckpointError as error:
+        logger.warning("the gallery is left out: %s", error)
+        test.gallery = None
+    finally:
         test.preparing = False
+
+
+def _offer(test: ListeningTest, pipeline: Pipeline, path: Path) -> None:
+    if not path.exists():
         return
     name = "gallery " + hashlib.sha256(path.read_bytes()).hexdigest()[:32]
     found = read_json(path)["items"]
     held = {battle.id for battle in test.database.battles("gallery", name)}
     codecs = codecs_of(pipeline)
-    test.preparing = True
-    try:
-        for i, item in enumerate(found):
-            if i == EXAMPLE:
-                continue
-            # By content, so that every process adds the same battle and only one is kept.
-            battle = hashlib.sha256(f"{name}:{i}".encode()).hexdigest()[:32]
-            if battle in held:
-                test.gallery = name
-                continue
+    for i, item in enumerate(found):
+        if i == EXAMPLE:
+            continue
+        # By content, so that every process adds the same battle and only one is kept.
+        battle = hashlib.sha256(f"{name}:{i}".encode()).hexdigest()[:32]
+        if battle not in held:
             sides = {
                 side: decoded(item["sides"][side], codecs, item["duration_s"]) for side in SIDES
             }
@@ -134,9 +140,4 @@ def open_gallery(test: ListeningTest, pipeline: Pipeline, path: Path = GALLERY) 
                 gallery=name,
                 key=battle,
             )
-            test.gallery = name
-    except CheckpointError as error:
-        logger.warning("the gallery is left out: %s", error)
-        test.gallery = None
-    finally:
-        test.preparing = False
+        test.gallery = name

@@ -116,7 +116,10 @@ class Visitor:
             "duration_s": 2.0,
         }
         known = self.page.parameters
-        data = [(known | own | changes)[name] for name in known]
+        given = known | own | changes
+        if given.keys() != known.keys():
+            raise KeyError(f"generate takes no {', '.join(given.keys() - known.keys())}")
+        data = list(given.values())
         return str(_post(f"{self.page.url}/gradio_api/call/generate", {"data": data})["event_id"])
 
     def _events(self, event: str) -> Iterator[tuple[str, Any]]:

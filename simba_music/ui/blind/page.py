@@ -9,7 +9,7 @@ import gradio as gr
 
 from simba_music.listening.votes.ballot import HEARD_S, UNDO_S
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.look.words import say, words
+from simba_music.ui.look.words import phrases, say
 from simba_music.ui.opening import Opening
 from simba_music.ui.plain import plain
 from simba_music.ui.questions import answered, is_local, listener_of, sentences, text_field
@@ -24,11 +24,6 @@ MOUNT_JS = """
 window.blindTest = new BlindTest(element.querySelector(".bt-root"), server, props.words);
 watchData("#blind-progress", "offer", (offer) => { if (offer) blindTest.written(offer); });
 """
-
-
-def said() -> dict[str, Any]:
-    """Phrases of the tab and of its player, for their scripts."""
-    return {**words()["player"], **words()["blind"]}
 
 
 def _shell() -> str:
@@ -103,7 +98,7 @@ def build(opening: Opening) -> None:
         js_on_load=PLAYER_JS + BLIND_JS + MOUNT_JS,
         server_functions=answers(opening.test.result),
         elem_id="blind",
-        words=said(),
+        words=phrases("player", "blind"),
     )
     progress = gr.HTML("", elem_id="blind-progress")
     with gr.Accordion(say("blind", "own"), open=False, elem_id="blind-own"), gr.Row():

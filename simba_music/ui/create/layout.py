@@ -14,7 +14,7 @@ from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.create.drawer import drawer
 from simba_music.ui.create.handlers import Handlers
 from simba_music.ui.look.icons import icon
-from simba_music.ui.look.words import words
+from simba_music.ui.look.words import phrases, words
 from simba_music.ui.opening import BACKBONES, Opening
 
 _HERE = Path(__file__).parent
@@ -39,16 +39,11 @@ EXAMPLES = [
 LENGTHS_S = (5, 10, 15, 20, 30)
 
 
-def _said() -> dict[str, str]:
-    """Phrases of the tab and of its player."""
-    return {**words()["player"], **words()["create"]}
-
-
 def page_html(opening: Opening) -> str:
     """The tab before anything has happened on it."""
     sides = dict(opening.sides)
     longest_s = min(side.longest_s for side in sides.values())
-    said = {name: escape(text) for name, text in _said().items()}
+    said = {name: escape(text) for name, text in phrases("player", "create").items()}
     rows = [_row(letter, said["choose_take"]) for letter in "AB"]
     icons = {"dice": "dice", "sliders": "sliders", "play_icon": "play", "loop_icon": "loop"}
     icons |= {"volume_icon": "volume", "new_icon": "new", "on_icon": "on"}
@@ -75,7 +70,7 @@ def build(opening: Opening) -> None:
     sides = opening.sides
     longest_s = min(side.longest_s for side in sides.values())
     told = {
-        "words": _said() | {"read": words()["read"]},
+        "words": phrases("player", "create") | {"read": words()["read"]},
         "icons": {name: icon(name) for name in ("play", "pause")},
         "examples": EXAMPLES,
         "lengths": [one for one in LENGTHS_S if one <= longest_s],

@@ -222,7 +222,7 @@ class Studio {
   listen(run) {
     clearTimeout(this.silence);
     this.silence = setTimeout(async () => {
-      const there = await fetch(`${this.server_address}/startup-events`, { cache: "no-store" })
+      const there = await fetch(`${this.serverAddress}/startup-events`, { cache: "no-store" })
         .then(() => true, () => false);
       if (this.run !== run) return;
       if (there) this.listen(run);
@@ -408,13 +408,13 @@ class Studio {
     await load({ A, B });
   }
 
-  get server_address() {
+  get serverAddress() {
     const { root = "", api_prefix: prefix = "/gradio_api" } = window.gradio_config ?? {};
     return `${root.replace(/\/$/, "")}${prefix}`;
   }
 
   address(file) {
-    return `${this.server_address}/file=${file.split("/").map(encodeURIComponent).join("/")}`;
+    return `${this.serverAddress}/file=${file.split("/").map(encodeURIComponent).join("/")}`;
   }
 
   async fetchFile(file) {

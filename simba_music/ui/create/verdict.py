@@ -35,17 +35,19 @@ def rank(scores: Mapping[int, Score | None]) -> list[int]:
 
 def verdict(names: tuple[str, str], left: Score | None, right: Score | None) -> dict[str, str]:
     """Which of two fits better: `text` in words, `numbers` for who wants them, or ""."""
-    found = difference(left, right) if left and right else None
     scored = [score for score in (left, right) if score and score.percentile is not None]
-    if len(scored) == len(names) and min(len(s.timeline) for s in scored) < FEWEST_WINDOWS:
-        least = f"{TIMELINE_S * FEWEST_WINDOWS:g}"
-        return {"text": say("verdict", "short", least=least), "numbers": ""}
+    found = difference(left, right) if left and right else None
     if found is None:
-        return {"text": say("verdict", "unknown"), "numbers": ""}
-    better = names[0] if found.mean > 0 else names[1]
-    text = say("verdict", "better", name=better) if found.clear else say("verdict", "close")
+        short = len(scored) == 2 and min(len(s.timeline) for s in scored) < FEWEST_WINDOWS
+        least = f"{TIMELINE_S * FEWEST_WINDOWS:g}"
+        text = say("verdict", "short", least=least) if short else say("verdict", "unknown")
+        return {"text": text, "numbers": ""}
     if any(score.note for score in scored):
         text = say("verdict", "unclear")
+    elif found.clear:
+        text = say("verdict", "better", name=names[0] if found.mean > 0 else names[1])
+    else:
+        text = say("verdict", "close")
     numbers = say(
         "verdict",
         "numbers",

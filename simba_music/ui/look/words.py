@@ -15,6 +15,11 @@ def words() -> Words:
     return tomllib.loads(Path(__file__).with_name("words.toml").read_text("utf-8"))
 
 
+def phrases(*groups: str) -> Words:
+    """Groups as one; of two phrases by one name the later group's."""
+    return {name: phrase for group in groups for name, phrase in words()[group].items()}
+
+
 def say(group: str, name: str, /, **filled: object) -> str:
     """One phrase, filled in.
 

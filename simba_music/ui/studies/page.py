@@ -7,8 +7,8 @@ import gradio as gr
 
 from simba_music.listening.votes.ballot import VoteError
 from simba_music.ui.ab_player import PLAYER_JS
-from simba_music.ui.blind.page import BLIND_JS, said, voting
-from simba_music.ui.look.words import say, words
+from simba_music.ui.blind.page import BLIND_JS, voting
+from simba_music.ui.look.words import phrases, say, words
 from simba_music.ui.questions import answered, is_local, text_field
 
 if TYPE_CHECKING:  # see ui.opening
@@ -73,7 +73,7 @@ def build(study: "Study") -> gr.Blocks:
             js_on_load=PLAYER_JS + BLIND_JS + STUDY_JS + MOUNT_JS,
             server_functions=answers(study),
             elem_id="study",
-            words=said() | {"study": words()["study"]},
+            words=phrases("player", "blind") | {"study": words()["study"]},
         )
     found: gr.Blocks = page
     return found
