@@ -99,11 +99,11 @@ class Studio {
   }
 
   press() {
-    const twice = performance.now() - this.pressedAt < TWICE_MS; // a double click is one press
+    const stops = this.run && !this.changed;
+    const twice = performance.now() - this.pressedAt < TWICE_MS;
     this.pressedAt = performance.now();
-    if (twice) return;
-    if (this.run && !this.changed) this.stop();
-    else this.begin();
+    if (!stops) this.begin();
+    else if (!twice) this.stop(); // a double click is one press
   }
 
   key(event) {
