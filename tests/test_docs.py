@@ -12,7 +12,7 @@ import yaml
 from simba_music import __version__
 from simba_music.cli.commands import root
 from simba_music.files import read_json
-from simba_music.publishing.report_pages import summary_rows
+from simba_music.models.report import summary_rows
 
 ROOT = Path(__file__).parent.parent
 WRITTEN = [
@@ -155,7 +155,7 @@ def test_the_finding_is_what_the_report_says():
         gap = ends[f"transformer-{way}"] - ends[f"simba-mlp-{way}"]
         assert f"{gap:.1f} nats" in (ROOT / "README.md").read_text().replace("\n", " ")
     apart = set()
-    for simba, transformer in _pairs(summary_rows(report)):
+    for simba, transformer in _pairs(summary_rows(report["tables"])):
         if simba["lo"] > transformer["hi"] or transformer["lo"] > simba["hi"]:
             apart.add(simba["metric"])
             assert simba["value"] < transformer["value"]  # a distance, so SiMBA is nearer

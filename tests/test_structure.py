@@ -6,8 +6,9 @@ import pytest
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json
+from simba_music.models.report import summary_rows
 from simba_music.publishing.modules_page import modules_page
-from simba_music.publishing.report_pages import fill_page, pages, summary_rows
+from simba_music.publishing.report_pages import fill_page, pages
 from simba_music.publishing.settings_page import settings_page
 
 ROOT = Path(__file__).parent.parent
@@ -182,7 +183,7 @@ def test_readmes_tables_are_the_reports():
 
 def test_readmes_summary_has_six_rows_of_both_models_and_of_real_pieces():
     report = read_json(ROOT / "checkpoints" / "REPORT.json")
-    rows = summary_rows(report)
+    rows = summary_rows(report["tables"])
     measured = {}
     for row in rows:
         measured.setdefault(row["metric"], []).append(row["model"])

@@ -1,5 +1,6 @@
 """Results: tables of REPORT.json as Markdown, what they were made of, and what they do not show."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -55,6 +56,15 @@ HEADINGS = {
     ),
     "speed": ("Speed", "One prompt at a time, guidance on, codec included."),
 }
+SUMMARY_ROWS = (  # what is said first: table of the report, its metric, what it is called
+    ("prompts", "instruments", "instruments as asked (AUC)"),
+    ("prompts", "drums", "drums as asked (AUC)"),
+    ("prompts", "mode", "mode as asked, such as minor (AUC)"),
+    ("prompts", "tempo", "tempo, half or double within 8 % (share)"),
+    ("prompts", "alignment (cosine)", "alignment with the prompt (cosine)"),
+    ("health", "KAD (our tagger's space)", "KAD to real pieces (lower is nearer)"),
+)
+SYSTEMS = ("simba", "transformer", "codec round trip of the real piece", "real piece")
 LIMITS = """
 **What these numbers do not show.** The scorer, the instrument classifier and the space of the FAD
 were all trained on music that this project composes and renders, by the same hands as the models:
@@ -131,6 +141,37 @@ def report_tables(report: Path = REPORT) -> list[tuple[str, str, ReportTable]]:
     known = [name for name in HEADINGS if name in tables]
     others = [name for name in tables if name not in HEADINGS]
     return [(*HEADINGS.get(name, (name, "")), tables[name]) for name in (*known, *others)]
+
+
+def summary_rows(tables: Sequence[ReportTable]) -> list[ReportRow]:
+    """`SUMMARY_ROWS` of both models and, where they were measured, of the real pieces."""
+    found = {made["id"]: made["rows"] for made in tables}
+    return [
+        {**row, "metric": name}
+        for table_id, metric, name in SUMMARY_ROWS
+        for system in SYSTEMS
+        for row in found.get(table_id, ())
+        if (row["metric"], row["model"]) == (metric, system)
+    ]
+
+
+def ahead(tables: Sequence[ReportTable]) -> dict[str, list[str]]:
+    """In which of `SUMMARY_ROWS` each model is ahead: their 95 % intervals do not overlap.
+
+    Returns:
+        A model's name -> the measures; under "" those in which the intervals overlap.
+    """
+    models = SYSTEMS[:2]
+    found: dict[str, list[str]] = {name: [] for name in (*models, "")}
+    rows = {(row["metric"], row["model"]): row for row in summary_rows(tables)}
+    for _, metric, name in SUMMARY_ROWS:
+        both = [rows[name, model] for model in models if (name, model) in rows]
+        if len(both) < len(models):
+            continue
+        low, high = sorted(both, key=lambda row: row["value"])
+        best = low if metric.startswith("KAD") else high
+        found[best["model"] if low["hi"] < high["lo"] else ""].append(name)
+    return found
 
 
 def stale(made: ReportTable, loaded: dict[str, str]) -> list[str]:

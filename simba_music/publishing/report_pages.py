@@ -7,7 +7,13 @@ from typing import Any
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json, write_atomic
-from simba_music.models.report import ReportRow, notes, source_line, table
+from simba_music.models.report import (
+    SUMMARY_ROWS,
+    notes,
+    source_line,
+    summary_rows,
+    table,
+)
 from simba_music.publishing.modules_page import modules_page
 from simba_music.publishing.settings_page import settings_page
 from simba_music.training.benchmark.figures import draw_lengths
@@ -23,15 +29,6 @@ PERFORMANCE = "performance.json"  # in docs/, by `simba-music bench`
 LISTS = "*-report.json"  # in docs/: of lists of prompts, by `simba-music evaluate prompts`
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
 SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
-SUMMARY_ROWS = (  # table of the report, its metric, what README calls it
-    ("prompts", "instruments", "instruments as asked (AUC)"),
-    ("prompts", "drums", "drums as asked (AUC)"),
-    ("prompts", "mode", "mode as asked, such as minor (AUC)"),
-    ("prompts", "tempo", "tempo, half or double within 8 % (share)"),
-    ("prompts", "alignment (cosine)", "alignment with the prompt (cosine)"),
-    ("health", "KAD (our tagger's space)", "KAD to real pieces (lower is nearer)"),
-)
-SYSTEMS = ("simba", "transformer", "codec round trip of the real piece", "real piece")
 CHECKS = (
     (
         "tempo, its double or half within 4 % by librosa (pieces with drums)",
@@ -43,18 +40,6 @@ CHECKS = (
 )
 
 
-def summary_rows(report: dict[str, Any]) -> list[ReportRow]:
-    """README's six rows: both models and, where they were measured, the real pieces."""
-    tables: dict[str, list[ReportRow]] = {made["id"]: made["rows"] for made in report["tables"]}
-    return [
-        {**row, "metric": name}
-        for table_id, metric, name in SUMMARY_ROWS
-        for system in SYSTEMS
-        for row in tables.get(table_id, ())
-        if (row["metric"], row["model"]) == (metric, system)
-    ]
-
-
 def _table_texts(report: dict[str, Any]) -> dict[str, str]:
     """Every table with its notes and source as Markdown, and the summary, by name."""
     tables = {made["id"]: made for made in report["tables"]}
@@ -64,7 +49,7 @@ def _table_texts(report: dict[str, Any]) -> dict[str, str]:
     used = dict.fromkeys(table_id for table_id, _, _ in SUMMARY_ROWS if table_id in tables)
     if used:
         sources = dict.fromkeys(source_line(tables[name]) for name in used)
-        found[SUMMARY] = [table(summary_rows(report)), *sources]
+        found[SUMMARY] = [table(summary_rows(report["tables"])), *sources]
     return {name: "\n\n".join(filter(None, texts)) for name, texts in found.items()}
 
 

@@ -1,5 +1,6 @@
 """The app: theme, tabs, launch."""
 
+import json
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from simba_music.ui import ab_player, api, keep, results
 from simba_music.ui.blind import page as blind
 from simba_music.ui.blind import votes
 from simba_music.ui.create import layout
-from simba_music.ui.look.style import STYLE, theme
+from simba_music.ui.look.style import STYLE, TABS_JS, theme
 from simba_music.ui.look.words import words
 from simba_music.ui.opening import Opening, sides_before_loading, sides_of
 from simba_music.ui.studies import page as study_page
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.listening.study.session import Study
 
 SESSIONS = 500  # of visits whose last messages are held; Gradio's 10,000 may take gigabytes
+TABS = ("create", "blind", "findings")  # their marks in the address
 CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE + keep.STYLE
 
 
@@ -40,13 +42,21 @@ def build(opening: Opening) -> gr.Blocks:
     said = words()["page"]
     # Clips in Gradio's cache are swept every hour once they are a day old.
     with api.Page(title=said["name"], delete_cache=(3600, 86400)) as page:
-        gr.HTML(_head(), elem_id="page-head", apply_default_css=False)
+        gr.HTML(
+            _head(),
+            js_on_load=f"{TABS_JS}\nnew TabsInAddress({json.dumps(TABS)});",
+            elem_id="page-head",
+            apply_default_css=False,
+        )
         with gr.Tabs(elem_id="page-tabs"):
-            with gr.Tab(said["create"]):
+            create, test, findings = TABS
+            with gr.Tab(said[create]):
                 layout.build(opening)
-            with gr.Tab(said["blind"], elem_id="blind-tab"):
+            with gr.Tab(said[test], elem_id="blind-tab"):
                 blind.build(opening)
-            with gr.Tab(said["findings"], elem_id="results") as tab:
+            with gr.Tab(said[findings], elem_id="results") as tab:
+                if finding := results.lead():
+                    gr.Markdown(finding, elem_id="findings-lead")
                 votes.build(opening, tab)
                 results.build(opening.sides)
         api.build(opening)

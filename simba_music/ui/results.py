@@ -9,6 +9,7 @@ from simba_music.hub.places import BUNDLED
 from simba_music.models.report import (
     FIGURES,
     LIMITS,
+    ahead,
     notes,
     report_tables,
     source_line,
@@ -17,7 +18,7 @@ from simba_music.models.report import (
     unmeasured,
 )
 from simba_music.ui.look.words import say
-from simba_music.ui.opening import Side
+from simba_music.ui.opening import BACKBONES, Side
 
 
 def _figure(file: str, what: str) -> str:
@@ -35,6 +36,23 @@ def figure_path(file: str) -> Path | None:
     """The file of a figure that the tab shows; None for any other name, or if it is missing."""
     path = BUNDLED.parent / "docs" / file
     return path if file in FIGURES and path.exists() else None
+
+
+def lead() -> str:
+    """Which model is ahead in what, in a sentence; "" where it was not measured."""
+    found = ahead([made for _, _, made in report_tables()])
+    count = sum(map(len, found.values()))
+    if not count:
+        return ""
+    lines = [
+        say("findings", "ahead", model=BACKBONES.get(model, model), measures="; ".join(names))
+        if model
+        else say("findings", "overlap", measures="; ".join(names))
+        for model, names in found.items()
+        if names
+    ]
+    opening = say("findings", "lead", n=count)
+    return "\n\n".join([opening, "\n".join(lines), say("findings", "asked")])
 
 
 def build(sides: Mapping[str, Side]) -> None:

@@ -2,7 +2,15 @@
 
 from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.places import BUNDLED
-from simba_music.models.report import LIMITS, report_tables, stale, table, unmeasured
+from simba_music.models.report import (
+    LIMITS,
+    SUMMARY_ROWS,
+    ahead,
+    report_tables,
+    stale,
+    table,
+    unmeasured,
+)
 
 LOADED = {n: sha256(BUNDLED / n / "model.safetensors") for n in ("simba", "transformer")}
 
@@ -15,6 +23,26 @@ def test_every_table_of_the_report_is_shown_with_its_figures():
     for heading, _, made in shown:
         assert heading and f"{made['rows'][0]['value']:.4g}" in table(made["rows"])
     assert "cannot be compared with LAION CLAP" in LIMITS.replace("\n", " ")
+
+
+def test_a_model_is_ahead_only_where_intervals_are_apart():
+    def row(metric, model, lo, hi):
+        value = (lo + hi) / 2
+        return {"metric": metric, "model": model, "value": value, "lo": lo, "hi": hi, "n": 9}
+
+    kad = "KAD (our tagger's space)"
+    asked = [row("drums", "simba", 0.6, 0.7), row("drums", "transformer", 0.71, 0.8)]
+    asked += [row("mode", "simba", 0.6, 0.7), row("mode", "transformer", 0.69, 0.8)]
+    asked += [row("tempo", "simba", 0.9, 1.0)]  # of one model only
+    health = [row(kad, "simba", 1, 2), row(kad, "transformer", 3, 4)]
+    tables = [{"id": "prompts", "rows": asked}, {"id": "health", "rows": health}]
+    names = {metric: name for _, metric, name in SUMMARY_ROWS}
+    assert ahead(tables) == {
+        "simba": [names[kad]],
+        "transformer": [names["drums"]],
+        "": [names["mode"]],
+    }
+    assert ahead([]) == {"simba": [], "transformer": [], "": []}
 
 
 def test_the_bundled_report_is_of_the_bundled_weights():

@@ -230,4 +230,21 @@ def test_the_findings_are_shown_as_the_report_has_them(page):
         assert f"{made['rows'][0]['value']:.4g}" in text
     wide = page.execute_script("return document.documentElement.scrollWidth")
     assert wide <= WIDTHS[page.form][0]
+    lead = page.execute_script("return document.querySelector('#findings-lead').innerText")
+    assert lead.startswith("In short, by 6 measures") and "SiMBA is ahead" in lead
     shoot(page, "findings")
+
+
+def test_a_tab_has_an_address(page):
+    blind, create = ("#blind-tab", "#create")
+    shown = "return document.querySelector('{}')?.offsetParent != null"
+    choose_tab(page, "Blind test")
+    wait(page, "return location.hash === '#blind'")
+    page.refresh()
+    wait(page, shown.format(blind))
+    choose_tab(page, "Create")
+    wait(page, "return location.hash === ''")
+    page.back()
+    wait(page, shown.format(blind))
+    page.forward()
+    wait(page, shown.format(create))

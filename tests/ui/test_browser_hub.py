@@ -63,6 +63,7 @@ def test_a_pasted_repository_downloads_generates_and_is_named(published, tmp_pat
         wait(page, "return document.body.innerText.includes('org/none was not found on')")
         # nothing of the clips before stands under the new name
         assert page.execute_script("return document.querySelector('#create .ab-play').disabled")
+        assert page.execute_script("return document.querySelector('.kp-menu').hidden")
         assert text_of(page, ".st-row .st-called") == "" and text_of(page, ".st-verdict") == ""
         shoot(page, "hub-bad-name")
         choose(page, "left", "org/mine")

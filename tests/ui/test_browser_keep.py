@@ -202,6 +202,9 @@ def test_two_browsers_keep_and_stop_only_their_own(address, tmp_path):
         ]
         assert [[e["asked"]["prompt"] for e in each] for each in kept] == [["techno"], ["harp"]]
         assert not set(kept[0][0]["urls"]) & set(kept[1][0]["urls"])
+        made = f"· {kept[0][0]['seconds']:.1f} s ·".replace(".0 s", " s")
+        assert made in row(one)  # though more was asked for
+        assert kept[0][0]["seconds"] < 30
         length = soundfile.info(io.BytesIO(fetched(kept_urls(other)[0]))).duration
         assert length == pytest.approx(10.0, abs=0.01)
         assert soundfile.info(io.BytesIO(fetched(kept_urls(one)[0]))).duration < 30

@@ -11,7 +11,6 @@ const CHOICES = [
   { value: "TIE", key: "o" },
   { value: "BOTH_BAD", key: "p" },
 ];
-const MODEL_NAMES = { simba: "SiMBA", transformer: "Transformer" };
 
 function make(tag, className, text = "") {
   return Object.assign(document.createElement(tag), { className, textContent: text });
@@ -65,8 +64,9 @@ class Countdown {
 }
 
 class BlindTest {
-  constructor(root, server, words) {
-    Object.assign(this, { root, server, words, pair: null, state: "start", number: 0 });
+  // `modelNames` are what people call the models.
+  constructor(root, server, words, modelNames) {
+    Object.assign(this, { root, server, words, modelNames, pair: null, state: "start", number: 0 });
     root.innerHTML = `
       <div class="bt" tabindex="-1" data-state="start" role="region"
         aria-label="${escaped(words.region)}">
@@ -354,7 +354,7 @@ class BlindTest {
     this.enterState("shown");
     const models = { A: shown.A.checkpoint, B: shown.B.checkpoint };
     const names = {}, { words } = this;
-    for (const side of ["A", "B"]) names[side] = MODEL_NAMES[models[side]] ?? models[side];
+    for (const side of ["A", "B"]) names[side] = this.modelNames[models[side]] ?? models[side];
     this.player.reveal(names, models);
     const list = make("ul", "bt-reveal");
     for (const side of ["A", "B"]) {

@@ -10,7 +10,7 @@ import gradio as gr
 from simba_music.listening.votes.ballot import HEARD_S, UNDO_S
 from simba_music.ui.ab_player import PLAYER_JS
 from simba_music.ui.look.words import phrases, say
-from simba_music.ui.opening import Opening
+from simba_music.ui.opening import BACKBONES, Opening
 from simba_music.ui.plain import plain
 from simba_music.ui.questions import answered, is_local, listener_of, sentences, text_field
 
@@ -21,7 +21,8 @@ _HERE = Path(__file__).parent
 BLIND_JS = "".join((_HERE / name).read_text() for name in ("blind_player.js", "blind.js"))
 STYLE = (_HERE / "style.css").read_text()
 MOUNT_JS = """
-window.blindTest = new BlindTest(element.querySelector(".bt-root"), server, props.words);
+window.blindTest = new BlindTest(element.querySelector(".bt-root"), server, props.words,
+  props.names);
 watchData("#blind-progress", "offer", (offer) => { if (offer) blindTest.written(offer); });
 """
 
@@ -99,6 +100,7 @@ def build(opening: Opening) -> None:
         server_functions=answers(opening.test.result),
         elem_id="blind",
         words=phrases("player", "blind"),
+        names=BACKBONES,
     )
     progress = gr.HTML("", elem_id="blind-progress")
     with gr.Accordion(say("blind", "own"), open=False, elem_id="blind-own"), gr.Row():

@@ -251,6 +251,7 @@ class Studio {
   clear() {
     clearTimeout(this.waiting);
     this.pair = null;
+    document.dispatchEvent(new CustomEvent("simba:clear"));
     this.settle();
     this.player?.leave();
     this.player = null;
@@ -432,7 +433,7 @@ class Studio {
     const detail = { pair: {
       id: pair.id, prompt: pair.requests.A.prompt, names: pair.names, models: pair.models,
       engine: pair.engine, request: pair.requests.A, requests: pair.requests,
-      takes: { ...pair.best }, recipes: of((clip) => clip.recipe),
+      takes: { ...pair.best }, seconds: of((clip) => clip.seconds), recipes: of((clip) => clip.recipe),
       urls: of((clip) => this.address(clip.file)), files: of((clip) => clip.file),
       matches: of((clip) => clip.match), stopped: pair.stopped,
       verdict: this.find(".st-verdict").textContent,

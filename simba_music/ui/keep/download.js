@@ -21,6 +21,9 @@ class DownloadMenu {
       this.menu.open = false;
       this.menu.querySelector("summary").focus();
     };
+    document.addEventListener("simba:clear", () => {
+      this.menu.hidden = true;
+    });
     for (const name of ["simba:pair", "simba:open"])
       document.addEventListener(name, (event) => this.show(pairOf(event.detail.pair)));
   }

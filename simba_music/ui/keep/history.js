@@ -85,7 +85,7 @@ class HistoryPanel {
       : button("kp-again", "↻", WORDS.again, () => this.again(entry));
     const when = new Date(entry.at).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
     const parts = [...new Set(Object.values(models ?? {}))];
-    const about = [...parts, filled(WORDS.seconds, { n: settings.duration_s }), `#${seed}`, when];
+    const about = [...parts, filled(WORDS.seconds, { n: lengthOf(entry) }), `#${seed}`, when];
     if (!entry.urls.length) about.unshift(WORDS.interrupted);
     const row = make("li", { className: "kp-row" },
       go,

@@ -16,6 +16,11 @@ class ShareButton {
     this.note = make("span", { className: "kp-note", role: "status" });
     root.replaceChildren(this.button, this.field, this.note);
     this.button.onclick = () => this.share();
+    document.addEventListener("simba:clear", () => {
+      this.latest += 1;
+      this.button.disabled = this.field.hidden = true;
+      this.note.textContent = "";
+    });
     for (const name of ["simba:pair", "simba:open"])
       document.addEventListener(name, (event) => this.prepare(pairOf(event.detail.pair).recipes));
   }

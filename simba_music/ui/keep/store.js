@@ -21,7 +21,13 @@ function entryOf(pair, at) {
   const models = { left: names[0], right: names.find((name) => name !== names[0]) ?? names[0] };
   const paths = urls.map((url) => url.replace(/^https?:\/\/[^/]+/, ""));
   const asked = { prompt, seed, seeds, settings, models };
-  return { id, at, star: false, recipes, urls: paths, asked };
+  const seconds = pair.seconds && Math.max(...Object.values(pair.seconds)); // less if it was stopped
+  return { id, at, star: false, recipes, urls: paths, asked, seconds };
+}
+
+// How long a pair is in s, as it is shown.
+function lengthOf({ seconds, asked }) {
+  return Math.round(10 * (seconds ?? asked.settings.duration_s)) / 10;
 }
 
 // The list with an entry in front; beyond `most` the oldest go, those without a star first.

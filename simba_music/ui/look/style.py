@@ -6,6 +6,7 @@ import gradio as gr
 
 _HERE = Path(__file__).parent
 STYLE = "".join((_HERE / name).read_text() for name in ("tokens.css", "page.css"))
+TABS_JS = (_HERE / "tabs.js").read_text()
 
 _EVERYWHERE = {  # Gradio's tokens in ours, which change with light and dark by themselves
     "body_background_fill": "--sm-bg",
