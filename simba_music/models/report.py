@@ -38,8 +38,7 @@ HEADINGS = {
         "200 prompts made from facts of held-out pieces, a third in words that no training caption "
         "has, a clip of 10 s each. Tempo: right, double or half within 8 %. All else: how often a "
         "clip shows more of what was asked than clips that were asked for none of it, or for the "
-        "opposite (an area under the ROC curve; chance is 0.5). `version-0`: the first pair; "
-        "`version-9`: the pair before this one.",
+        "opposite (an area under the ROC curve; chance is 0.5).",
     ),
     "convergence": (
         "The paper's experiment",
