@@ -1,7 +1,10 @@
 """The soak: what its visitors do and count, and a minute of it on the bundled models."""
 
 import json
+import os
+import signal
 import threading
+import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -10,6 +13,7 @@ import pytest
 from simba_music.__main__ import main
 from simba_music.cli.machine import endurance
 from simba_music.cli.machine.endurance import Held, Soak, growth_per_hour, record_of
+from simba_music.cli.machine.soak import ended_by_sigterm
 from simba_music.cli.machine.visits import Page, Visit, Visitor
 from simba_music.errors import UserError
 from simba_music.files import read_json
@@ -122,6 +126,18 @@ def test_the_record_and_its_table_count_every_visit(tmp_path):
     docs.write_text("none")
     with pytest.raises(UserError, match="has no marks"):
         endurance.fill(docs, record)
+
+
+def test_a_soak_that_is_ended_ends_its_app_too():
+    before = signal.getsignal(signal.SIGTERM)
+    ended = False
+    with pytest.raises(SystemExit), ended_by_sigterm():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            ended = True  # as `_serving` ends the app
+    assert ended and signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.soak

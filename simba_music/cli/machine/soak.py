@@ -1,6 +1,7 @@
 """The soak command: the app under visitors for some time, on this machine alone."""
 
 import contextlib
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,16 @@ from simba_music.settings.process import environment
 commands = new_group()
 
 _UP_S, _END_S = 300.0, 20.0  # to be up, and to end, in s
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """While this lasts SIGTERM raises `SystemExit`, so that what was started is ended too."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
@@ -86,7 +97,7 @@ def soak(
 
     words = ["--left", left, "--right", right, "--scorer", scorer, "--device", device]
     with tempfile.TemporaryDirectory(prefix="simba-music-soak-") as folder:
-        with _serving(Path(folder), words) as (url, process):
+        with ended_by_sigterm(), _serving(Path(folder), words) as (url, process):
             record = endurance.soak(url, process, Path(folder), minutes, clients, print, seed)
     endurance.keep(record, out)
     if page is not None:
