@@ -164,6 +164,12 @@ def record_of(found: Soak, minutes: float, clients: int, seed: int) -> dict[str,
     }
 
 
+def _last_third(series: Sequence[Sequence[int]]) -> int:
+    """MB of memory that the last third of a soak's `series` has added."""
+    late = series[2 * len(series) // 3 :]
+    return late[-1][1] - late[0][1]
+
+
 def table(record: dict[str, Any]) -> str:
     """A soak as Markdown: visits by kind with their percentiles, and what the process held."""
     lines = [
@@ -184,7 +190,8 @@ def table(record: dict[str, Any]) -> str:
     lines += [
         "",
         f"After the first quarter memory grew by {record['rss_growth_mb_per_hour']:g} MB an hour, "
-        f"open files by {record['open_files_growth_per_hour']:g}.",
+        f"open files by {record['open_files_growth_per_hour']:g}; in the last third memory grew by "
+        f"{_last_third(record['series']):.0f} MB.",
     ]
     return "\n".join(lines) + "\n"
 
