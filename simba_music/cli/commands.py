@@ -12,7 +12,7 @@ from simba_music.cli import (
 )
 from simba_music.cli.machine import bench, soak
 from simba_music.cli.options import new_group
-from simba_music.cli.training import others, train
+from simba_music.cli.training import others, release, train
 
 root = new_group(
     "Text to music with SiMBA and a Transformer over EnCodec tokens, side by side.",
@@ -30,5 +30,6 @@ root.add_typer(train.commands)
 root.add_typer(others.commands)
 root.add_typer(corpus.commands)
 root.add_typer(evaluate.commands)
+root.add_typer(release.commands)
 root.add_typer(bench.commands)
 root.add_typer(soak.commands)
