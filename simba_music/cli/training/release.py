@@ -112,15 +112,19 @@ def release(
     ] = None,
     simba: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A train lm --out, of SiMBA, for the clips by step."),
+        typer.Option(
+            metavar="RUN", help="A train lm --out, of SiMBA, for the clips by step; default none."
+        ),
     ] = None,
     transformer: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="The same, of the Transformer.")
+        Path | None, typer.Option(metavar="RUN", help="The same, of the Transformer; default none.")
     ] = None,
     state: Annotated[
         Path, typer.Option(metavar="FILE", help="What is done already; delete it to begin anew.")
     ] = Path("runs/release.json"),
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the commands only; default no.")
+    ] = False,
 ) -> None:
     """Make gallery, clips by step, samples, REPORT.json and all tables anew, after new weights."""
     if (simba is None) != (transformer is None):
