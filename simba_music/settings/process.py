@@ -14,6 +14,22 @@ def announce_share(share: bool) -> None:
         os.environ["GRADIO_SHARE"] = "True"
 
 
+def announce_host(host: str) -> None:
+    """Say to every part of this process on which address the page is served."""
+    os.environ["GRADIO_SERVER_NAME"] = host
+
+
+def prepare_ray(token: str) -> None:
+    """Say to Ray what it reads when it is begun here: nobody else may use it, nothing is reported.
+
+    Args:
+        token: a secret that all of its processes share; who has none of theirs is refused.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN"] = token
+
+
 def prepare_libraries(threads: int | None = None) -> None:
     """Say to libraries what they read when they are imported; call it before torch and gradio.
 

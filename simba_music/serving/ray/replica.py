@@ -1,0 +1,146 @@
+"""Replica: the models of both sides in a process of their own, for as many runs as have slots."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from simba_music.audio import Waveform
+from simba_music.conditioning.request import Request
+from simba_music.errors import RequestError, UserError
+from simba_music.errors.incidents import user_message
+from simba_music.errors.logs import configure, private
+from simba_music.generation.clip import AudioChunk, Clip
+from simba_music.generation.engines.choice import settled
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.service import Event
+from simba_music.generation.streaming.threads import cores
+from simba_music.serving.ray.judge import RemoteJudge
+from simba_music.serving.ray.plan import Asked, Begun, Message, Plan, Refused
+from simba_music.serving.ray.pump import pumped
+from simba_music.settings import data_folder, settings
+
+
+def keep_to(core: int) -> None:
+    """Keep this process, with all the threads that it has or begins, to one core."""
+    for thread in Path("/proc/self/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+@dataclass
+class Run:
+    """A run in progress: whether its takes should end as they are, and whether nobody reads it."""
+
+    stopped: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
+
+
+def _light(event: Event) -> Event:
+    """An event without the rest of the memory that its sound is a part of."""
+    if not isinstance(event, AudioChunk):
+        return event
+    own = Waveform(event.waveform.samples.clone(), event.waveform.sample_rate)
+    return replace(event, waveform=own)
+
+
+class Models:
+    """The models of both sides, loaded once; every run is an asynchronous generator."""
+
+    async def __init__(self, plan: Plan, scoring: Any = None):
+        self.plan, self._runs = plan, dict[str, Run]()
+        configure(settings().log, settings().log_prompts, data_folder())
+        if plan.pinned:
+            own = sorted(cores())
+            keep_to(own[serve.get_replica_context().rank.rank % len(own)])
+        self.pipeline = await asyncio.to_thread(self._load, scoring)
+
+    def _load(self, scoring: Any) -> Pipeline:
+        plan = self.plan
+        own = (plan.device, plan.threads)
+        pipeline = Pipeline.load(plan.left, plan.right, None, *own, choice=plan.choice)
+        settled(plan.choice, pipeline.device)
+        pipeline.scorer = None if scoring is None else RemoteJudge.of(scoring)
+        pipeline.warm_up()
+        return pipeline
+
+    def names(self) -> tuple[str, str]:
+        """Checkpoints of both sides, as a run names them."""
+        left, right = (model.origin.id for model in self.pipeline.models.values())
+        return left, right
+
+    def process(self) -> int:
+        """Id of the replica's process."""
+        return os.getpid()
+
+    async def generate(self, asked: Asked) -> AsyncIterator[list[Message]]:
+        """Messages of a run, in groups; an empty one at once, and where nothing is to be said.
+
+        Cancelling ends it within a block of frames.
+        """
+        run = self._runs[asked.run] = Run()
+        try:
+            async for group in pumped(lambda: self._messages(asked, run), run.left):
+                yield group
+        finally:
+            run.left.set()
+            self._runs.pop(asked.run, None)
+
+    def _messages(self, asked: Asked, run: Run) -> Iterator[Message]:
+        try:
+            with private(*(text for r in asked.requests.values() for text in _texts(r))):
+                yield from self._run(asked, run)
+        except Exception as error:
+            yield _refused(error)
+
+    def _chosen(self, asked: Asked) -> Pipeline:
+        """The pipeline that a run names."""
+        chosen = self.pipeline.with_models(*asked.models)
+        return chosen if asked.engine == "auto" else chosen.on_engine(asked.engine)
+
+    def _run(self, asked: Asked, run: Run) -> Iterator[Message]:
+        chosen, sides = self._chosen(asked), tuple(asked.requests)
+        weights = (chosen.models[side].origin.sha256 for side in sides)
+        choice = (chosen.engine_now(sides), chosen.choice.dtype, str(chosen.choice.slots))
+        yield Begun((*weights, *choice))
+        made = chosen.generate(asked.requests, sides, run.stopped.is_set, asked.stream)
+        for event in made:
+            yield _light(event)
+
+    async def stop(self, run: str) -> bool:
+        """Ask the takes of a run to end as they are; whether it is in progress here."""
+        found = self._runs.get(run)
+        if found is not None:
+            found.stopped.set()
+        return found is not None
+
+    async def running(self) -> int:
+        """Runs in progress."""
+        return len(self._runs)
+
+    async def generate_batch(
+        self, asked: Asked, requests: Sequence[Request], side: str
+    ) -> list[Clip] | Refused:
+        """See `GenerationService`; `asked` says the models."""
+
+        def made() -> list[Clip]:
+            with private(*(text for request in requests for text in _texts(request))):
+                return self._chosen(asked).generate_batch(requests, side)
+
+        try:
+            return await asyncio.to_thread(made)
+        except Exception as error:
+            return _refused(error)
+
+
+def _refused(error: Exception) -> Refused:
+    """An error as a sentence; what cannot be mended has an incident in this replica's log."""
+    return Refused(error if isinstance(error, UserError) else RequestError(user_message(error)))
+
+
+def _texts(request: Request) -> tuple[str, str]:
+    return request.prompt, request.negative

@@ -1,0 +1,242 @@
+"""Service on replicas: runs wait for a place, go on elsewhere if a replica dies, and are stopped."""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ray.exceptions import RayError
+
+from simba_music.conditioning.request import Request
+from simba_music.errors import RequestError
+from simba_music.generation.clip import AudioChunk, Clip, Progress, Queued
+from simba_music.generation.pipeline import Pipeline
+from simba_music.generation.request import MAX_SEED, SIDES
+from simba_music.generation.service import Asked as AskedOfSides
+from simba_music.generation.service import Event, asked_of, never
+from simba_music.serving.ray.call import Call, LostError, said
+from simba_music.serving.ray.plan import Asked, Begun, Refused
+from simba_music.settings import EngineName, settings
+
+TRIES = 4  # replicas that one run may lose but one
+LOOK_S = 0.1  # between two looks at whether whoever waits wants to stop
+SHOWN_S = 1.0  # between two words on the place in the queue
+STOP_S = 5.0  # in which a replica must have been asked to end a run
+LOST = "The replica that made this was lost, and so were those after it. Try again in a minute."
+OTHER = (
+    "The replica that made this was lost, and those that are left have other weights or another "
+    "engine. Generate again."
+)
+logger = logging.getLogger(__name__)
+
+
+class Waiting:
+    """Runs that no replica has taken yet, in the order of coming."""
+
+    def __init__(self) -> None:
+        self._runs = dict[str, None]()
+        self._lock = threading.Lock()
+
+    def add(self, run: str) -> None:
+        """One more, the last."""
+        with self._lock:
+            self._runs[run] = None
+
+    def remove(self, run: str) -> None:
+        """It has begun, or ended."""
+        with self._lock:
+            self._runs.pop(run, None)
+
+    def place(self, run: str) -> int:
+        """Place of a run, from 1."""
+        with self._lock:
+            return list(self._runs).index(run) + 1 if run in self._runs else 0
+
+
+class Made:
+    """What there is already of the sides of a run, so that it can go on on another replica.
+
+    The same request gives the same tokens, so whatever comes again after a loss is left out.
+    """
+
+    def __init__(self, requests: Mapping[str, Request]):
+        self.requests, self._clips = dict(requests), dict.fromkeys(requests, 0)
+        self._offset = dict(self._clips)
+        self._frames: dict[tuple[str, int], int] = {}
+        self._chunks: dict[tuple[str, int], int] = {}
+        self.made_with: tuple[str, ...] | None = None
+
+    def left(self) -> dict[str, Request]:
+        """What is still to be generated, a request a side; their events are counted from here."""
+        self._offset = dict(self._clips)
+        return {
+            side: replace(
+                request,
+                seed=(request.seed + self._clips[side]) % (MAX_SEED + 1),
+                takes=request.takes - self._clips[side],
+            )
+            for side, request in self.requests.items()
+            if self._clips[side] < request.takes
+        }
+
+    def begin(self, begun: Begun) -> None:
+        """A replica says what it makes its clips with.
+
+        Raises:
+            RequestError: If what was made before was made with something else.
+        """
+        # Sides that are finished have no weights any more: of what is left all must be the same.
+        if self.made_with is not None and not set(begun.made_with) <= set(self.made_with):
+            raise RequestError(OTHER)
+        self.made_with = self.made_with or begun.made_with
+
+    def new(self, event: Event) -> Event | None:
+        """An event as one of the whole run; None if there was one like it before."""
+        if isinstance(event, Queued):
+            return event
+        event = replace(event, take=event.take + self._offset[event.side])
+        at = event.side, event.take
+        if isinstance(event, Clip):
+            self._clips[event.side] = event.take + 1
+            return event
+        seen, count = (
+            (self._chunks, event.seq + 1)
+            if isinstance(event, AudioChunk)
+            else (self._frames, event.frames)
+        )
+        if count <= seen.get(at, 0):
+            return None
+        seen[at] = count
+        return event
+
+
+class Replicas:
+    """Where runs are made if they are made on replicas; `handle` is that of `Models`."""
+
+    here = False
+
+    def __init__(self, handle: Any, engine: EngineName = "auto"):
+        self.handle, self.engine = handle, engine
+        self.stream = handle.options(stream=True)
+        self.waiting = Waiting()
+
+    def of(self, chosen: Pipeline) -> "OnReplicas":
+        """The service that generates with these models."""
+        return OnReplicas(self, chosen)
+
+    def stop(self, run: str) -> bool:
+        """Ask the takes of a run to end as they are; whether a replica has it."""
+        try:
+            found = self.handle.broadcast("stop", run).results(
+                timeout_s=STOP_S, return_exceptions=True
+            )
+        except (RayError, TimeoutError):
+            return False
+        return any(answer is True for answer in found)
+
+
+class OnReplicas:
+    """The service of a pipeline's models on replicas: the third `GenerationService`.
+
+    The pipeline itself generates nothing: it says what the models allow and what they are called.
+    """
+
+    def __init__(self, replicas: Replicas, chosen: Pipeline):
+        self.replicas, self.chosen = replicas, chosen
+
+    def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
+        """See `GenerationService`."""
+        return self.chosen.validate(sides, **raw)
+
+    def _asked(self, requests: Mapping[str, Request], stream: bool) -> Asked:
+        left, right = (self.chosen.models[side].origin.id for side in SIDES)
+        name = self.chosen.choice.name
+        # Replicas may have been given another engine than the page's process could have.
+        engine: EngineName = "auto" if name == self.replicas.engine else name
+        return Asked(uuid.uuid4().hex, (left, right), engine, requests, stream)
+
+    def generate(
+        self,
+        request: AskedOfSides,
+        sides: Sequence[str] = SIDES,
+        should_stop: Callable[[], bool] = never,
+        stream: bool = False,
+    ) -> Iterator[Event]:
+        """See `GenerationService`; where a replica is lost the run goes on on another.
+
+        Raises:
+            RequestError: If the request is wrong, no replica has a place for it, or all were lost.
+        """
+        made = Made(asked_of(request, sides))
+        for attempt in range(TRIES):
+            asked = self._asked(made.left(), stream)
+            if not asked.requests:
+                return
+            try:
+                for event in self._events(asked, made, should_stop):
+                    if (new := made.new(event)) is not None:
+                        yield new
+                return
+            except LostError as error:
+                logger.warning("A replica was lost in the middle of a run: %s", error)
+                time.sleep(LOOK_S * attempt)
+        raise RequestError(LOST)
+
+    def _events(
+        self, asked: Asked, made: Made, should_stop: Callable[[], bool]
+    ) -> Iterator[Event]:
+        """Events of one attempt, as its replica counts them."""
+        replicas = self.replicas
+        waiting, stopped, shown = True, False, time.monotonic()
+        replicas.waiting.add(asked.run)
+        call = Call(replicas.stream, asked)
+        try:
+            for group in call.groups(LOOK_S, settings().step_timeout_s):
+                now = time.monotonic()
+                if group is not None and waiting:
+                    replicas.waiting.remove(asked.run)
+                    waiting = False
+                for message in group or ():
+                    if isinstance(message, Refused):
+                        raise message.error
+                    if isinstance(message, Begun):
+                        made.begin(message)
+                    else:
+                        yield message
+                if waiting and now - shown >= SHOWN_S:
+                    shown = now
+                    yield Queued(replicas.waiting.place(asked.run))
+                if not stopped and should_stop():
+                    # One that is about to be replaced cannot be asked: what it has made is lost.
+                    if waiting or not replicas.stop(asked.run):
+                        return
+                    stopped = True
+        finally:
+            replicas.waiting.remove(asked.run)
+            call.cancel()
+
+    def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
+        """See `GenerationService`; if a replica is lost another makes all of them.
+
+        Raises:
+            RequestError: As `generate`.
+        """
+        asked = self._asked({}, stream=False)
+        for attempt in range(TRIES):
+            try:
+                found = self.replicas.handle.generate_batch.remote(asked, requests, side).result()
+            except Exception as error:
+                cause = said(error)
+                if not isinstance(cause, LostError):
+                    raise cause from None
+                logger.warning("A replica was lost in the middle of a batch: %s", cause)
+                time.sleep(LOOK_S * attempt)
+                continue
+            if isinstance(found, Refused):
+                raise found.error
+            clips: list[Clip] = found
+            return clips
+        raise RequestError(LOST)
