@@ -31,11 +31,12 @@ class Scoring:
         """Its revision, and the sample rate in Hz that it listens at."""
         return self.scorer.revision, self.scorer.sample_rate
 
-    async def _score(self, clips: Sequence[tuple[Waveform, str]]) -> list[Score]:
+    async def score(self, clips: Sequence[tuple[Waveform, str]]) -> list[Score]:
         """Scores of clips, each with its prompt; in a thread, so that others can be taken in."""
         return await asyncio.to_thread(score_together, self.scorer, clips)
 
-    score = serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_S)(_score)
+    # Ray looks the method up by the function's own name, so both have one.
+    score = serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_S)(score)
 
 
 @dataclass(frozen=True)
