@@ -28,7 +28,7 @@ from simba_music.generation.streaming.watch import watched
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
 from simba_music.hub.places import chosen_by_visitor
 from simba_music.scoring.loading import load_scorer
-from simba_music.scoring.score import Judge
+from simba_music.scoring.score import Scorer
 from simba_music.settings import EngineName, settings
 
 WARM_UP_S = 0.2  # of sound
@@ -41,7 +41,7 @@ class Pipeline:
     def __init__(
         self,
         models: dict[str, LoadedModel],
-        scorer: Judge | None,
+        scorer: Scorer | None,
         device: str = "cpu",
         cache: ModelCache[LoadedModel] | None = None,
         choice: EngineChoice | None = None,

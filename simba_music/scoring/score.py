@@ -5,7 +5,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -123,21 +123,6 @@ def unscorable(wave: Waveform) -> str | None:
     # Neighbours alike near the peak: what clipping leaves, and a sine of full scale does not.
     still = (samples[1:] == samples[:-1]) & (samples[1:].abs() > 0.9 * samples.abs().max())
     return "clipped" if float(still.float().mean()) > CLIPPED_SHARE else None
-
-
-class Judge(Protocol):
-    """What gives a clip its score, here or elsewhere."""
-
-    @property
-    def revision(self) -> str:
-        """Digest or commit of its weights."""
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz of the samples that it listens to."""
-
-    def score(self, wave: Waveform, prompt: str) -> Score:
-        """Score a clip against its prompt, or say why it cannot be scored."""
 
 
 class Scorer(ABC):

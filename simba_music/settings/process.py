@@ -19,15 +19,16 @@ def announce_host(host: str) -> None:
     os.environ["GRADIO_SERVER_NAME"] = host
 
 
-def prepare_ray(token: str) -> None:
-    """Say to Ray what it reads when it is begun here: nobody else may use it, nothing is reported.
+def prepare_ray(token: str | None = None) -> None:
+    """Say to Ray what it reads when it is imported: nothing of its use is reported to anyone.
 
     Args:
-        token: a secret that all of its processes share; who has none of theirs is refused.
+        token: a secret that the processes of a cluster begun here share, as it listens on every
+            address of the machine and does what it is told; None where the cluster has its own.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN"] = token
+    if token is not None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
 
 
 def prepare_libraries(threads: int | None = None) -> None:

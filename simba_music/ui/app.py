@@ -134,7 +134,7 @@ def mount(host: FastAPI, opening: Opening, server: Server = _alone) -> FastAPI:
     # A run holds a thread while it waits for the next thing that there is to say.
     page.max_threads = opening.at_once + THREADS
     page.queue(max_size=20, api_open=False)
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         host,
         page,
         path="/",
@@ -148,6 +148,7 @@ def mount(host: FastAPI, opening: Opening, server: Server = _alone) -> FastAPI:
         show_error=False,
         app_kwargs=api.APP_KWARGS | server(page),
     )
+    return mounted
 
 
 def _serve(

@@ -1,13 +1,15 @@
 """The bench command: how fast this machine decodes."""
 
+import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simba_music.cli.options import example, new_group
-from simba_music.settings.process import prepare_libraries
+from simba_music.cli.app import check_ray
+from simba_music.cli.options import ClipSeconds, example, new_group
+from simba_music.settings.process import prepare_libraries, prepare_ray
 
 commands = new_group()
 
@@ -56,9 +58,29 @@ def bench(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="With --gpu: a dry run with tiny models; default off.")
     ] = False,
+    ray: Annotated[
+        bool,
+        typer.Option(
+            "--ray",
+            help="Replicas instead, each pinned to a core: two beside one, with 16 clients; "
+            "default off.",
+        ),
+    ] = False,
+    clients: Annotated[int, typer.Option(min=1, help="With --ray: clients at once, from 1.")] = 16,
+    runs: Annotated[
+        int, typer.Option(min=1, help="With --ray: runs of both models, of a client, from 1.")
+    ] = 2,
+    seconds: ClipSeconds = 10.0,
 ) -> None:
     """Measure how fast this machine decodes, and beside what."""
     prepare_libraries(_THREADS)
+    if ray:
+        check_ray()
+        prepare_ray(secrets.token_hex(32))
+        from simba_music.serving.ray.throughput import measure, table
+
+        print(table(measure(clients, runs, seconds, json, print)))
+        return
     if gpu:
         from simba_music.training.benchmark.gpu.run import run_gpu_benchmark
 

@@ -1,6 +1,8 @@
 """Cluster: Ray begun on this machine or joined, the applications put on it, updated and ended."""
 
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +12,7 @@ from ray import serve
 from ray.exceptions import RayError
 
 from simba_music.errors import UserError
+from simba_music.generation.streaming.ending import Ending, graceful
 from simba_music.serving.ray.judge import TOGETHER, Scoring
 from simba_music.serving.ray.page import Ingress
 from simba_music.serving.ray.plan import Plan
@@ -56,9 +59,52 @@ def joined(address: str | None = None, cores: int | None = None) -> Iterator[Non
     try:
         yield
     finally:
-        if address is None:
+        if address is None and serving():
             end()
         ray.shutdown()
+
+
+def serving() -> bool:
+    """Whether Ray Serve has applications here."""
+    return bool(serve.status().applications)
+
+
+def serve_until_ended(plan: Plan, host: str, port: int, address: str | None = None) -> None:
+    """Serve page and models; on a cluster begun here until this process is asked to end.
+
+    Raises:
+        UserError: If the address is taken, there is no cluster, or the models cannot be served.
+    """
+    if address is None:
+        _check_free(host, port)
+    ending = Ending(within_s=ENDING_S + PAGE_DRAIN_S)
+    with joined(address):
+        try:
+            stays = put(plan, host, port)
+        except RuntimeError as error:  # what Ray says if an application cannot be deployed
+            raise UserError(f"Ray cannot serve this: {error}") from error
+        logger.info("The page %s at http://%s:%d", "stays" if stays else "is", host, port)
+        if address is None:
+            ending.add("the replicas", end)
+            with graceful(ending):
+                threading.Event().wait()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse an address that somebody else has, which Ray would only find out much later.
+
+    Raises:
+        UserError: If it cannot be listened on.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"The page cannot be served at {host}:{port}: {error}. Choose another --port."
+            ) from error
 
 
 def end() -> None:
@@ -136,6 +182,11 @@ def put_models(plan: Plan) -> Any:
     Runs that replicas have go on to their end on the weights that they began with.
     """
     return serve.run(models_application(plan), name=MODELS, route_prefix=None)
+
+
+def remove_models() -> None:
+    """Take the models off the cluster, once their runs have ended."""
+    serve.delete(MODELS)
 
 
 def put(plan: Plan, host: str, port: int) -> bool:

@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
+from torch import Tensor
 
 from simba_music.audio import Waveform
 from simba_music.scoring.loading import load_scorer
-from simba_music.scoring.score import Score
+from simba_music.scoring.score import Score, Scorer
 from simba_music.scoring.together import score_together
 
 logger = logging.getLogger(__name__)
@@ -27,9 +27,17 @@ class Scoring:
     def __init__(self, source: str):
         self.scorer = load_scorer(source)
 
-    def about(self) -> tuple[str, int]:
-        """Its revision, and the sample rate in Hz that it listens at."""
-        return self.scorer.revision, self.scorer.sample_rate
+    def about(self) -> tuple[str, str, int]:
+        """What it is called, its revision, and the sample rate in Hz that it listens at."""
+        return self.scorer.identifier, self.scorer.revision, self.scorer.sample_rate
+
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Unit vectors `[B, E]` of prompts."""
+        return self.scorer.embed_prompts(prompts)
+
+    def embed_samples(self, samples: Tensor) -> Tensor:
+        """Unit vectors `[B, E]` of mono windows `[B, T]`."""
+        return self.scorer.embed_samples(samples)
 
     async def score(self, clips: Sequence[tuple[Waveform, str]]) -> list[Score]:
         """Scores of clips, each with its prompt; in a thread, so that others can be taken in."""
@@ -39,24 +47,28 @@ class Scoring:
     score = serve.batch(max_batch_size=TOGETHER, batch_wait_timeout_s=WAIT_S)(score)
 
 
-@dataclass(frozen=True)
-class RemoteJudge:
+class RemoteScorer(Scorer):
     """The scorer behind a handle; not to be asked from within an event loop."""
 
-    handle: Any
-    revision: str
-    sample_rate: int
+    def __init__(self, handle: Any):
+        self.handle = handle
+        super().__init__(*handle.about.remote().result(timeout_s=ANSWER_S))
 
-    @classmethod
-    def of(cls, handle: Any) -> "RemoteJudge":
-        """What scores behind a handle of `Scoring`."""
-        return cls(handle, *handle.about.remote().result(timeout_s=ANSWER_S))
+    def embed_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """See `Scorer`."""
+        found: Tensor = self.handle.embed_prompts.remote(list(prompts)).result(timeout_s=ANSWER_S)
+        return found
+
+    def embed_samples(self, samples: Tensor) -> Tensor:
+        """See `Scorer`."""
+        found: Tensor = self.handle.embed_samples.remote(samples).result(timeout_s=ANSWER_S)
+        return found
 
     def score(self, wave: Waveform, prompt: str) -> Score:
-        """See `scoring.score.Judge`; a clip whose scorer cannot be reached has no score."""
+        """See `Scorer`; a clip whose scorer cannot be reached has no score."""
         try:
             found: Score = self.handle.score.remote((wave, prompt)).result(timeout_s=ANSWER_S)
         except (RayError, TimeoutError) as error:
             logger.warning("the scorer does not answer: %s", error)
-            return Score("", self.revision, None, None, "the scorer does not answer")
+            return Score(self.identifier, self.revision, None, None, "the scorer does not answer")
         return found

@@ -1,6 +1,7 @@
-"""Page: the app's page as an ingress, one replica, whose runs are made by replicas of the models."""
+"""Page: the app's page as an ingress of one replica; its runs are made by those of the models."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,9 +12,9 @@ from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.loaded_models import LoadedModel
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import SIDES
-from simba_music.scoring.score import Judge
+from simba_music.scoring.score import Scorer
 from simba_music.serving.host import around, parts_of
-from simba_music.serving.ray.judge import RemoteJudge
+from simba_music.serving.ray.judge import RemoteScorer
 from simba_music.serving.ray.plan import Plan
 from simba_music.serving.ray.service import Replicas
 from simba_music.settings import data_folder, settings
@@ -23,7 +24,7 @@ from simba_music.ui.opening import Opening, sides_of
 
 
 def described(
-    left: str, right: str, choice: EngineChoice, scorer: Judge | None = None
+    left: str, right: str, choice: EngineChoice, scorer: Scorer | None = None
 ) -> Pipeline:
     """A pipeline that only says what its models allow and are called; no engine is made for it."""
     first = second = LoadedModel.load(left, "cpu")
@@ -35,24 +36,27 @@ def described(
 class Page:
     """The page and its votes: what is typed is checked here, and made elsewhere."""
 
-    async def __init__(self, plan: Plan, host: str, models: Any, scoring: Any = None):
+    def __init__(self, plan: Plan, host: str, models: Any, scoring: Any = None):
         configure(settings().log, settings().log_prompts, data_folder())
         announce_host(host)
         self.plan, self._models, self._scoring = plan, models, scoring
-        pipeline = await asyncio.to_thread(self._describe)
-        self.opening = Opening(
+        # Ray begins it inside an event loop, where nobody may wait for another replica.
+        with ThreadPoolExecutor(1) as thread:
+            self.opening = thread.submit(self._open).result()
+
+    def _open(self) -> Opening:
+        pipeline, plan = self._describe(), self.plan
+        opening = Opening(
             sides_of(pipeline),
-            place=lambda _: Replicas(models, plan.choice.name),
+            place=lambda _: Replicas(self._models, plan.choice.name),
             at_once=plan.capacity + plan.waiting,
         )
-        await asyncio.to_thread(self._begin, pipeline)
+        opening.begin(opening.fill(lambda: pipeline))
+        return opening
 
     def _describe(self) -> Pipeline:
-        judge = None if self._scoring is None else RemoteJudge.of(self._scoring)
+        judge = None if self._scoring is None else RemoteScorer(self._scoring)
         return described(self.plan.left, self.plan.right, self.plan.choice, judge)
-
-    def _begin(self, pipeline: Pipeline) -> None:
-        self.opening.begin(self.opening.fill(lambda: pipeline))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """What is served at the address, made by Ray once the page is there."""

@@ -4,6 +4,7 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from simba_music.generation.engines.choice import settled
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.service import Event
 from simba_music.generation.streaming.threads import cores
-from simba_music.serving.ray.judge import RemoteJudge
+from simba_music.serving.ray.judge import RemoteScorer
 from simba_music.serving.ray.plan import Asked, Begun, Message, Plan, Refused
 from simba_music.serving.ray.pump import pumped
 from simba_music.settings import data_folder, settings
@@ -51,20 +52,22 @@ def _light(event: Event) -> Event:
 class Models:
     """The models of both sides, loaded once; every run is an asynchronous generator."""
 
-    async def __init__(self, plan: Plan, scoring: Any = None):
+    def __init__(self, plan: Plan, scoring: Any = None):
         self.plan, self._runs = plan, dict[str, Run]()
         configure(settings().log, settings().log_prompts, data_folder())
         if plan.pinned:
             own = sorted(cores())
-            keep_to(own[serve.get_replica_context().rank.rank % len(own)])
-        self.pipeline = await asyncio.to_thread(self._load, scoring)
+            keep_to(own[serve.get_replica_context().rank.local_rank % len(own)])
+        # Ray begins it inside an event loop, where nobody may wait for another replica.
+        with ThreadPoolExecutor(1) as thread:
+            self.pipeline = thread.submit(self._load, scoring).result()
 
     def _load(self, scoring: Any) -> Pipeline:
         plan = self.plan
         own = (plan.device, plan.threads)
         pipeline = Pipeline.load(plan.left, plan.right, None, *own, choice=plan.choice)
         settled(plan.choice, pipeline.device)
-        pipeline.scorer = None if scoring is None else RemoteJudge.of(scoring)
+        pipeline.scorer = None if scoring is None else RemoteScorer(scoring)
         pipeline.warm_up()
         return pipeline
 

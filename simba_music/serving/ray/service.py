@@ -1,4 +1,4 @@
-"""Service on replicas: runs wait for a place, go on elsewhere if a replica dies, and are stopped."""
+"""Service on replicas: runs wait for a place, are stopped, and go on if a replica dies."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from ray.exceptions import RayError
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
-from simba_music.generation.clip import AudioChunk, Clip, Progress, Queued
+from simba_music.generation.clip import AudioChunk, Clip, Queued
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, SIDES
 from simba_music.generation.service import Asked as AskedOfSides
@@ -185,9 +185,7 @@ class OnReplicas:
                 time.sleep(LOOK_S * attempt)
         raise RequestError(LOST)
 
-    def _events(
-        self, asked: Asked, made: Made, should_stop: Callable[[], bool]
-    ) -> Iterator[Event]:
+    def _events(self, asked: Asked, made: Made, should_stop: Callable[[], bool]) -> Iterator[Event]:
         """Events of one attempt, as its replica counts them."""
         replicas = self.replicas
         waiting, stopped, shown = True, False, time.monotonic()
