@@ -68,7 +68,7 @@ def serve(
         typer.Option(
             metavar="ADDRESS",
             help="With --ray: a cluster that is there, or auto for that of this machine; the "
-            "command ends when all is served. Default: begin one here, which ends with the command.",
+            "command ends when all is served. Default: begin one here, which ends with this.",
         ),
     ] = None,
     replicas: Annotated[

@@ -176,6 +176,11 @@ def page_application(plan: Plan, host: str) -> Any:
     return page.bind(plan, host, serve.get_deployment_handle("Models", MODELS), scoring)
 
 
+def begin(host: str, port: int) -> None:
+    """Begin to listen at an address, for whatever will be served; nothing if that is so already."""
+    serve.start(http_options={"host": host, "port": port}, logging_config=LOGS)
+
+
 def put_models(plan: Plan) -> Any:
     """Serve the models, in the place of those that were there; their handle.
 
@@ -194,7 +199,7 @@ def put(plan: Plan, host: str, port: int) -> bool:
 
     It stays where both checkpoints, the scorer and the number of runs are as before.
     """
-    serve.start(http_options={"host": host, "port": port}, logging_config=LOGS)
+    begin(host, port)
     before = serve.status().applications
     put_models(plan)
     if PAGE in before:

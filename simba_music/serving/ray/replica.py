@@ -71,14 +71,9 @@ class Models:
         pipeline.warm_up()
         return pipeline
 
-    def names(self) -> tuple[str, str]:
-        """Checkpoints of both sides, as a run names them."""
-        left, right = (model.origin.id for model in self.pipeline.models.values())
-        return left, right
-
-    def process(self) -> int:
-        """Id of the replica's process."""
-        return os.getpid()
+    async def state(self) -> tuple[int, int]:
+        """Id of the replica's process, and how many runs are in progress."""
+        return os.getpid(), len(self._runs)
 
     async def generate(self, asked: Asked) -> AsyncIterator[list[Message]]:
         """Messages of a run, in groups; an empty one at once, and where nothing is to be said.
@@ -120,10 +115,6 @@ class Models:
         if found is not None:
             found.stopped.set()
         return found is not None
-
-    async def running(self) -> int:
-        """Runs in progress."""
-        return len(self._runs)
 
     async def generate_batch(
         self, asked: Asked, requests: Sequence[Request], side: str

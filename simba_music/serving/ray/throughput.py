@@ -87,8 +87,8 @@ def _row(plan: Plan, clients: int, total: int, duration_s: float) -> Row:
     count = len(made.codes)
     minute = round(60 * count / wall_s, 2)
     longest_s = round(max(made.took), 2)
-    processes = handle.broadcast("process").results(timeout_s=60)
-    pinned = sorted(core for process in processes for core in os.sched_getaffinity(process))
+    states = handle.broadcast("state").results(timeout_s=60)
+    pinned = sorted(core for process, _ in states for core in os.sched_getaffinity(process))
     remove_models()
     return Row(plan.least, count, round(wall_s, 2), minute, longest_s, pinned, digest)
 
