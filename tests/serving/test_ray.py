@@ -23,7 +23,12 @@ from simba_music.generation.pipeline import Pipeline
 from simba_music.models.checkpoint import save_language_model
 from simba_music.settings.process import prepare_ray
 
-pytestmark = pytest.mark.ray
+# Ray warns of how it uses pydantic, and of more as it comes and goes; none of it is ours.
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("default"),
+]
 LONG_S = 30.0  # of a clip that is still being made when something happens to it
 
 
