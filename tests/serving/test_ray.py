@@ -152,21 +152,28 @@ def test_a_stopped_run_gives_its_clips_as_they_are(served):
     until(lambda: idle(served), 5)
 
 
-def test_more_runs_wait_in_their_order_and_the_last_is_refused(served):
-    running = [begun(served, seed)[0] for seed in range(4)]
-    assert [runs for _, runs in states(served)] == [2, 2]
-    waiting, places = [], []
-    for _ in range(2):
-        request = served.service.validate(prompt="calm piano", duration_s=2)
-        waiting.append(served.service.generate(request))
-        places.append(next(waiting[-1]))
-    assert places == [Queued(1), Queued(2)]
-    with pytest.raises(RequestError, match="2 others wait already"):
-        next(served.service.generate(served.service.validate(prompt="calm piano", duration_s=2)))
-    for events in running:
-        events.close()
-    for events in waiting:
-        assert len(clips_of(events)) == 2
+def test_a_full_replica_is_stopped_others_wait_in_their_order_and_the_last_is_refused(served):
+    stop, request = threading.Event(), served.service.validate(prompt="calm piano", duration_s=2)
+    long = served.service.validate(prompt="calm piano", duration_s=LONG_S)
+    first = served.service.generate(long, should_stop=stop.is_set)
+    next(first)
+    running = [begun(served, seed)[0] for seed in range(3)]
+    waiting = []
+    try:
+        for place in (1, 2):
+            waiting.append(served.service.generate(request))
+            assert next(waiting[-1]) == Queued(place)
+        with pytest.raises(RequestError, match="2 others wait already"):
+            next(served.service.generate(request))
+        stop.set()
+        assert all(clip.stopped_early for clip in clips_of(first).values())
+        for events in running:
+            events.close()
+        for events in waiting:
+            assert len(clips_of(events)) == 2
+    finally:
+        for events in (first, *running, *waiting):
+            events.close()
     until(lambda: idle(served), 5)
 
 
@@ -220,22 +227,22 @@ def test_no_run_fails_while_a_checkpoint_is_updated(served, folder):
     assert used[0] == before and used[-1] == after
 
 
-def asked(served, path, data=None):
+def answer(served, path, data=None):
     body = None if data is None else json.dumps(data).encode()
     url = f"http://127.0.0.1:{served.port}{path}"
     request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return answer.read().decode(), answer.headers
+    with urllib.request.urlopen(request, timeout=60) as found:
+        return found.read().decode(), found.headers
 
 
 def test_the_page_is_served_whole_and_generates_on_the_replicas(served):
     assert served.cluster.put(served.plan, "127.0.0.1", served.port) is False
-    page, headers = asked(served, "/")
+    page, headers = answer(served, "/")
     assert "frame-ancestors" in headers["content-security-policy"] and "--sm-" in page
-    health = json.loads(asked(served, "/healthz")[0])
+    health = json.loads(answer(served, "/healthz")[0])
     assert health["healthy"], health
-    job = asked(served, "/gradio_api/call/compare", {"data": ["calm piano", 2, 5]})[0]
-    stream = asked(served, f"/gradio_api/call/compare/{json.loads(job)['event_id']}")[0]
+    job = answer(served, "/gradio_api/call/compare", {"data": ["calm piano", 2, 5]})[0]
+    stream = answer(served, f"/gradio_api/call/compare/{json.loads(job)['event_id']}")[0]
     event, data = stream.strip().split("\n")[-2:]
     assert event == "event: complete", stream[-500:]
     result = json.loads(data.removeprefix("data: "))[0]

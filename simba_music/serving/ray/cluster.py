@@ -17,6 +17,7 @@ from simba_music.serving.ray.judge import TOGETHER, Scoring
 from simba_music.serving.ray.page import Ingress
 from simba_music.serving.ray.plan import Plan
 from simba_music.serving.ray.replica import Models
+from simba_music.serving.ray.stops import NAMESPACE
 
 MODELS, PAGE = "simba-music-models", "simba-music"  # applications of Ray Serve
 DRAIN_S = 900.0  # in which the runs of a replica that is being replaced must have ended
@@ -44,13 +45,13 @@ def joined(address: str | None = None, cores: int | None = None) -> Iterator[Non
             num_cpus=cores,
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
-            namespace=PAGE,
+            namespace=NAMESPACE,
             logging_level=logging.WARNING,
             configure_logging=False,
         )
     else:
         try:
-            ray.init(address, namespace=PAGE, configure_logging=False)
+            ray.init(address, namespace=NAMESPACE, configure_logging=False)
         except ConnectionError as error:
             raise UserError(
                 f"There is no Ray cluster at {address}. Start one with `ray start --head`, or "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 
 from simba_music.audio import Waveform
 from simba_music.conditioning.request import Request
@@ -24,7 +25,10 @@ from simba_music.generation.streaming.threads import cores
 from simba_music.serving.ray.judge import RemoteScorer
 from simba_music.serving.ray.plan import Asked, Begun, Message, Plan, Refused
 from simba_music.serving.ray.pump import pumped
+from simba_music.serving.ray.stops import stops
 from simba_music.settings import data_folder, settings
+
+AGAIN_S = 1.0  # until an actor that was lost is asked again
 
 
 def keep_to(core: int) -> None:
@@ -53,7 +57,7 @@ class Models:
     """The models of both sides, loaded once; every run is an asynchronous generator."""
 
     def __init__(self, plan: Plan, scoring: Any = None):
-        self.plan, self._runs = plan, dict[str, Run]()
+        self.plan, self._runs, self._stops = plan, dict[str, Run](), stops()
         configure(settings().log, settings().log_prompts, data_folder())
         if plan.pinned:
             own = sorted(cores())
@@ -81,12 +85,24 @@ class Models:
         Cancelling ends it within a block of frames.
         """
         run = self._runs[asked.run] = Run()
+        listening = asyncio.ensure_future(self._listen(asked.run, run))
         try:
             async for group in pumped(lambda: self._messages(asked, run), run.left):
                 yield group
         finally:
             run.left.set()
+            listening.cancel()
+            self._stops.forget.remote(asked.run)
             self._runs.pop(asked.run, None)
+
+    async def _listen(self, name: str, run: Run) -> None:
+        """Wait for whether the takes of a run should end as they are."""
+        while not run.stopped.is_set():
+            try:
+                await self._stops.wait.remote(name)
+                run.stopped.set()
+            except RayError:  # the actor is begun again
+                await asyncio.sleep(AGAIN_S)
 
     def _messages(self, asked: Asked, run: Run) -> Iterator[Message]:
         try:
@@ -108,13 +124,6 @@ class Models:
         made = chosen.generate(asked.requests, sides, run.stopped.is_set, asked.stream)
         for event in made:
             yield _light(event)
-
-    async def stop(self, run: str) -> bool:
-        """Ask the takes of a run to end as they are; whether it is in progress here."""
-        found = self._runs.get(run)
-        if found is not None:
-            found.stopped.set()
-        return found is not None
 
     async def generate_batch(
         self, asked: Asked, requests: Sequence[Request], side: str

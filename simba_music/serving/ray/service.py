@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import ray
 from ray.exceptions import RayError
 
 from simba_music.conditioning.request import Request
@@ -18,12 +19,13 @@ from simba_music.generation.service import Event, asked_of, never
 from simba_music.serving.ray.call import Call, LostError, said
 from simba_music.serving.ray.made import Made, Waiting
 from simba_music.serving.ray.plan import Asked, Begun, Refused
+from simba_music.serving.ray.stops import stops
 from simba_music.settings import EngineName, settings
 
 TRIES = 4  # replicas that one run may lose but one
 LOOK_S = 0.1  # between two looks at whether whoever waits wants to stop
 SHOWN_S = 1.0  # between two words on the place in the queue
-STOP_S = 5.0  # in which a replica must have been asked to end a run
+STOP_S = 5.0  # in which it must have been said that a run should end
 LOST = "The replica that made this was lost, and so were those after it. Try again in a minute."
 logger = logging.getLogger(__name__)
 
@@ -36,21 +38,19 @@ class Replicas:
     def __init__(self, handle: Any, engine: EngineName = "auto"):
         self.handle, self.engine = handle, engine
         self.stream = handle.options(stream=True)
-        self.waiting = Waiting()
+        self.waiting, self.stops = Waiting(), stops()
 
     def of(self, chosen: Pipeline) -> "OnReplicas":
         """The service that generates with these models."""
         return OnReplicas(self, chosen)
 
     def stop(self, run: str) -> bool:
-        """Ask the takes of a run to end as they are; whether a replica has it."""
+        """Ask the takes of a run to end as they are; whether that could be said."""
         try:
-            found = self.handle.broadcast("stop", run).results(
-                timeout_s=STOP_S, return_exceptions=True
-            )
-        except (RayError, TimeoutError):
+            ray.get(self.stops.stop.remote(run), timeout=STOP_S)
+        except RayError:
             return False
-        return any(answer is True for answer in found)
+        return True
 
 
 class OnReplicas:
@@ -123,13 +123,14 @@ class OnReplicas:
                     shown = now
                     yield Queued(replicas.waiting.place(asked.run))
                 if not stopped and should_stop():
-                    # One that is about to be replaced cannot be asked: what it has made is lost.
                     if waiting or not replicas.stop(asked.run):
                         return
                     stopped = True
         finally:
             replicas.waiting.remove(asked.run)
             call.cancel()
+            if stopped:
+                replicas.stops.forget.remote(asked.run)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """See `GenerationService`; if a replica is lost another makes all of them.
