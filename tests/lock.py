@@ -1,8 +1,8 @@
 """requirements-lock.txt: the versions that the tests passed on, of all that is installed with us.
 
 `.venv-ray/bin/python tests/lock.py` writes it from what is installed there and beneath, in .venv;
-CI installs on it (`make LOCK=requirements-lock.txt test`). It is for the newest tested versions what lowest.txt is
-for the oldest.
+CI installs on it (`make LOCK=requirements-lock.txt test`). It is for the newest tested versions
+what lowest.txt is for the oldest.
 """
 
 import tomllib
