@@ -28,6 +28,31 @@ if TYPE_CHECKING:
 
 PORT = 7860  # of the page behind Ray, which looks for no other
 
+# Of Ray.
+OnRay = Annotated[
+    bool,
+    typer.Option("--ray", help="Replicas of the models, by Ray Serve; default as app does."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="With --ray: a cluster that is there, or auto for that of this machine; the command "
+        "ends when all is served. Default: begin one here, which ends with this.",
+    ),
+]
+Replicas = Annotated[int, typer.Option(min=1, help="With --ray: replicas of the models, from 1.")]
+Most = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --ray: replicas that a crowd is given; default --replicas."),
+]
+Gpus = Annotated[
+    float, typer.Option(min=0, help="With --ray: GPUs of a replica, parts allowed; default 0.")
+]
+Pin = Annotated[
+    bool, typer.Option("--pin", help="With --ray: each replica keeps to a core; default off.")
+]
+
 commands = new_group()
 
 
@@ -59,31 +84,12 @@ def app(
 @commands.command(epilog=example("serve --ray --replicas 2 --most 8 --gpus 1"))
 def serve(
     *,
-    ray: Annotated[
-        bool,
-        typer.Option("--ray", help="Replicas of the models, by Ray Serve; default as app does."),
-    ] = False,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="With --ray: a cluster that is there, or auto for that of this machine; the "
-            "command ends when all is served. Default: begin one here, which ends with this.",
-        ),
-    ] = None,
-    replicas: Annotated[
-        int, typer.Option(min=1, help="With --ray: replicas of the models, from 1.")
-    ] = 1,
-    most: Annotated[
-        int | None,
-        typer.Option(min=1, help="With --ray: replicas that a crowd is given; default --replicas."),
-    ] = None,
-    gpus: Annotated[
-        float, typer.Option(min=0, help="With --ray: GPUs of a replica, parts allowed; default 0.")
-    ] = 0.0,
-    pin: Annotated[
-        bool, typer.Option("--pin", help="With --ray: each replica keeps to a core; default off.")
-    ] = False,
+    ray: OnRay = False,
+    address: Address = None,
+    replicas: Replicas = 1,
+    most: Most = None,
+    gpus: Gpus = 0.0,
+    pin: Pin = False,
     port: Port = None,
     left: Left,
     right: Right,
@@ -100,17 +106,18 @@ def serve(
         return
     check_ray()
     prepare_ray(secrets.token_hex(32) if address is None else None)
-    from simba_music.generation.engines.choice import EngineChoice
+    from simba_music.generation.engines.choice import SLOTS, EngineChoice
     from simba_music.serving.ray.cluster import serve_until_ended
     from simba_music.serving.ray.plan import Plan
 
+    slots = settings().slots
     plan = Plan(
         left,
         right,
         None if scorer == "none" else scorer,
         device,
         threads,
-        EngineChoice(engine, weights, settings().slots),
+        EngineChoice(engine, weights, SLOTS if slots is None else slots),
         least=replicas,
         most=most or replicas,
         cpus=float(threads),

@@ -49,7 +49,7 @@ class Plan:
     @property
     def runs(self) -> int:
         """Runs at a time of one replica: as many as it steps together."""
-        return self.choice.slots or SLOTS
+        return SLOTS if self.choice.slots is None else max(1, self.choice.slots)
 
     @property
     def capacity(self) -> int:

@@ -14,7 +14,7 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
 from simba_music.files import write_json
 from simba_music.generation.clip import Clip
-from simba_music.generation.engines.choice import EngineChoice
+from simba_music.generation.engines.choice import SLOTS, EngineChoice
 from simba_music.generation.service import GenerationService
 from simba_music.generation.streaming.threads import cores
 from simba_music.serving.ray.cluster import joined, put_models, remove_models
@@ -114,7 +114,9 @@ def measure(
     if len(cores()) < max(REPLICAS):
         raise UserError(f"This needs {max(REPLICAS)} cores, and this process may use one.")
     found, said = settings(), list[Row]()
-    choice = EngineChoice(found.engine, found.weights, found.slots)
+    choice = EngineChoice(
+        found.engine, found.weights, SLOTS if found.slots is None else found.slots
+    )
     with joined(cores=max(REPLICAS)):
         for count in REPLICAS:
             plan = Plan(
