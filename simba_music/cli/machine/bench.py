@@ -16,6 +16,20 @@ commands = new_group()
 _THREADS = 1  # all rows are measured with one
 
 
+# Of replicas.
+OnReplicas = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Replicas instead, each pinned to a core: two beside one; default off.",
+    ),
+]
+Clients = Annotated[int, typer.Option(min=1, help="With --ray: clients at once, from 1.")]
+Runs = Annotated[
+    int, typer.Option(min=1, help="With --ray: runs of both models, of a client, from 1.")
+]
+
+
 class Group(StrEnum):
     """Groups of rows, as `run_benchmark` names them."""
 
@@ -58,18 +72,9 @@ def bench(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="With --gpu: a dry run with tiny models; default off.")
     ] = False,
-    ray: Annotated[
-        bool,
-        typer.Option(
-            "--ray",
-            help="Replicas instead, each pinned to a core: two beside one, with 16 clients; "
-            "default off.",
-        ),
-    ] = False,
-    clients: Annotated[int, typer.Option(min=1, help="With --ray: clients at once, from 1.")] = 16,
-    runs: Annotated[
-        int, typer.Option(min=1, help="With --ray: runs of both models, of a client, from 1.")
-    ] = 2,
+    ray: OnReplicas = False,
+    clients: Clients = 16,
+    runs: Runs = 2,
     seconds: ClipSeconds = 10.0,
 ) -> None:
     """Measure how fast this machine decodes, and beside what."""
