@@ -196,6 +196,28 @@ def test_a_run_goes_on_when_its_replica_is_killed(served, pipeline):
         assert frames == sorted(set(frames))
 
 
+def answer(served, path, data=None):
+    body = None if data is None else json.dumps(data).encode()
+    url = f"http://127.0.0.1:{served.port}{path}"
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as found:
+        return found.read().decode(), found.headers
+
+
+def test_the_page_is_served_whole_and_generates_on_the_replicas(served):
+    served.cluster.put_page(served.plan, "127.0.0.1")
+    page, headers = answer(served, "/")
+    assert "frame-ancestors" in headers["content-security-policy"] and "--sm-" in page
+    health = json.loads(answer(served, "/healthz")[0])
+    assert health["healthy"], health
+    job = answer(served, "/gradio_api/call/compare", {"data": ["calm piano", 2, 5]})[0]
+    stream = answer(served, f"/gradio_api/call/compare/{json.loads(job)['event_id']}")[0]
+    event, data = stream.strip().split("\n")[-2:]
+    assert event == "event: complete", stream[-500:]
+    result = json.loads(data.removeprefix("data: "))[0]
+    assert [clip["model"] for clip in result["clips"]] == ["simba", "transformer"]
+
+
 def test_no_run_fails_while_a_checkpoint_is_updated(served, folder):
     before = sha256(folder / "simba" / "model.safetensors")
     ended, clips, errors = threading.Event(), [], []
@@ -217,7 +239,7 @@ def test_no_run_fails_while_a_checkpoint_is_updated(served, folder):
     for file in (folder / "new").iterdir():
         file.replace(folder / "simba" / file.name)
     after = sha256(folder / "simba" / "model.safetensors")
-    served.cluster.put_models(served.plan)
+    served.cluster.put(served.plan, "127.0.0.1", served.port)
     made = len(clips)
     until(lambda: errors or len(clips) >= made + 4, 60)
     ended.set()
@@ -225,26 +247,6 @@ def test_no_run_fails_while_a_checkpoint_is_updated(served, folder):
     assert errors == [] and before != after
     used = [clip.recipe.model.sha256 for clip in clips if clip.side == "left"]
     assert used[0] == before and used[-1] == after
-
-
-def answer(served, path, data=None):
-    body = None if data is None else json.dumps(data).encode()
-    url = f"http://127.0.0.1:{served.port}{path}"
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as found:
-        return found.read().decode(), found.headers
-
-
-def test_the_page_is_served_whole_and_generates_on_the_replicas(served):
-    assert served.cluster.put(served.plan, "127.0.0.1", served.port) is False
-    page, headers = answer(served, "/")
-    assert "frame-ancestors" in headers["content-security-policy"] and "--sm-" in page
-    health = json.loads(answer(served, "/healthz")[0])
-    assert health["healthy"], health
-    job = answer(served, "/gradio_api/call/compare", {"data": ["calm piano", 2, 5]})[0]
-    stream = answer(served, f"/gradio_api/call/compare/{json.loads(job)['event_id']}")[0]
-    event, data = stream.strip().split("\n")[-2:]
-    assert event == "event: complete", stream[-500:]
-    result = json.loads(data.removeprefix("data: "))[0]
-    assert [clip["model"] for clip in result["clips"]] == ["simba", "transformer"]
-    assert served.cluster.put(served.plan, "127.0.0.1", served.port) is True
+    models = json.loads(answer(served, "/gradio_api/call/models", {"data": []})[0])
+    stream = answer(served, f"/gradio_api/call/models/{models['event_id']}")[0]
+    assert after in stream and before not in stream  # the page has read it again

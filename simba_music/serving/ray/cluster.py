@@ -208,5 +208,10 @@ def put(plan: Plan, host: str, port: int) -> bool:
         if page.serves.remote(plan).result(timeout_s=60):
             page.read_again.remote().result(timeout_s=600)
             return True
-    serve.run(page_application(plan, host), name=PAGE, route_prefix="/")
+    put_page(plan, host)
     return False
+
+
+def put_page(plan: Plan, host: str) -> None:
+    """Serve the page, once there are models, in the place of what there was."""
+    serve.run(page_application(plan, host), name=PAGE, route_prefix="/")

@@ -46,8 +46,9 @@ class Page:
 
     def _open(self) -> Opening:
         pipeline, plan = self._describe(), self.plan
+        self._sides = sides_of(pipeline)
         opening = Opening(
-            sides_of(pipeline),
+            self._sides,
             place=lambda _: Replicas(self._models, plan.choice.name),
             at_once=plan.capacity + plan.waiting,
         )
@@ -80,6 +81,7 @@ class Page:
         Runs in progress keep what they have. Returns the digests of both models.
         """
         pipeline = await asyncio.to_thread(self._describe)
+        self._sides.update(sides_of(pipeline))
         self.opening.comparison.result().pipeline = pipeline
         self.opening.maker.result().use(pipeline, Replicas(self._models, self.plan.choice.name))
         return tuple(model.origin.sha256 for model in pipeline.models.values())
