@@ -24,7 +24,7 @@ def prepare_ray(token: str | None = None) -> None:
 
     Args:
         token: a secret that the processes of a cluster begun here share, as it listens on every
-            address of the machine and does what it is told; None where the cluster has its own.
+            address of the machine and runs what it is sent; None where the cluster has its own.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if token is not None:

@@ -12,6 +12,7 @@ from ballots import tone
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError, UserError
 from simba_music.generation.clip import AudioChunk, Clip, Progress
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.request import MAX_SEED
 from simba_music.scoring.together import score_together
 from simba_music.serving.ray.made import Made, Waiting
@@ -116,7 +117,7 @@ def test_places_are_in_the_order_of_coming():
 
 
 def test_a_plan_has_replicas_in_the_right_order():
-    assert Plan(least=1, most=3).capacity == 24
+    assert Plan(choice=EngineChoice(slots=8), least=1, most=3).capacity == 24
     with pytest.raises(UserError, match="at least one replica"):
         Plan(least=3, most=2)
 

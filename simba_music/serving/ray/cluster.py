@@ -78,17 +78,14 @@ def serve_until_ended(plan: Plan, host: str, port: int, address: str | None = No
     """
     if address is None:
         _check_free(host, port)
-    ending = Ending(within_s=ENDING_S + PAGE_DRAIN_S)
-    with joined(address):
+    with graceful(Ending()), joined(address):
         try:
             stays = put(plan, host, port)
         except RuntimeError as error:  # what Ray says if an application cannot be deployed
             raise UserError(f"Ray cannot serve this: {error}") from error
         logger.info("The page %s at http://%s:%d", "stays" if stays else "is", host, port)
         if address is None:
-            ending.add("the replicas", end)
-            with graceful(ending):
-                threading.Event().wait()
+            threading.Event().wait()
 
 
 def _check_free(host: str, port: int) -> None:
