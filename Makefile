@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
+RAY := .venv-ray
 # What breaks first when a library is older: within a minute, a clip of the bundled pair, weights and cards to and from
 # a Hub on loopback, codec, text encoder, audio, the vote database, measures.
 LOWEST_TESTS := tests/test_requirements.py tests/audio/test_level.py tests/test_settings.py tests/hub/test_hub.py \
@@ -46,8 +47,9 @@ mutation-test: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --minutes 10
 
-system-test: $(VENV)/.dev
+system-test: $(VENV)/.dev $(RAY)/.ray
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak or load"
+	$(RAY)/bin/python -m pytest -m ray tests/serving
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -66,6 +68,14 @@ $(VENV)/.dev: $(BIN)/python requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' $(LOCKED)
 	touch $@ $(VENV)/.app
 
+# Ray brings another event loop for uvicorn, which the other tests are not to run on; all else is that of .venv.
+SITE = -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+$(RAY)/.ray: $(VENV)/.dev
+	$(BIN)/python -m venv --clear $(RAY)
+	$(BIN)/python $(SITE) > "$$($(RAY)/bin/python $(SITE))/beneath.pth"
+	$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[ray]' $(LOCKED)
+	touch $@
+
 $(LOWEST)/.lowest: requirements.txt pyproject.toml tests/lowest.txt
 	$(PYTHON) -m venv --clear $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -e '.[train,postgres]' pytest \
@@ -73,4 +83,4 @@ $(LOWEST)/.lowest: requirements.txt pyproject.toml tests/lowest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST)
+	rm -rf $(VENV) $(LOWEST) $(RAY)

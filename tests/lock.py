@@ -1,8 +1,8 @@
 """requirements-lock.txt: the versions that the tests passed on, of all that is installed with us.
 
-`python tests/lock.py` writes it from the environment that it runs in; CI installs on it
-(`make LOCK=requirements-lock.txt test`). It is for the newest tested versions what lowest.txt is
-for the oldest.
+`.venv-ray/bin/python tests/lock.py` writes it from what is installed there and beneath, in .venv;
+CI installs on it (`make LOCK=requirements-lock.txt test`). It is for the newest tested versions
+what lowest.txt is for the oldest.
 """
 
 import tomllib
@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements-lock.txt"
-EXTRAS = ("train", "postgres", "dev")
+EXTRAS = ("train", "postgres", "ray", "dev")
 HEAD = """\
 # Written by `python tests/lock.py`: versions that the tests passed on, as constraints for
 # `pip install -e .[dev] --constraint requirements-lock.txt`. CI installs these.

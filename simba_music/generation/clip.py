@@ -13,6 +13,13 @@ from simba_music.scoring.score import Score
 
 
 @dataclass(frozen=True)
+class Queued:
+    """A run that waits for a place among others, `place` 1 being the next one to begin."""
+
+    place: int
+
+
+@dataclass(frozen=True)
 class Progress:
     """How far one take of one side is, in frames, `elapsed_s` seconds after that take began."""
 

@@ -12,7 +12,7 @@ from simba_music.errors.logs import private
 from simba_music.files.room import check_disk, check_memory
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, SIDES
-from simba_music.generation.service import Event
+from simba_music.generation.service import Event, Place
 from simba_music.generation.stops import Stops
 from simba_music.generation.streaming.activity import Activity
 from simba_music.generation.zero_gpu import ZeroGpu
@@ -39,10 +39,16 @@ class Started:
 class Comparison:
     """Loads what both sides name, checks the request, generates; for the page and its API."""
 
-    def __init__(self, pipeline: Pipeline, stops: Stops, activity: Activity | None = None):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        stops: Stops,
+        activity: Activity | None = None,
+        place: Place | None = None,
+    ):
         self.pipeline, self.stops = pipeline, stops
         self.activity = activity or Activity()
-        self.gpu = ZeroGpu(pipeline)
+        self.place: Place = place or ZeroGpu(pipeline)
 
     def _permit(self, *names: str) -> None:
         """The page's list of models is no check: any program may call the handler.
@@ -102,7 +108,7 @@ class Comparison:
                 raise CheckpointError("The download was stopped; what has arrived is kept.")
             yield step
         chosen = chosen.on_engine(_engine_named(engine))
-        service = self.gpu.of(chosen)
+        service = self.place.of(chosen)
         with self.activity.counting_refusals():
             requests = {
                 side: service.validate(sides, **{**raw, **(own or {}).get(side, {})})

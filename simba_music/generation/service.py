@@ -1,15 +1,18 @@
 """Service: the one door to generation, for page, blind test, command line, studies, evaluation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from simba_music.conditioning.request import Request
-from simba_music.generation.clip import AudioChunk, Clip, Progress
+from simba_music.generation.clip import AudioChunk, Clip, Progress, Queued
 from simba_music.generation.request import SIDES
+
+if TYPE_CHECKING:  # it is a service itself
+    from simba_music.generation.pipeline import Pipeline
 
 BATCH = 8  # requests that are decoded together
 
-Event = Progress | AudioChunk | Clip
+Event = Queued | Progress | AudioChunk | Clip
 Asked = Request | Mapping[str, Request]  # one for all sides, or one a side
 
 
@@ -26,7 +29,10 @@ def never() -> bool:
 
 
 class GenerationService(Protocol):
-    """Generates for two sides; `Pipeline` does it here, `OnZeroGpu` in a Space's GPU process."""
+    """Generates for two sides.
+
+    `Pipeline` does it here, `OnZeroGpu` in a Space's GPU process, `serving.ray` on replicas.
+    """
 
     def validate(self, sides: Sequence[str] = SIDES, **raw: object) -> Request:
         """A request within what these sides allow.
@@ -44,6 +50,8 @@ class GenerationService(Protocol):
     ) -> Iterator[Event]:
         """Progress every few frames, with `stream` their sound too, and a Clip a take and side.
 
+        Where others are served first, `Queued` comes before all of these, now and then.
+
         Where there are cores for all sides they are generated at once, and their events come as
         they are made; those of one side keep their order, take after take. Closing the iterator
         cancels within a block of frames.
@@ -55,6 +63,17 @@ class GenerationService(Protocol):
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """A clip a request, one take each, decoded together; they share their sampling settings."""
+
+
+class Place(Protocol):
+    """Where runs are made: it has the service for every pair of models."""
+
+    @property
+    def here(self) -> bool:
+        """Whether that is in this process."""
+
+    def of(self, chosen: "Pipeline") -> GenerationService:
+        """The service that generates with these models."""
 
 
 class Session(Protocol):

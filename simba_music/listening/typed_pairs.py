@@ -11,6 +11,7 @@ from simba_music.conditioning.request import Request
 from simba_music.generation.clip import Clip, Progress
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.request import MAX_SEED, SIDES
+from simba_music.generation.service import Place
 from simba_music.generation.streaming.activity import Activity
 from simba_music.generation.zero_gpu import ZeroGpu
 from simba_music.listening.database import Database
@@ -23,9 +24,19 @@ from simba_music.listening.trials import ListeningTest
 class PairMaker:
     """Generates a pair for a typed prompt behind one progress bar; all or nothing."""
 
-    def __init__(self, pipeline: Pipeline, test: ListeningTest, activity: Activity | None = None):
-        self.service, self.test = ZeroGpu(pipeline).of(pipeline), test
-        self.activity = activity or Activity()
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        test: ListeningTest,
+        activity: Activity | None = None,
+        place: Place | None = None,
+    ):
+        self.test, self.activity = test, activity or Activity()
+        self.use(pipeline, place or ZeroGpu(pipeline))
+
+    def use(self, pipeline: Pipeline, place: Place) -> None:
+        """Make the pairs from now on with these models, there."""
+        self.service = place.of(pipeline)
 
     def make(self, prompt: str) -> Iterator[float | str]:
         """Yield the share that is done of both clips together, then the offer of the battle.

@@ -185,19 +185,23 @@ class Scorer(ABC):
                 self._nonsense = self.embed_prompts(nonsense_prompts())
             return self._nonsense
 
-    def _windows(self, wave: Waveform, window_s: float, flush: bool) -> Tensor:
-        """Unit vectors `[W, E]` of windows; the last is flush right, or left out if it is short."""
+    def cut(self, wave: Waveform, window_s: float, flush: bool) -> list[Tensor]:
+        """Mono windows `[T]` at `sample_rate`; the last is flush right, or left out if short."""
         samples = resample(mono(wave), self.sample_rate).samples[0]
         size = round(window_s * self.sample_rate)
         starts = list(range(0, max(1, len(samples) - size + 1), size))
         # Flush right instead of padded: padding is silence, which no prompt asked for.
         if flush:
             starts = sorted({*starts, max(0, len(samples) - size)})
-        return torch.cat([self.embed_samples(samples[None, s : s + size]) for s in starts])
+        return [samples[s : s + size] for s in starts]
+
+    def _vectors(self, windows: Sequence[Tensor]) -> Tensor:
+        """Unit vectors `[W, E]` of windows, one after the other."""
+        return torch.cat([self.embed_samples(window[None]) for window in windows])
 
     def embed_wave(self, wave: Waveform) -> Tensor:
         """Unit vector `[E]` of a clip: the mean over its windows of 10 s."""
-        return F.normalize(self._windows(wave, WINDOW_S, flush=True).mean(0), dim=-1)
+        return mean_vector(self._vectors(self.cut(wave, WINDOW_S, flush=True)))
 
     def score(self, wave: Waveform, prompt: str) -> Score:
         """Score a clip against its prompt, or say why it cannot be scored."""
@@ -205,7 +209,11 @@ class Scorer(ABC):
         if reason is not None:
             return Score(self.identifier, self.revision, None, None, reason)
         text = self.embed_prompts([prompt])[0]
-        audio = self.embed_wave(wave)
+        timeline = self._vectors(self.cut(wave, TIMELINE_S, flush=False))
+        return self.score_of(text, self.embed_wave(wave), timeline)
+
+    def score_of(self, text: Tensor, audio: Tensor, timeline: Tensor) -> Score:
+        """The score of unit vectors: prompt `[E]`, clip `[E]`, windows of the timeline `[W, E]`."""
         cosine = float(audio @ text)
         # A cosine has no scale of its own: 0.3 is much for one scorer and little for another. How
         # many prompts that were not asked for fit less well is comparable, and chance is 50 %.
@@ -217,7 +225,7 @@ class Scorer(ABC):
         # is an accident, and no match however high.
         senseless = self._is_senseless(text)
         below = min(below, CHANCE) if senseless else below
-        timeline = (self._windows(wave, TIMELINE_S, flush=False) @ text).tolist()
+        along = (timeline @ text).tolist()
         return Score(
             self.identifier,
             self.revision,
@@ -225,7 +233,7 @@ class Scorer(ABC):
             round(100 * below, 1),
             None,
             sum(len(band) for band in bands),
-            tuple(round(value, 4) for value in timeline),
+            tuple(round(value, 4) for value in along),
             NONSENSE if senseless else "",
         )
 
@@ -236,6 +244,11 @@ class Scorer(ABC):
             for band in (self.null, self.nonsense)
         )
         return nonsense > captions + NEARER
+
+
+def mean_vector(vectors: Tensor) -> Tensor:
+    """Unit vector `[E]` of a clip, of those of its windows `[W, E]`."""
+    return F.normalize(vectors.mean(0), dim=-1)
 
 
 def nonsense_prompts(count: int = 100) -> list[str]:

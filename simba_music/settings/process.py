@@ -14,6 +14,23 @@ def announce_share(share: bool) -> None:
         os.environ["GRADIO_SHARE"] = "True"
 
 
+def announce_host(host: str) -> None:
+    """Say to every part of this process on which address the page is served."""
+    os.environ["GRADIO_SERVER_NAME"] = host
+
+
+def prepare_ray(token: str | None = None) -> None:
+    """Say to Ray what it reads when it is imported: nothing of its use is reported to anyone.
+
+    Args:
+        token: a secret that the processes of a cluster begun here share, as it listens on every
+            address of the machine and runs what it is sent; None where the cluster has its own.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if token is not None:
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+
+
 def prepare_libraries(threads: int | None = None) -> None:
     """Say to libraries what they read when they are imported; call it before torch and gradio.
 

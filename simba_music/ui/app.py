@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+from fastapi import FastAPI
 
 from simba_music.errors import UserError
 from simba_music.generation.streaming.ending import Ending, graceful
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # see ui.opening
     from simba_music.generation.pipeline import Pipeline
     from simba_music.listening.study.session import Study
 
+THREADS = 40  # of a page beside those of its runs, as many as Gradio has
 SESSIONS = 500  # of visits whose last messages are held; Gradio's 10,000 may take gigabytes
 TABS = ("create", "blind", "findings")  # their marks in the address
 CSS = STYLE + ab_player.STYLE + layout.STYLE + blind.STYLE + keep.STYLE
@@ -127,6 +129,36 @@ def launch_study(
     with graceful(ending):
         # Participants are offered nothing but the study.
         _serve(study_page.build(study), port, share, server, links=False)
+
+
+def mount(host: FastAPI, opening: Opening, server: Server = _alone) -> FastAPI:
+    """The page at the root of somebody else's server, as `launch` serves it on its own.
+
+    Args:
+        host: what it is mounted on.
+        opening: models that are loaded, or loading.
+        server: says what stands around the page.
+    """
+    page = build(opening)
+    page.state_session_capacity = SESSIONS
+    # A run holds a thread while it waits for the next thing that there is to say.
+    page.max_threads = opening.at_once + THREADS
+    page.queue(max_size=20, api_open=False)
+    mounted: FastAPI = gr.mount_gradio_app(
+        host,
+        page,
+        path="/",
+        css=CSS,
+        theme=theme(),
+        max_file_size="1kb",
+        enable_monitoring=False,
+        footer_links=["api", "gradio"],
+        run_history=False,
+        mcp_server=api.speaks_mcp(),
+        show_error=False,
+        app_kwargs=api.APP_KWARGS | server(page),
+    )
+    return mounted
 
 
 def _serve(

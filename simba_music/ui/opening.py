@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the page is laid out before torch and the database are impo
     from simba_music.generation.comparison import Comparison
     from simba_music.generation.loaded_models import Reader
     from simba_music.generation.pipeline import Pipeline
+    from simba_music.generation.service import Place
     from simba_music.listening.trials import ListeningTest
     from simba_music.listening.typed_pairs import PairMaker
     from simba_music.ui.create.example import Example
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # the page is laid out before torch and the database are impo
 logger = logging.getLogger(__name__)
 
 BACKBONES = {"simba": "SiMBA", "mamba": "Mamba", "transformer": "Transformer"}
+AT_ONCE = 2  # runs at a time on one machine
 WAIT_S = 0.5  # between two looks at whether whoever waits has stopped, or gone
 
 
@@ -118,7 +120,10 @@ def open_test() -> "ListeningTest":
 
 @dataclass(frozen=True)
 class Opening:
-    """A page's models and what works with them, each there as soon as it can be used."""
+    """A page's models and what works with them, each there as soon as it can be used.
+
+    `at_once` runs are made at a time, of the page and its API together.
+    """
 
     sides: Mapping[str, Side]
     stops: Stops = field(default_factory=Stops)
@@ -127,6 +132,8 @@ class Opening:
     maker: "Future[PairMaker]" = field(default_factory=Future)
     test: "Future[ListeningTest]" = field(default_factory=Future)
     example: "Future[Example | None]" = field(default_factory=Future)
+    place: "Callable[[Pipeline], Place] | None" = None  # where runs are made; None: here
+    at_once: int = AT_ONCE
 
     def fill(self, load: "Callable[[], Pipeline]") -> "Pipeline":
         """Open the blind test and load the models; what fails reaches whoever waits for them too.
@@ -142,8 +149,9 @@ class Opening:
             from simba_music.generation.comparison import Comparison
             from simba_music.listening.typed_pairs import PairMaker
 
-            self.comparison.set_result(Comparison(pipeline, self.stops, self.activity))
-            self.maker.set_result(PairMaker(pipeline, self.test.result(), self.activity))
+            place = self.place(pipeline) if self.place else None
+            self.comparison.set_result(Comparison(pipeline, self.stops, self.activity, place))
+            self.maker.set_result(PairMaker(pipeline, self.test.result(), self.activity, place))
             self.example.set_result(_example(pipeline))
         except BaseException as error:
             for part in (self.test, self.comparison, self.maker, self.example):
@@ -170,7 +178,7 @@ class Opening:
         """Do ahead what the first clip would wait for, and decode the gallery's pairs."""
         from simba_music.listening.gallery import open_gallery
 
-        pipeline.warm_up(generate=self.comparison.result().gpu.here)
+        pipeline.warm_up(generate=self.comparison.result().place.here)
         # Nothing needs to wait for the gallery to be decoded, the first time.
         threading.Thread(
             target=open_gallery, args=(self.test.result(), pipeline), daemon=True

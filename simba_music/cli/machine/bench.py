@@ -1,17 +1,33 @@
 """The bench command: how fast this machine decodes."""
 
+import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simba_music.cli.options import example, new_group
-from simba_music.settings.process import prepare_libraries
+from simba_music.cli.app import check_ray
+from simba_music.cli.options import ClipSeconds, example, new_group
+from simba_music.settings.process import prepare_libraries, prepare_ray
 
 commands = new_group()
 
 _THREADS = 1  # all rows are measured with one
+
+
+# Of replicas.
+OnReplicas = Annotated[
+    bool,
+    typer.Option(
+        "--ray",
+        help="Replicas instead, each pinned to a core: two beside one; default off.",
+    ),
+]
+Clients = Annotated[int, typer.Option(min=1, help="With --ray: clients at once, from 1.")]
+Runs = Annotated[
+    int, typer.Option(min=1, help="With --ray: runs of both models, of a client, from 1.")
+]
 
 
 class Group(StrEnum):
@@ -56,9 +72,20 @@ def bench(
     tiny: Annotated[
         bool, typer.Option("--tiny", help="With --gpu: a dry run with tiny models; default off.")
     ] = False,
+    ray: OnReplicas = False,
+    clients: Clients = 16,
+    runs: Runs = 2,
+    seconds: ClipSeconds = 10.0,
 ) -> None:
     """Measure how fast this machine decodes, and beside what."""
     prepare_libraries(_THREADS)
+    if ray:
+        check_ray()
+        prepare_ray(secrets.token_hex(32))
+        from simba_music.serving.ray.throughput import measure, table
+
+        print(table(measure(clients, runs, seconds, json, print)))
+        return
     if gpu:
         from simba_music.training.benchmark.gpu.run import run_gpu_benchmark
 

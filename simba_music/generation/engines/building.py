@@ -86,13 +86,17 @@ class Building:
         Raises:
             EngineError: If they cannot be had.
         """
-        self.start()
-        self._thread.join()
+        self.settle()
         if self._problem:
             raise EngineError(
                 f"The engine compiled ({self.dtype}) cannot be had here: {self._problem}. "
                 "Use --engine auto and --weights float32."
             )
+
+    def settle(self) -> None:
+        """Until they are ready, or it is known why they cannot be had."""
+        self.start()
+        self._thread.join()
 
     def problem(self) -> str:
         """Why they cannot be used now, in words; empty once they can."""

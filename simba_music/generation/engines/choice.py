@@ -191,3 +191,9 @@ def prepare(choice: EngineChoice, device: str) -> None:
         building.start()
         if building.kept:
             building.wait()
+
+
+def settled(choice: EngineChoice, device: str) -> None:
+    """Wait for what `prepare` has begun to build, so that `auto` is the same from now on."""
+    if torch.device(device).type == "cpu" and choice.name in ("auto", "compiled"):
+        kernels(choice.dtype).settle()

@@ -55,7 +55,7 @@ class Run:
         session, shown = uuid.uuid4().hex, 0.0
         for _ in self.opening.waiting(session):
             yield self._with("The models are loading.")
-        from simba_music.generation.clip import Clip, Progress
+        from simba_music.generation.clip import Clip, Progress, Queued
         from simba_music.generation.comparison import Started
         from simba_music.hub.fetch import Downloading
 
@@ -72,6 +72,8 @@ class Run:
             if urgent or time.monotonic() - shown >= EVERY_S:
                 shown = time.monotonic()
                 note = f"Downloading {event.repository}." if isinstance(event, Downloading) else ""
+                if isinstance(event, Queued):
+                    note = f"Number {event.place} of those who wait."
                 yield self._with(note)
         yield self._with()
 
@@ -174,7 +176,8 @@ def _described(function: Callable[..., object], result: type) -> Callable[..., o
 def build(opening: Opening) -> None:
     """Add the endpoints to the page that is being laid out."""
     at, (left, right) = Endpoints(opening), (side.source for side in opening.sides.values())
-    drawn, each = settings().draw, {"concurrency_limit": 2, "concurrency_id": "generate"}
+    drawn = settings().draw
+    each = {"concurrency_limit": opening.at_once, "concurrency_id": "generate"}
 
     def compare(
         prompt: str,

@@ -135,7 +135,7 @@ def build(opening: Opening) -> None:
         [progress],
         api_visibility="private",
         show_progress="hidden",
-        concurrency_limit=2,
+        concurrency_limit=opening.at_once,
     )
 
 

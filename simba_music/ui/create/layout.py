@@ -106,7 +106,7 @@ def build(opening: Opening) -> None:
         show_progress="hidden",
         # A run of the same page that was stopped may still be ending when the next one begins.
         trigger_mode="multiple",
-        concurrency_limit=2,
+        concurrency_limit=opening.at_once,
         concurrency_id="generate",
     )
     with gr.Row(elem_id="kept-tools"):

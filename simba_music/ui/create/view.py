@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simba_music import audio
-from simba_music.generation.clip import AudioChunk, Clip, Progress
+from simba_music.generation.clip import AudioChunk, Clip, Progress, Queued
 from simba_music.generation.comparison import Started
 from simba_music.generation.recipe import stem_of, tags_of
 from simba_music.generation.request import SIDES
@@ -72,6 +72,8 @@ class View:
             return {"note": say("create", "downloading", name=name, done=done, total=total)}
         if isinstance(event, Started):
             return self._begin(event)
+        if isinstance(event, Queued):
+            return {"note": say("create", "place", n=event.place)}
         if isinstance(event, Progress):
             return self._progress(event)
         if isinstance(event, AudioChunk):

@@ -118,7 +118,7 @@ class Kept:
     def _other_now(self, recipes: "list[Recipe]") -> list[str]:
         """Why the clips would be others than those of the recipes."""
         comparison, notes = self.opening.comparison.result(), list[str]()
-        if not comparison.gpu.here:
+        if not comparison.place.here:
             return []
         pipeline = comparison.pipeline
         loaded = {model.origin.id: model.origin.sha256 for model in pipeline.models.values()}
