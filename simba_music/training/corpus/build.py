@@ -140,14 +140,17 @@ def render_corpus(
     logger.info("%.2f h, %.0f times real time on %d workers", total_s / 3600, speed, workers)
 
 
+def captions_of(row: Row) -> list[list[str]]:
+    """Six captions of every crop of a composed piece."""
+    # A seed a crop, so that captions do not change when other pieces join.
+    first = row["seed"] * CAPTION_SEEDS
+    return [captions(crop, first + i) for i, crop in enumerate(row["crops"])]
+
+
 def caption_corpus(out: Path) -> None:
     """Write `captions.jsonl`: per piece, per crop, six captions."""
     check_composed(out, "writing captions")
     rows = []
     for row in tqdm(list(read_rows(out / MANIFEST)), unit="piece", desc="caption", disable=None):
-        # A seed a crop, so that captions do not change when other pieces join.
-        texts = [
-            captions(crop, row["seed"] * CAPTION_SEEDS + i) for i, crop in enumerate(row["crops"])
-        ]
-        rows.append({"id": row["id"], "captions": texts})
+        rows.append({"id": row["id"], "captions": captions_of(row)})
     write_rows(out / CAPTIONS, rows)
