@@ -26,7 +26,8 @@ Corpus = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
-        help="Corpus to train on, tokenised for lm; codec, lm: or compose:SEED, made meanwhile.",
+        help="Corpus to train on, tokenised for lm; codec, lm: or compose:SEED or mma:SEED, made "
+        "meanwhile.",
     ),
 ]
 Also = Annotated[
@@ -34,7 +35,7 @@ Also = Annotated[
     typer.Option(
         metavar="DIR",
         help="codec, lm: another corpus, pooled; may be given again; default none; lm: with "
-        "compose:SEED one that holds pieces out.",
+        "an endless one what holds pieces out.",
     ),
 ]
 Start = Annotated[

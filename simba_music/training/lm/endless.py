@@ -14,7 +14,15 @@ from simba_music.audio import Waveform
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.training.corpus.build import captions_of
-from simba_music.training.corpus.endless import Endless, Made, Maker, compose_and_render
+from simba_music.training.corpus.composing.mma import Accompaniment
+from simba_music.training.corpus.endless import (
+    Endless,
+    Made,
+    Maker,
+    compose_and_render,
+    name_of,
+    sources_of,
+)
 from simba_music.training.corpus.store import Row, crop_audio
 from simba_music.training.corpus.tokens import MINILM, CropTokens, Example, TokenCorpus, codec_ref
 from simba_music.training.corpus.tokens.access import by_length
@@ -58,7 +66,7 @@ def encoded(made: Made, encoding: Encoding) -> Made:
     for crop in crop_audio(row, samples, rate):
         wave = Waveform(torch.from_numpy(crop)[None], rate)
         parts.append(codec.encode(wave, encoding.books)[0].cpu().numpy().astype(np.uint16))
-    said = captions_of(row)
+    said = captions_of(row, musicians=True)
     # In an order of their own: which texts share a batch may move the last digit of their states.
     texts = sorted({t for crop in said for t in crop}, key=lambda text: (len(text), text))
     states = encode_texts(encoder, texts)
@@ -72,11 +80,12 @@ class Compose:
     """Makes a piece and encodes it, in a process of its own."""
 
     encoding: Encoding
+    accompaniment: Accompaniment = "own"
 
     def __call__(self, seed: int, sample_rate: int) -> Made:
         """Row and codes, see `encoded`."""
         torch.set_num_threads(1)
-        return encoded(compose_and_render(seed, sample_rate), self.encoding)
+        return encoded(compose_and_render(seed, sample_rate, self.accompaniment), self.encoding)
 
 
 class Pool:
@@ -131,7 +140,7 @@ class EndlessTokens:
         preset: LMPreset,
         encoding: Encoding,
         beside: TokenCorpus | None = None,
-        make: Maker | None = None,
+        accompaniment: Accompaniment = "own",
     ):
         """Nothing is made before the first step is asked for.
 
@@ -139,11 +148,9 @@ class EndlessTokens:
             RequestError: If nothing can be rendered here.
         """
         self.seed, self.preset, self.encoding, self.beside = seed, preset, encoding, beside
-        self._make, self._in_workers = make, encoding.device == "cpu" or make is not None
-        if make is None:
-            from simba_music.training.corpus.rendering.render import find_soundfonts
-
-            self.sources = {path.name: "MIT" for path in find_soundfonts()}
+        self.accompaniment, self.sources = accompaniment, sources_of(accompaniment)
+        # The processes encode too, unless this one has something faster to do it with.
+        self._in_workers = encoding.device == "cpu"
         ref = codec_ref(encoding.codec)
         self.codec: dict[str, Any] = ref.model_dump()
         self._rate, self._frame_rate = ref.sample_rate, ref.frame_rate
@@ -165,9 +172,11 @@ class EndlessTokens:
         wanted = self.due(step)
         if self._stream is None:
             self._from = self._entered = max(0, wanted - POOL)
-            made = compose_and_render if not self._in_workers else self._make
-            made = made or Compose(self.encoding)
-            self._stream = Endless(self.seed, self.encoding.workers, self._rate, self._from, made)
+            make: Maker | None = None
+            if self._in_workers:
+                make = Compose(self.encoding, self.accompaniment)
+            task = (self.seed, self.encoding.workers, self._rate, self._from)
+            self._stream = Endless(*task, make, self.accompaniment)
         if self._entered < wanted:
             while self._entered < wanted:
                 self._enter(self._stream)
@@ -202,11 +211,10 @@ class EndlessTokens:
         """What training.json says of the corpora."""
         folders = self.beside.folders if self.beside else []
         own = round(self.hours - (self.beside.hours if self.beside else 0), 2)
-        name = f"compose:{self.seed}"
+        name = name_of(self.seed, self.accompaniment)
         made = {"name": name, "first_seed": self.seed, "pieces": self._entered}
-        sources = getattr(self, "sources", {})
         return [
-            made | {"hours": {"train": own}, "sources": sources},
+            made | {"hours": {"train": own}, "sources": self.sources},
             *map(describe_corpus, folders),
         ]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simba_music.errors import RequestError
 from simba_music.models.config import CodecRef
-from simba_music.training.corpus.endless import compose_seed
+from simba_music.training.corpus.endless import accompaniment_of, compose_seed
 from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.lm.batches import Stream
 from simba_music.training.lm.endless import Encoding, EndlessTokens
@@ -163,7 +163,8 @@ def open_splits(
         RequestError: If either is empty, or was tokenised with another codec; see `check_preset`.
     """
     check_preset(preset)
-    seeds = [seed for seed in map(compose_seed, corpora) if seed is not None]
+    endless = [corpus for corpus in corpora if compose_seed(corpus) is not None]
+    seeds = [seed for seed in map(compose_seed, endless) if seed is not None]
     folders = [corpus for corpus in corpora if compose_seed(corpus) is None]
     if seeds and (not folders or encoding is None or len(seeds) > 1):
         raise RequestError(
@@ -178,4 +179,5 @@ def open_splits(
     if not seeds or encoding is None:
         return TokenCorpus(folders, "train", preset.n_codebooks), valid
     beside = TokenCorpus(folders, "train", preset.n_codebooks) if valid.pieces["train"] else None
-    return EndlessTokens(seeds[0], preset, encoding, beside), valid
+    accompanied = accompaniment_of(endless[0])
+    return EndlessTokens(seeds[0], preset, encoding, beside, accompanied), valid
