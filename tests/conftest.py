@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager
@@ -138,6 +139,10 @@ def write_codec(folder: Path, books: int = 1) -> str:
     model = EncodecModel(config)
     for layer in model.quantizer.layers:  # which begin at zero
         torch.nn.init.normal_(layer.codebook.embed)
+    last = model.decoder.layers[-1].conv  # at about the level of music, else clips are "empty"
+    with torch.no_grad():
+        last.bias.zero_()
+        last.parametrizations.weight.original0 *= 4
     model.save_pretrained(folder)
     return sha256(folder / "model.safetensors")
 
@@ -189,6 +194,43 @@ def pipeline(system) -> Pipeline:
     return Pipeline.load(
         str(system / "simba"), str(system / "transformer"), str(system / "clap"), "cpu"
     )
+
+
+@pytest.fixture
+def silence(monkeypatch):
+    """`silence(n)`: the first n draws of a seed decode to silence; gives which draws were begun."""
+
+    def begin(count):
+        from simba_music.audio import Waveform
+        from simba_music.generation.streaming import making
+        from simba_music.models.codec import Codec
+
+        begun, now, blocks = list[int](), {}, making.grown_blocks
+
+        def noted(model, engine, request, slots):
+            begun.append(request.subseed)
+            for block in blocks(model, engine, request, slots):
+                now[threading.get_ident()] = request.subseed
+                yield block
+
+        def silenced(wave):
+            return Waveform(
+                wave.samples * float(now.get(threading.get_ident(), 0) >= count), wave.sample_rate
+            )
+
+        decode, step, flush = Codec.decode, Codec.decode_step, Codec.decode_flush
+
+        def stepped(self, codes, state):
+            waves, state = step(self, codes, state)
+            return [silenced(wave) for wave in waves], state
+
+        monkeypatch.setattr(making, "grown_blocks", noted)
+        monkeypatch.setattr(Codec, "decode", lambda *a: [silenced(w) for w in decode(*a)])
+        monkeypatch.setattr(Codec, "decode_step", stepped)
+        monkeypatch.setattr(Codec, "decode_flush", lambda *a: [silenced(w) for w in flush(*a)])
+        return begun
+
+    return begin
 
 
 @pytest.fixture(scope="session")

@@ -123,6 +123,8 @@ def _describe(path: Path, clip: Clip) -> str:
     )
     fit += f" ({score.note})" if score and score.note else ""
     fit += "".join(f", {said}" for said in _said(clip.recipe))
+    if clip.recipe.request.subseed:
+        fit += f", draw {clip.recipe.request.subseed + 1}, as those before it were nearly empty"
     return (
         f"{path}: {clip.waveform.duration_s:g} s of audio in {clip.seconds:.1f} s "
         f"({clip.times_real_time:.1f} s of audio per second, {clip.tokens_per_s:.0f} tokens/s), "
@@ -166,7 +168,8 @@ def _done(out: Path, side: str, requests: dict[str, Request], pipeline: Pipeline
         if row.get("side") != side or identifier not in requests:
             continue
         made, asked = row["recipe"]["request"], requests[identifier].as_dict()
-        other = {k: made[k] for k, value in asked.items() if k in made and made[k] != value}
+        said = {k: value for k, value in asked.items() if k in made and value is not None}
+        other = {k: made[k] for k, value in said.items() if made[k] != value}
         if row["recipe"]["model"]["sha256"] != weights:
             other = {"model": row["recipe"]["model"]["id"]}
         if other:

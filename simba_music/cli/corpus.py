@@ -48,12 +48,16 @@ def compose(
             "pieces.",
         ),
     ] = 1,
+    accompaniment: Annotated[
+        Literal["own", "mma"],
+        typer.Option(help="own, or of three in four pieces that have a groove, the program mma's."),
+    ] = "own",
     workers: Workers,
 ) -> None:
     """Write scores (MIDI) and their facts."""
     from simba_music.training.corpus.build import compose_corpus
 
-    compose_corpus(hours, seed, out, workers)
+    compose_corpus(hours, seed, out, workers, accompaniment)
 
 
 @corpus.command(epilog=example("corpus render runs/corpus --sample-rate 24000"))
@@ -67,11 +71,17 @@ def render(
 
 
 @corpus.command(epilog=example("corpus caption runs/corpus"))
-def caption(folder: Folder) -> None:
+def caption(
+    folder: Folder,
+    *,
+    musicians: Annotated[
+        bool, typer.Option("--musicians", help="Also one a crop as musicians write; default none.")
+    ] = False,
+) -> None:
     """Write captions from facts."""
     from simba_music.training.corpus.build import caption_corpus
 
-    caption_corpus(folder)
+    caption_corpus(folder, musicians)
 
 
 @corpus.command(epilog=example("corpus tokens runs/corpus --codec checkpoints/codec"))
@@ -155,6 +165,24 @@ def kits(
 
     found = write_kits(packages, out, pieces, seed, int(sample_rate))
     print(f"{found} kits; then: simba-music corpus import {out} --captions {out / TABLE} --out DIR")
+
+
+@corpus.command(epilog=example("corpus scores packages --out runs/scores"))
+def scores(
+    packages: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder with Debian's freedoom, unpacked.")
+    ],
+    *,
+    out: Out,
+    sample_rate: SampleRate = "24000",
+) -> None:
+    """Play excerpts of pieces that people wrote as MIDI, for corpus import."""
+    from simba_music.training.corpus.own.kits import TABLE
+    from simba_music.training.corpus.own.scores import write_scores
+
+    found = write_scores(packages, out, int(sample_rate))
+    print(f"{sum(found.values())} excerpts, {found.get('test', 0)} of them tests")
+    print(f"then: simba-music corpus import {out} --captions {out / TABLE} --out DIR")
 
 
 @corpus.command(epilog=example("corpus inspect runs/corpus"))

@@ -10,7 +10,8 @@ class Request:
     prompt and negative in words; duration_s in s; temperature 0 is greedy; top_k 0 keeps all
     codes; top_p in (0, 1]; guidance 1 is none; draw is whether the seed draws tempo and key where
     the prompt leaves them open; grown_s the lengths in s at which the clip was continued, see
-    `generation.streaming.growing`.
+    `generation.streaming.growing`; subseed which draw of the seed's, None for the first that is not
+    nearly empty, see `generation.streaming.redrawing`.
     """
 
     prompt: str
@@ -24,8 +25,9 @@ class Request:
     negative: str = ""
     draw: bool = True
     grown_s: tuple[float, ...] = ()
+    subseed: int | None = None
 
-    def as_dict(self) -> dict[str, str | int | float | list[float]]:
+    def as_dict(self) -> dict[str, str | int | float | list[float] | None]:
         """As it stands in a recipe."""
         return asdict(self) | {"grown_s": list(self.grown_s)}
 

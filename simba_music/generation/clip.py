@@ -21,7 +21,10 @@ class Queued:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one take of one side is, in frames, `elapsed_s` seconds after that take began."""
+    """How far one take of one side is, in frames, `elapsed_s` seconds after that take began.
+
+    With `subseed` over 0 it began anew, since the draws before it were nearly empty.
+    """
 
     side: str
     name: str
@@ -29,6 +32,7 @@ class Progress:
     frames: int
     total_frames: int
     elapsed_s: float
+    subseed: int = 0
 
 
 @dataclass(frozen=True)

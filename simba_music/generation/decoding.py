@@ -11,7 +11,7 @@ from simba_music.conditioning.batch import ConditionBatch, of_requests, texts_of
 from simba_music.conditioning.request import Request
 from simba_music.conditioning.types import TextEmbedding
 from simba_music.generation.engines.types import Engine, State
-from simba_music.generation.sampling import Sampling, draw_noise
+from simba_music.generation.sampling import Sampling, draw_noise, generator_of
 from simba_music.models.codebook_pattern import pattern
 from simba_music.models.config import LMConfig
 from simba_music.models.text_encoder import TextEncoder
@@ -123,7 +123,8 @@ def generate(
     With codes `begun` `[B, K, S]` these come first, and it goes on from there; codes of the last
     few steps, fewer than a block and the books, are made anew.
 
-    All requests share the sampling settings; each has a generator of its own, seeded by its seed.
+    All requests share the sampling settings; each has a generator of its own, seeded by its seed
+    and which draw of it is asked for.
     The conditions' plane is computed a few seconds at a time, outside the engine's loop.
 
     Raises:
@@ -133,7 +134,7 @@ def generate(
     order = pattern(config.codebook_pattern)
     batch = read_requests(config, encoder, requests, engine.device)
     frames, rate = max(frames_of(config, r) for r in requests), config.codec.frame_rate
-    generators = [torch.Generator().manual_seed(r.seed) for r in requests]
+    generators = [generator_of(request) for request in requests]
     total, buffer = order.steps(frames, books), CodeBuffer(config)
     led = None if begun is None else _Begun(begun, config)
     drawn = _noises(generators, total, (books, config.vocab), engine.device.type != "cpu")

@@ -2,27 +2,20 @@
 
 import functools
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.conditioning.request import Request
 from simba_music.errors import RequestError
-from simba_music.generation.clip import Clip, Progress
-from simba_music.generation.decoding import frames_of
+from simba_music.generation.clip import Clip
 from simba_music.generation.engines.choice import EngineChoice, now, prepare
-from simba_music.generation.engines.types import AnyEngine
 from simba_music.generation.loaded_models import LoadedModel, ModelCache, in_steps, usable_device
-from simba_music.generation.recipe import recipe_of
 from simba_music.generation.request import MAX_SEED, SIDES, Limits, validate_request
 from simba_music.generation.service import Asked, Event, asked_of, never
-from simba_music.generation.streaming.growing import grown_blocks, keep
-from simba_music.generation.streaming.sound import SoundStream
+from simba_music.generation.streaming.making import Making
 from simba_music.generation.streaming.threads import interleaved, usable_cores
 from simba_music.generation.streaming.watch import watched
 from simba_music.hub.fetch import Downloading, OnDownload, ignore
@@ -105,7 +98,7 @@ class Pipeline:
         Without `generate` only the scorer, for models that run in another process.
         """
         if generate:
-            for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S)):
+            for _ in self.generate(Request("calm piano", duration_s=WARM_UP_S, subseed=0)):
                 pass
         if self.scorer:
             noise = 0.1 * torch.randn(1, self.scorer.sample_rate, generator=torch.Generator())
@@ -227,73 +220,20 @@ class Pipeline:
         should_stop: Callable[[], bool],
         stream: bool,
     ) -> Iterator[Event]:
-        engine = self.models[side].engines.get(name, self.choice.dtype)
+        making = self._making(side, name)
         for take in range(request.takes):
             if should_stop():
                 return
             seed = (request.seed + take) % (MAX_SEED + 1)
             own = replace(request, seed=seed, takes=1)
-            yield from self._take(side, engine, take, own, should_stop, stream)
+            yield from making.take(take, own, should_stop, stream)
 
-    def _take(
-        self,
-        side: str,
-        engine: AnyEngine,
-        take: int,
-        request: Request,
-        should_stop: Callable[[], bool],
-        stream: bool,
-    ) -> Iterator[Event]:
+    def _making(self, side: str, engine: EngineName) -> Making:
         model, name = self.models[side], self.names()[side]
-        total, started = frames_of(model.lm.config, request), time.monotonic()
-        blocks, done = list[Tensor](), 0
-        sound = SoundStream(model.codec, side, take, model.lm.config.n_codebooks)
-        for block in grown_blocks(model, engine, request, self.choice.slots_of(engine)):
-            blocks.append(block)
-            done += block.shape[-1]
-            if stream:
-                yield from sound.add(block)
-            if should_stop():
-                break
-            yield Progress(side, name, take, done, total, time.monotonic() - started)
-        codes = torch.cat(blocks, dim=-1)
-        yield from sound.end() if stream else ()
-        raw = sound.whole() if stream else model.codec.decode(codes)[0]
-        yield self._finish(side, engine, take, request, codes[0], raw, total, started)
-
-    def _finish(
-        self,
-        side: str,
-        engine: AnyEngine,
-        take: int,
-        request: Request,
-        codes: Tensor,
-        raw: Waveform,
-        total: int,
-        started: float,
-    ) -> Clip:
-        """Codes `[K, S]` and what they sound like to a Clip."""
-        model, done, slots = self.models[side], codes.shape[-1], self.choice.slots_of(engine)
-        duration_s = min(request.duration_s, done / model.codec.frame_rate)
-        wave, loudness_lufs, gain_db = audio.normalise(audio.fit(raw, duration_s))
-        seconds = time.monotonic() - started
-        score = self.scorer.score(wave, request.prompt) if self.scorer else None
-        made = (score, self.device, loudness_lufs, gain_db, slots)
-        recipe = recipe_of(model, engine, request, *made)
-        name, early = self.names()[side], done < total
-        if not early:
-            keep(model, engine, request, slots, codes)
-        return Clip(side, name, take, wave, codes, recipe, score, early, seconds)
+        found = model.engines.get(engine, self.choice.dtype)
+        slots = self.choice.slots_of(found)
+        return Making(side, name, model, found, slots, self.device, self.scorer)
 
     def generate_batch(self, requests: Sequence[Request], side: str) -> list[Clip]:
         """See `GenerationService`; `seconds` of a clip is its share."""
-        model, started = self.models[side], time.monotonic()
-        engine = model.engines.get(self.engine_now(), self.choice.dtype)
-        codes = model.codes(engine, requests, self.choice.slots_of(engine))
-        clips = list[Clip]()
-        for row, request in zip(codes, requests, strict=True):
-            own = row[:, : (total := frames_of(model.lm.config, request))]
-            raw = model.codec.decode(own[None])[0]
-            clip = self._finish(side, engine, 0, request, own, raw, total, started)
-            clips.append(replace(clip, seconds=(time.monotonic() - started) / len(requests)))
-        return clips
+        return self._making(side, self.engine_now()).batch(requests)

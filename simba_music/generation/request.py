@@ -15,6 +15,7 @@ MIN_DURATION_S = 2.0
 DURATION_STEP_S = 0.5
 MAX_SEED = 2**32 - 1
 MAX_TAKES = 4
+MOST_REDRAWS = 3  # of a clip that is nearly empty
 # Counted before tokens are: a text of megabytes takes minutes to be cut into tokens. No tokenizer
 # makes so few tokens of so much text that a longer one could be within its limit in earnest.
 MAX_TEXT_CHARACTERS = 5000
@@ -87,6 +88,11 @@ def _grown(value: object, duration_s: float) -> tuple[float, ...]:
     return tuple(map(float, lengths))
 
 
+def _subseed(value: object) -> int | None:
+    """Which draw of a seed; None where it is open."""
+    return None if value is None else int(_number("subseed", value, 0, MOST_REDRAWS, whole=True))
+
+
 def validate_request(limits: Limits, **raw: object) -> Request:
     """Check every field and return the request, or say which value is wrong and what is allowed.
 
@@ -125,4 +131,5 @@ def validate_request(limits: Limits, **raw: object) -> Request:
         negative=_text("negative", given["negative"], limits),
         draw=given["draw"],
         grown_s=_grown(given["grown_s"], duration_s),
+        subseed=_subseed(given["subseed"]),
     )

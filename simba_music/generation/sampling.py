@@ -1,5 +1,6 @@
 """Sampling: logits to codes by guidance, temperature, top-k and top-p; pure functions."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,16 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     drop = before >= p
     drop[..., 0] = False
     return logits.masked_fill(torch.zeros_like(drop).scatter(-1, order, drop), float("-inf"))
+
+
+def generator_of(request: Request) -> torch.Generator:
+    """What a request's noise is drawn with: its seed, and which draw of that seed it is."""
+    seed = request.seed
+    if request.subseed:
+        # Hashed, as torch's generator on the CPU takes 32 bits, which are all seeds of requests.
+        digest = hashlib.sha256(f"{seed}, draw {request.subseed}".encode()).digest()
+        seed = int.from_bytes(digest[:4], "little")
+    return torch.Generator().manual_seed(seed)
 
 
 def draw_noise(generators: Sequence[torch.Generator], count: int, shape: tuple[int, int]) -> Tensor:

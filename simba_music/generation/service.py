@@ -56,6 +56,9 @@ class GenerationService(Protocol):
         they are made; those of one side keep their order, take after take. Closing the iterator
         cancels within a block of frames.
 
+        A clip that is nearly empty is drawn again, at most three times, where the request leaves
+        that open; `streaming.redrawing` says which, and its recipe which draw it is.
+
         When `should_stop` turns true, the takes in progress end there and are yielded as they are
         (`stopped_early`), and nothing more is begun. Every side asks it, from a thread of its own;
         with ZeroGPU it is sent to another process, so it must be picklable.

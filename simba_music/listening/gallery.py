@@ -41,12 +41,13 @@ def about(clip: Clip) -> dict[str, Any]:
         "scorer": recipe.scorer.as_dict() if recipe.scorer else None,
         "score": clip.score.cosine if clip.score else None,
         "device": recipe.device,
+        "subseed": recipe.request.subseed,
     }
 
 
 def sampling_of(clip: Clip) -> dict[str, Any]:
     """The settings that both clips of a pair share."""
-    left_out = ("prompt", "seed", "takes", "duration_s", "grown_s")
+    left_out = ("prompt", "seed", "takes", "duration_s", "grown_s", "subseed")
     return {k: v for k, v in clip.recipe.request.as_dict().items() if k not in left_out}
 
 

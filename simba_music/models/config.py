@@ -13,6 +13,7 @@ from simba_music.conditioning.types import Condition
 from simba_music.files import StrictModel
 
 SCHEMA = 2
+MOST_LAYERS = 128
 EXPAND = 2  # width of the Mamba-2 inner stream, as a multiple of d_model
 
 
@@ -79,7 +80,7 @@ class LMConfig(StrictModel):
     channel_mixer: Literal["mlp", "einfft", "none"]
     conditioning: Literal["prefix", "cross"]
     d_model: int = Field(gt=0, le=8192)
-    n_layers: int = Field(gt=0, le=128)
+    n_layers: int = Field(gt=0, le=MOST_LAYERS)
     d_state: int | None = Field(default=None, gt=0, le=1024)
     n_heads: int = Field(gt=0, le=512)
     d_ff: int = Field(ge=0, le=32_768)

@@ -97,13 +97,14 @@ def upgrade_config(raw: object) -> tuple[object, Former | None]:
 def upgrade_recipe(raw: object) -> object:
     """A recipe in the present schema; in schema 1, what was read had keys of its own.
 
-    Before 0.3 nothing was drawn, so a request that says nothing of it is made without.
+    Before 0.3 nothing was drawn, so a request that says nothing of it is made without; and a seed
+    had one draw of its clip, however empty.
     """
     if not isinstance(raw, dict):
         return raw
     request = raw.get("request")
     if isinstance(request, dict):
-        raw = raw | {"request": {"draw": False} | request}
+        raw = raw | {"request": {"draw": False, "subseed": 0} | request}
     if raw.get("schema") != 1:
         return raw
     kept = dict(raw)

@@ -103,6 +103,7 @@ def test_the_recipe_says_what_made_the_clip(pipeline):
         "negative": "",
         "draw": True,
         "grown_s": [],
+        "subseed": 0,
     }
     assert len(recipe.model.sha256) == 64 and recipe.licence == "Apache-2.0"
     assert recipe.engine == "reference" and recipe.device == "cpu" and recipe.dtype == "float32"

@@ -30,3 +30,15 @@ def dying(seed, sample_rate):
 
 def bad_seed():
     return [s for s, _ in zip(train_seeds(SEED), range(3), strict=False)][-1]
+
+
+def coded(seed, sample_rate):
+    """A composed piece with random codes and text states in place of those of its sound."""
+    from simba_music.training.corpus.build import captions_of, compose_piece
+
+    row, rng = compose_piece(seed), np.random.default_rng(seed)
+    said = captions_of(row)
+    lengths = [round(75 * (crop["end_s"] - crop["start_s"])) for crop in row["crops"]]
+    states = [[rng.standard_normal((3, 384)).astype(np.float16) for _ in crop] for crop in said]
+    codes = rng.integers(0, 2048, (1, sum(lengths))).astype(np.uint16)
+    return row | {"captions": said, "states": states, "lengths": lengths}, codes

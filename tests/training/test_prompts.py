@@ -9,7 +9,7 @@ import pytest
 from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.errors import RequestError
-from simba_music.generation.prompt_files import read_prompts
+from simba_music.generation.prompt_files import Prompt, read_prompts
 from simba_music.training.evaluation import clip_store as prompt_clips
 from simba_music.training.evaluation import distances
 from simba_music.training.evaluation import prompt_lists as prompt_evaluation
@@ -108,6 +108,7 @@ def test_a_run_fills_its_report_and_goes_on_where_it_was(
                        "distance of seeds of one prompt"):  # fmt: skip
             assert (metric, name) in metrics
         assert len(list((out / name).glob("*.wav"))) == 4 + 2 * 2
+        assert ("first draws nearly empty", name) in metrics
     assert first["left_out"] == ["line 5: blank"] and first["prompts"] == 4
     assert (out / "alignment.png").exists() and "waltz" not in (out / "report.md").read_text()
     # A run that was stopped: one clip is missing, one was never written down.
@@ -164,3 +165,27 @@ def test_what_cannot_be_read_of_a_reference_is_left_out_and_named(reference, cap
     (reference / "broken.wav").write_text("no sound")
     what, sounds = prompt_evaluation.reference_sounds(reference, reference)
     assert what == "reference" and len(sounds) == 3 and "broken.wav" in caplog.text
+
+
+def test_first_draws_are_counted_and_not_made_of_clips_that_were_not_asked(tmp_path):
+    store = prompt_clips.ClipStore(tmp_path)
+    store.rows = {"a": {"empty": ""}, "b": {"empty": "mostly silent"}, "old": {}}
+    (row,) = prompt_clips.first_draw_rows("simba", store, ["a", "b"])
+    assert (row["value"], row["n"]) == (0.5, 2)
+    assert prompt_clips.first_draw_rows("simba", store, ["a", "old"]) == []
+
+
+def test_evaluations_keep_an_empty_first_draw(pipeline, tmp_path, monkeypatch):
+    asked = list[object]()
+    batch = type(pipeline).generate_batch
+
+    def noted(self, requests, side):
+        asked.extend(requests)
+        return batch(self, requests, side)
+
+    monkeypatch.setattr(type(pipeline), "generate_batch", noted)
+    monkeypatch.setattr(prompt_clips, "why_empty", lambda *a: "mostly silent")
+    store = prompt_clips.ClipStore(tmp_path)
+    prompt_clips.make_clips(pipeline, "left", [Prompt("1", "calm piano")], 2.0, store)
+    assert {request.subseed for request in asked} == {0}
+    assert {row["empty"] for row in store.rows.values()} == {"mostly silent"}

@@ -182,6 +182,26 @@ def test_a_run_that_was_stopped_before_its_turn_does_nothing(handlers):
     assert "started" in last(played(handlers))
 
 
+def test_a_side_that_began_silently_says_so_in_its_row(handlers, silence):
+    begun = silence(1)
+    found = played(handlers, duration_s=4.0)
+    assert sorted(begun) == [0, 0, 1, 1]
+    shown = [m["progress"]["A"]["again"] for m in found if "A" in m.get("progress", {})]
+    assert shown == sorted(shown) and shown[-1]
+    (clip,) = next(m["clips"]["A"] for m in found if "A" in m.get("clips", {}))
+    assert clip["match"].endswith(" · was silent, drawn again") and clip["subseed"] == 1
+    assert "Draw 2 of its seed" in clip["details"] and clip["recipe"]["request"]["subseed"] == 1
+
+
+def test_a_clip_goes_on_from_the_draw_that_was_kept(handlers):
+    own = {"A": {"seed": 5, "subseed": 2}, "B": {"seed": 5, "subseed": 0}}
+    given = asked(handlers, duration_s=4.0, grown_s=[2.0]) | {"own": own}
+    found = list(handlers.play(given))
+    clips = {side: found for m in found for side, found in m.get("clips", {}).items()}
+    drawn = {side: one[0]["recipe"]["request"]["subseed"] for side, one in clips.items()}
+    assert drawn == {"A": 2, "B": 0}
+
+
 @pytest.mark.parametrize("data", [None, {}, {"run": "../x"}, {"run": RUN, "settings": 1}])
 def test_nonsense_from_outside_is_taken_calmly(handlers, data):
     found = list(handlers.play(data or {}))

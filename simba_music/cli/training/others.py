@@ -42,11 +42,26 @@ def average(
     average_training(start, run, share, corpus, out)
 
 
+@commands.command(epilog=example("grow checkpoints/simba --out runs/simba-8"))
+def grow(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="Checkpoint to grow.")],
+    *,
+    times: Annotated[int, typer.Option(min=2, help="So many times its layers, from 2.")] = 2,
+    out: Out,
+) -> None:
+    """Write a checkpoint of twice the layers, or more, that plays the same (lm)."""
+    from simba_music.training.lm.grow import grow_checkpoint
+
+    grown = grow_checkpoint(source, out, times)
+    parameters = sum(p.numel() for p in grown.parameters())
+    print(f"{out}: {grown.config.n_layers} layers, {parameters:,} parameters")
+
+
 @commands.command(epilog=example("sizes --preset bundle"))
 def sizes(
     *,
     preset: Annotated[
-        str, typer.Option(help="tiny, small, cpu, books-4, bundle, gpu or paper.")
+        str, typer.Option(help="tiny, small, cpu, bundle-8, books-4, bundle, gpu or paper.")
     ] = "bundle",
     codebooks: Codebooks = None,
     pattern: Pattern = None,

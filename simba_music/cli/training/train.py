@@ -26,30 +26,32 @@ Corpus = Annotated[
     Path,
     typer.Option(
         metavar="DIR",
-        help="Corpus to train on, tokenised for lm; codec: or compose:SEED, made meanwhile.",
+        help="Corpus to train on, tokenised for lm; codec, lm: or compose:SEED or mma:SEED, made "
+        "meanwhile.",
     ),
 ]
 Also = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="DIR",
-        help="codec, lm: another corpus, pooled; may be given again; default none.",
+        help="codec, lm: another corpus, pooled; may be given again; default none; lm: with "
+        "an endless one what holds pieces out.",
     ),
 ]
 Start = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="codec, lm: begin with the weights of this checkpoint of the same shape; default "
-        "random ones.",
+        help="codec, lm: begin with the weights of this checkpoint of the same shape, lm: or of "
+        "half as many layers; default random ones.",
     ),
 ]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Checkpoint's folder, made if missing.")]
 Preset = Annotated[
     str | None,
     typer.Option(
-        help="lm: tiny, small, cpu, books-4, bundle, gpu or paper, default bundle; codec: cpu, "
-        "decoder, books, books-cpu or gpu; clap, tagger: cpu or gpu; default cpu."
+        help="lm: tiny, small, cpu, bundle-8, books-4, bundle, gpu or paper, default bundle; "
+        "codec: cpu, decoder, books, books-cpu or gpu; clap, tagger: cpu or gpu; default cpu."
     ),
 ]
 StopAfter = Annotated[
@@ -62,7 +64,7 @@ Minutes = Annotated[
     float | None,
     typer.Option(min=0, callback=finite, help="codec: time budget, from 0; default the preset's."),
 ]
-Workers = Annotated[int, typer.Option(min=1, help="codec: processes for compose:SEED, from 1.")]
+Workers = Annotated[int, typer.Option(min=1, help="codec, lm: processes for compose:SEED.")]
 Crops = Annotated[int | None, typer.Option(min=1, help="codec: crops a step; default: preset.")]
 Backbone = Annotated[
     Literal["simba", "mamba", "transformer"], typer.Option(help="lm: what mixes positions.")
@@ -152,7 +154,8 @@ def train(
         }
         inside = {"simba": mixer, "mamba": "none", "transformer": "mlp"}[backbone]
         architecture = (backbone, inside, conditioning)
-        _train_lm(corpora, out, architecture, named, changes, codec, device, stop_after, start)
+        runs = (device, stop_after, start, workers)
+        _train_lm(corpora, out, architecture, named, changes, codec, *runs)
     else:
         _train_judge(stage, corpus, out, named, codec, device)
 
@@ -193,8 +196,10 @@ def _train_lm(
     device: str,
     stop_after: int | None,
     start: Path | None,
+    workers: int,
 ) -> None:
     from simba_music.training.corpus.tokens import codebooks_of, codec_ref
+    from simba_music.training.lm.endless import Encoding
     from simba_music.training.lm.preset import Architecture, preset_with
     from simba_music.training.lm.trainer import train_lm
 
@@ -210,6 +215,7 @@ def _train_lm(
         stop_after,
         start,
         corpora[1:],
+        Encoding(codec, made.n_codebooks, workers, device),
     )
 
 

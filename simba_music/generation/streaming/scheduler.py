@@ -12,7 +12,7 @@ from simba_music.conditioning.request import Request
 from simba_music.generation.decoding import PLANE_S, CodeBuffer, frames_of, read_requests
 from simba_music.generation.engines.graph.buffers import CHUNK
 from simba_music.generation.engines.types import DAMAGED, Chunk, Slots, SlottedEngine
-from simba_music.generation.sampling import Sampling, draw_noise
+from simba_music.generation.sampling import Sampling, draw_noise, generator_of
 from simba_music.models.codebook_pattern import pattern
 from simba_music.models.lm import LMState
 from simba_music.models.text_encoder import TextEncoder
@@ -28,7 +28,7 @@ class _Seat:
         self.batch = read_requests(config, encoder, [request], engine.device)
         self.frames = frames_of(config, request)
         self.total = self.order.steps(self.frames, config.n_codebooks)
-        self.generator = torch.Generator().manual_seed(request.seed)
+        self.generator = generator_of(request)
         self.buffer, self.done = CodeBuffer(config), 0
         self.out: queue.SimpleQueue[Tensor | BaseException | None] = queue.SimpleQueue()
         self.left = threading.Event()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from simba_music.audio import PEAK_DBTP, TARGET_LUFS, Waveform, mono
+from simba_music.audio.emptiness import is_silent
 from simba_music.generation.clip import AudioChunk
 from simba_music.models.codec import Codec
 
@@ -34,10 +35,15 @@ class ChunkMessage(TypedDict):
 
 
 class SoundStream:
-    """The chunks of one take; a chunk holds what no later code can change."""
+    """The chunks of one take; a chunk holds what no later code can change.
 
-    def __init__(self, codec: Codec, side: str, take: int, n_codebooks: int):
-        self.codec, self.side, self.take = codec, side, take
+    Chunks of a silent beginning are held back until there is sound, at most `held_s` seconds: a
+    take that begins so can still be given up, as nothing of it was played.
+    """
+
+    def __init__(self, codec: Codec, side: str, take: int, n_codebooks: int, held_s: float = 0.0):
+        self.codec, self.side, self.take, self.held_s = codec, side, take, held_s
+        self._held: list[AudioChunk] = []
         self._state = codec.decode_init(1, n_codebooks)
         self._waiting: list[Tensor] = []
         self._parts: list[Tensor] = []
@@ -51,14 +57,38 @@ class SoundStream:
             return
         wave = self._decode()
         if wave.samples.shape[-1]:
-            yield self._chunk(wave, last=False)
+            yield from self._let_go(self._chunk(wave, last=False))
+
+    @property
+    def silent(self) -> bool:
+        """Whether there was nothing but silence for `held_s` seconds, or until the end if sooner.
+
+        Whoever wants the take nevertheless has it in `rest`.
+        """
+        ended = bool(self._held) and self._held[-1].last
+        return ended or self._held_s >= self.held_s > 0
+
+    def rest(self) -> Iterator[AudioChunk]:
+        """Chunks that were held back; none is from now on."""
+        held, self._held, self.held_s = self._held, [], 0.0
+        yield from held
+
+    @property
+    def _held_s(self) -> float:
+        return sum(chunk.waveform.duration_s for chunk in self._held)
+
+    def _let_go(self, chunk: AudioChunk) -> Iterator[AudioChunk]:
+        """A chunk and those held before it, unless it is to be held too."""
+        self._held.append(chunk)
+        if not self.held_s or not is_silent(chunk.waveform):
+            yield from self.rest()
 
     def end(self) -> Iterator[AudioChunk]:
-        """The last chunk."""
+        """The last chunk, and what was held back unless all is `silent`."""
         parts = [self._decode()] if self._waiting else []
         parts += self.codec.decode_flush(self._state)
         rest = torch.cat([part.samples for part in parts], dim=-1)
-        yield self._chunk(Waveform(rest, self.codec.sample_rate), last=True)
+        yield from self._let_go(self._chunk(Waveform(rest, self.codec.sample_rate), last=True))
 
     def whole(self) -> Waveform:
         """All chunks so far, end to end."""

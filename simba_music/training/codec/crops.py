@@ -11,7 +11,7 @@ from torch import Tensor
 
 from simba_music.errors import RequestError
 from simba_music.training.codec.model import CodecShape
-from simba_music.training.corpus.endless import Endless, Maker, compose_and_render, compose_seed
+from simba_music.training.corpus.endless import Endless, Maker, accompaniment_of, compose_seed
 from simba_music.training.corpus.store import corpus_sample_rate, piece_audio, rendered_hours
 from simba_music.training.record import describe_corpus
 
@@ -42,7 +42,7 @@ class RandomCrops(Iterator[Tensor]):
         seed: int,
         first: int = 0,
         workers: int = 1,
-        make: Maker = compose_and_render,
+        make: Maker | None = None,
     ):
         """Open corpora at batch `first`: folders, and at most one `compose:SEED`.
 
@@ -50,9 +50,10 @@ class RandomCrops(Iterator[Tensor]):
             RequestError: If a folder was rendered at another sample rate, there are several
                 endless corpora, or nothing can be rendered here.
         """
-        seeds = [s for s in map(compose_seed, corpora) if s is not None]
+        endless = [c for c in corpora if compose_seed(c) is not None]
+        seeds = [s for s in map(compose_seed, endless) if s is not None]
         if len(seeds) > 1:
-            raise RequestError("Of endless corpora, compose:SEED, there can be one.")
+            raise RequestError("Of endless corpora, compose:SEED and mma:SEED, there can be one.")
         self._folders = [c for c in corpora if compose_seed(c) is None]
         self._rate, self._batch, self._seed, self._next = shape.sample_rate, batch, seed, first
         self._length = round(crop_s * self._rate) // shape.hop * shape.hop
@@ -64,7 +65,9 @@ class RandomCrops(Iterator[Tensor]):
         self._from = self._entered = max(0, self._due(first * batch) - POOL)
         self._made_s, self._composed = 0.0, None  # made_s: seconds of pieces since `_from`
         if seeds:
-            self._composed = Endless(seeds[0], workers, self._rate, self._from, make)
+            accompanied = accompaniment_of(endless[0])
+            task = (seeds[0], workers, self._rate, self._from, make, accompanied)
+            self._composed = Endless(*task)
         elif not self._fixed:
             raise RequestError(f"No training piece of {corpora[0]} is longer than {crop_s} s.")
 

@@ -11,7 +11,7 @@ import pretty_midi
 from simba_music.errors import RequestError
 from simba_music.training.corpus.build import CAPTION_SEEDS, renderer
 from simba_music.training.corpus.captioning.captions import captions
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.compose import compose_again
 from simba_music.training.corpus.rendering.production import Production, produce
 from simba_music.training.corpus.store import MANIFEST, Row, check_composed, read_rows, write_rows
 
@@ -58,7 +58,7 @@ def freeze(corpus: Path, out: Path) -> None:
             raise RequestError(f"{corpus} has {len(whole)} {split} pieces of the {count} needed.")
         for i in np.linspace(0, len(whole) - 1, count).astype(int):
             row = whole[i]
-            score, plan, _ = compose(row["seed"])
+            score, plan, _ = compose_again(row)
             score.write(str(out / "midi" / f"{row['id']}.mid"))
             items.append(
                 {

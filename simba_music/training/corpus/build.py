@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from simba_music.audio import SAMPLE_RATE
 from simba_music.training.corpus.captioning.captions import captions
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.captioning.musician import musician
+from simba_music.training.corpus.composing.compose import compose, compose_again
+from simba_music.training.corpus.composing.mma import Accompaniment, find_mma
 from simba_music.training.corpus.facts import piece_facts
 from simba_music.training.corpus.rendering.production import produce
 from simba_music.training.corpus.store import (
@@ -38,22 +40,29 @@ PIECES_PER_SHARD = 50
 CAPTION_SEEDS = 64  # more than a piece has crops
 
 
-def compose_piece(seed: int, out: Path | None = None) -> Row:
+def compose_piece(seed: int, out: Path | None = None, accompaniment: Accompaniment = "own") -> Row:
     """Compose one piece, write its MIDI to `out/midi`, and return its manifest row."""
-    score, _, draft = compose(seed)
+    score, _, draft = compose(seed, accompaniment)
     if out is not None:
         score.write(str(out / "midi" / f"{seed}.mid"))
     return piece_facts(score, draft)
 
 
-def compose_corpus(hours: float, seed: int, out: Path, workers: int) -> None:
+def compose_corpus(
+    hours: float, seed: int, out: Path, workers: int, accompaniment: Accompaniment = "own"
+) -> None:
     """Write `hours` of scores (MIDI) and the manifest, one line of facts a piece.
 
     Piece `i` has the seed `seed + i`; the manifest comes last, so an interrupted run starts over.
+
+    Raises:
+        RequestError: If the accompaniment is mma's, which is not installed.
     """
+    if accompaniment == "mma":
+        find_mma()
     (out / "midi").mkdir(parents=True, exist_ok=True)
     rows, total_s = list[Row](), 0.0
-    task = functools.partial(compose_piece, out=out)
+    task = functools.partial(compose_piece, out=out, accompaniment=accompaniment)
     with (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
         tqdm(total=hours * 3600, unit="s", unit_scale=True, desc="compose", disable=None) as bar,
@@ -87,7 +96,7 @@ def renderer(sample_rate: int) -> Any:
 
 def render_piece(row: Row, sample_rate: int) -> np.ndarray:
     """Compose a piece again from its seed and render it, int16 `[T]`."""
-    score, plan, _ = compose(row["seed"])
+    score, plan, _ = compose_again(row)
     production = produce(plan)
     return to_int16(renderer(sample_rate).render(score, production, row["duration_s"]))
 
@@ -140,14 +149,19 @@ def render_corpus(
     logger.info("%.2f h, %.0f times real time on %d workers", total_s / 3600, speed, workers)
 
 
-def caption_corpus(out: Path) -> None:
-    """Write `captions.jsonl`: per piece, per crop, six captions."""
+def captions_of(row: Row, musicians: bool = False) -> list[list[str]]:
+    """Six captions of every crop of a composed piece, and a musician's, if that is wanted."""
+    # A seed a crop, so that captions do not change when other pieces join.
+    seeds = [row["seed"] * CAPTION_SEEDS + i for i in range(len(row["crops"]))]
+    more = [[musician(c, s)] if musicians else [] for c, s in zip(row["crops"], seeds, strict=True)]
+    own = [captions(crop, seed) for crop, seed in zip(row["crops"], seeds, strict=True)]
+    return [a + b for a, b in zip(own, more, strict=True)]
+
+
+def caption_corpus(out: Path, musicians: bool = False) -> None:
+    """Write `captions.jsonl`: per piece, per crop, the captions of `captions_of`."""
     check_composed(out, "writing captions")
     rows = []
     for row in tqdm(list(read_rows(out / MANIFEST)), unit="piece", desc="caption", disable=None):
-        # A seed a crop, so that captions do not change when other pieces join.
-        texts = [
-            captions(crop, row["seed"] * CAPTION_SEEDS + i) for i, crop in enumerate(row["crops"])
-        ]
-        rows.append({"id": row["id"], "captions": texts})
+        rows.append({"id": row["id"], "captions": captions_of(row, musicians)})
     write_rows(out / CAPTIONS, rows)

@@ -16,7 +16,7 @@ from simba_music.conditioning.reading.scales import NOTES
 from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.training.corpus.build import renderer
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.compose import compose_again
 from simba_music.training.corpus.composing.theory import BRIGHT
 from simba_music.training.corpus.rendering.mix import balance, master
 from simba_music.training.corpus.rendering.production import produce
@@ -74,7 +74,7 @@ def _db(part: np.ndarray, whole: np.ndarray) -> float:
 
 def check_piece(row: Row) -> dict[str, Any]:
     """Compare one piece with its facts."""
-    score, plan, _ = compose(row["seed"])
+    score, plan, _ = compose_again(row)
     production = produce(plan)
     stems = renderer(SAMPLE_RATE).stems(score, production, row["duration_s"])
     balanced = balance(stems, production, SAMPLE_RATE)

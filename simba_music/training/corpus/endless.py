@@ -1,5 +1,6 @@
 """Endless corpus: pieces composed and rendered on worker processes while a network trains."""
 
+import functools
 import itertools
 import multiprocessing
 import os
@@ -18,10 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from simba_music.errors import RequestError
+from simba_music.training.corpus.composing.mma import Accompaniment, find_mma
 from simba_music.training.corpus.composing.plan import split_of
 from simba_music.training.corpus.store import Row
 
-PREFIX = "compose:"
+PREFIXES: dict[str, Accompaniment] = {"compose:": "own", "mma:": "mma"}  # of names
 AHEAD = 3  # pieces that a worker has ready before it waits
 PATIENCE_S = 2.0  # with a worker that was asked to end
 Made = tuple[Row, np.ndarray]
@@ -39,18 +41,24 @@ class Piece:
 
 
 def compose_seed(name: Path | str) -> int | None:
-    """The seed of an endless corpus' name, `compose:SEED`; None for the name of a folder.
+    """The seed of an endless corpus' name, `compose:SEED` or `mma:SEED`; None for a folder's.
 
     Raises:
-        RequestError: If what stands after `compose:` is no seed.
+        RequestError: If what stands after the colon is no seed.
     """
     text = str(name)
-    if not text.startswith(PREFIX):
+    prefix = next((prefix for prefix in PREFIXES if text.startswith(prefix)), None)
+    if prefix is None:
         return None
-    seed = text.removeprefix(PREFIX)
+    seed = text.removeprefix(prefix)
     if not (seed.isascii() and seed.isdigit()):
-        raise RequestError(f"{text!r} is no endless corpus: write {PREFIX}SEED, a number from 0.")
+        raise RequestError(f"{text!r} is no endless corpus: write {prefix}SEED, a number from 0.")
     return int(seed)
+
+
+def accompaniment_of(name: Path | str) -> Accompaniment:
+    """What accompanies the pieces of an endless corpus by its name."""
+    return next((one for prefix, one in PREFIXES.items() if str(name).startswith(prefix)), "own")
 
 
 def train_seeds(seed: int) -> Iterator[int]:
@@ -58,12 +66,32 @@ def train_seeds(seed: int) -> Iterator[int]:
     return (s for s in itertools.count(seed) if split_of(s) == "train")
 
 
-def compose_and_render(seed: int, sample_rate: int) -> Made:
+def compose_and_render(seed: int, sample_rate: int, accompaniment: Accompaniment = "own") -> Made:
     """A piece as `corpus compose` and `corpus render` make it: manifest row, int16 `[T]`."""
     from simba_music.training.corpus import build
 
-    row = build.compose_piece(seed)
+    row = build.compose_piece(seed, accompaniment=accompaniment)
     return row, build.render_piece(row, sample_rate)
+
+
+def name_of(seed: int, accompaniment: Accompaniment) -> str:
+    """The name of an endless corpus."""
+    return next(prefix for prefix, one in PREFIXES.items() if one == accompaniment) + str(seed)
+
+
+def sources_of(accompaniment: Accompaniment) -> dict[str, str]:
+    """What plays and sounds in composed pieces, with its licence.
+
+    Raises:
+        RequestError: If it is not installed.
+    """
+    from simba_music.training.corpus.rendering.render import find_soundfonts
+
+    found = {path.name: "MIT" for path in find_soundfonts()}
+    if accompaniment == "mma":
+        find_mma()
+        found["mma (its notes, none of its files)"] = "GPL-2.0-or-later"
+    return found
 
 
 class Endless(Iterator[Piece]):
@@ -80,20 +108,20 @@ class Endless(Iterator[Piece]):
         workers: int,
         sample_rate: int,
         first: int = 0,
-        make: Maker = compose_and_render,
+        make: Maker | None = None,
+        accompaniment: Accompaniment = "own",
     ):
         """Start the processes at piece `first`, where a training goes on.
 
         Raises:
             RequestError: If nothing can be rendered here.
         """
-        self.seed, self.name = seed, f"{PREFIX}{seed}"
+        self.seed, self.name = seed, name_of(seed, accompaniment)
         self.sources: dict[str, str] = {}  # what sounds, and its licence
-        if make is compose_and_render:
-            from simba_music.training.corpus.rendering.render import find_soundfonts
-
+        if make is None:
             # Fails here, with its advice, rather than in every worker.
-            self.sources = {path.name: "MIT" for path in find_soundfonts()}
+            self.sources = sources_of(accompaniment)
+            make = functools.partial(compose_and_render, accompaniment=accompaniment)
         self.waited_s = 0.0  # for pieces that were not ready
         self._number = first
         spawn = multiprocessing.get_context("spawn")  # a forked child cannot use CUDA's libraries

@@ -108,8 +108,16 @@ def piece_facts(score: pretty_midi.PrettyMIDI, draft: Draft) -> dict[str, Any]:
         "mode": plan.mode,
         "lineup": plan.lineup,
         "form": form,
+        **_source(plan),
         "crops": [crop_facts(score, draft, start, end, spans[-1][1]) for start, end in spans],
     }
+
+
+def _source(plan: Plan) -> dict[str, str]:
+    """What accompanies, where it is not the composer, and the licence of such pieces."""
+    if plan.accompaniment == "own":
+        return {}
+    return {"accompaniment": plan.accompaniment, "licence": "Apache-2.0"}
 
 
 class _Heard(NamedTuple):

@@ -16,7 +16,7 @@ from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform
 from simba_music.files import write_atomic
 from simba_music.training.corpus.build import render_piece
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.compose import compose_again
 from simba_music.training.corpus.store import (
     AUDIO,
     CAPTIONS,
@@ -78,7 +78,7 @@ def _draw(row: Row, samples: np.ndarray, rate: int, path: Path) -> None:
 
     figure, (roll, spectrum) = pyplot.subplots(2, figsize=(11, 5), dpi=80, sharex=True)
     if "seed" in row:
-        for part in compose(row["seed"])[0].instruments:
+        for part in compose_again(row)[0].instruments:
             role, name = part.name.split(":")
             notes = part.notes
             roll.barh(

@@ -103,6 +103,12 @@ def progressions() -> dict[str, dict[str, list[str]]]:
 
 
 @functools.cache
+def mma_grooves() -> dict[str, dict[str, list[str]]]:
+    """Names of mma's grooves by genre and metre."""
+    return read_table("mma.toml")
+
+
+@functools.cache
 def patterns() -> dict[str, Any]:
     """Rhythms by section (comping, bass, drums, fills), name and steps a bar."""
     return read_table("patterns.toml")

@@ -1,6 +1,7 @@
 """Clips of prompts: generated in batches into a folder, so that a run that was stopped goes on."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from simba_music.files import read_json, write_json
 from simba_music.generation.pipeline import Pipeline
 from simba_music.generation.prompt_files import Prompt
 from simba_music.generation.service import generate_many
+from simba_music.generation.streaming.redrawing import why_empty
 from simba_music.training.corpus.store import read_rows
-from simba_music.training.evaluation.measures import Row
+from simba_music.training.evaluation.measures import Row, share_row
 
 BATCH = 8
 SEED = 0
@@ -63,12 +65,13 @@ def _jobs(prompts: list[Prompt]) -> list[tuple[str, str, int]]:
 def make_clips(
     pipeline: Pipeline, side: str, prompts: list[Prompt], duration_s: float, store: ClipStore
 ) -> None:
-    """Generate what is missing, in batches, with a progress bar."""
+    """Generate what is missing, in batches, with a progress bar: first draws, however empty."""
     missing = [job for job in _jobs(prompts) if job[0] not in store.rows]
     requests = [
-        pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed)
+        pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed, subseed=0)
         for _, text, seed in missing
     ]
+    rate = pipeline.models[side].codec.frame_rate
     clips = tqdm(
         generate_many(pipeline, requests, side, BATCH),
         total=len(missing),
@@ -78,8 +81,18 @@ def make_clips(
     )
     for (identifier, text, seed), clip in zip(missing, clips, strict=True):
         score = clip.score.as_dict() if clip.score else None
+        empty = why_empty(clip.waveform, clip.recipe.gain_db, clip.codes, rate)
         row = {"prompt": text, "seed": seed, "score": score, "seconds": clip.seconds}
-        store.add(identifier, clip.waveform, row | {"codes": clip.codes.tolist()})
+        own = row | {"empty": empty, "codes": clip.codes.tolist()}
+        store.add(identifier, clip.waveform, own)
+
+
+def first_draw_rows(name: str, store: ClipStore, identifiers: Sequence[str]) -> list[Row]:
+    """Share of clips that `generate` would have drawn again; nothing of clips of before that."""
+    found = [store.rows[one].get("empty") for one in identifiers]
+    if None in found:
+        return []
+    return [share_row("first draws nearly empty", name, sum(map(bool, found)), len(found))]
 
 
 def make_both_sides(

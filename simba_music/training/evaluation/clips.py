@@ -54,7 +54,7 @@ def held_out(bench: Path, count: int = CLIPS) -> list[HeldOut]:
 def generated(pipeline: Pipeline, items: list[HeldOut], work: Path) -> dict[str, list[Clip]]:
     """One clip per caption and side, as long as the real one; `work` gets them as WAV files."""
     requests = [
-        pipeline.validate(prompt=item.caption, duration_s=item.duration_s, seed=SEED + i)
+        pipeline.validate(prompt=item.caption, duration_s=item.duration_s, seed=SEED + i, subseed=0)
         for i, item in enumerate(items)
     ]
     clips: dict[str, list[Clip]] = {}
@@ -115,7 +115,9 @@ def speed_table(pipeline: Pipeline) -> list[Row]:
     """Seconds of audio a second, one prompt at a time with guidance, codec included."""
     rows = []
     for side in SIDES:
-        request = pipeline.validate(prompt="calm solo piano, slow, sad", duration_s=SPEED_S)
+        request = pipeline.validate(
+            prompt="calm solo piano, slow, sad", duration_s=SPEED_S, subseed=0
+        )
         speeds = [
             event.times_real_time
             for _ in range(4)

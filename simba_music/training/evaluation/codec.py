@@ -20,7 +20,7 @@ from simba_music.scoring.loading import load_scorer
 from simba_music.scoring.score import Scorer
 from simba_music.training.codec.baselines import System, baselines, hub_codecs, training_sounds
 from simba_music.training.corpus.bench import read_bench
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.compose import compose_again
 from simba_music.training.corpus.store import (
     MANIFEST,
     crop_audio,
@@ -104,7 +104,7 @@ def corpus_sounds(corpus: Path, count: int) -> list[Sound]:
         if len(found) < count:
             solo = set(row["lineup"]) == {"melody"}
             sound = Heard(to_float(samples))
-            found.append(Sound(sound, compose(row["seed"])[0], solo, row["genre"]))
+            found.append(Sound(sound, compose_again(row)[0], solo, row["genre"]))
     return found
 
 

@@ -24,6 +24,7 @@ from simba_music.training.evaluation.clip_store import (
     SEEDS,
     VARIED_PROMPTS,
     ClipStore,
+    first_draw_rows,
     make_both_sides,
 )
 from simba_music.training.evaluation.distances import (
@@ -99,6 +100,7 @@ def model_rows(
     speeds = [len(sounds[k]) / SAMPLE_RATE / row["seconds"] for k, row in store.rows.items()]
     rows.append(mean_row("seconds of audio per second, in batches", name, speeds))
     rows += musical_rows(name, [sounds[p.id] for p in prompts])
+    rows += first_draw_rows(name, store, [p.id for p in prompts])
     own = together([heard[p.id] for p in prompts])
     return rows + (distance_rows(name, own, reference) if reference else [])
 

@@ -25,7 +25,12 @@ from simba_music.training.evaluation.adherence import (
     listen,
     make_asked,
 )
-from simba_music.training.evaluation.clip_store import SETTINGS, ClipStore, make_both_sides
+from simba_music.training.evaluation.clip_store import (
+    SETTINGS,
+    ClipStore,
+    first_draw_rows,
+    make_both_sides,
+)
 from simba_music.training.evaluation.distances import distance_rows, similarity_rows, together
 from simba_music.training.evaluation.health import (
     degenerate_row,
@@ -237,6 +242,7 @@ def evaluate_prompts(
     for side, name in pipeline.names().items():
         tokens = [np.array(stores[name].rows[prompt.id]["codes"][0]) for prompt in prompts]
         healthy += _token_health(pipeline, side, held, sounds[name], tokens)
+        healthy += first_draw_rows(name, stores[name], [prompt.id for prompt in prompts])
     if limit is None:
         tables = {"prompts": in_order(fitting), "health": in_order(healthy)}
         update_report(report, tables, pipeline.weights() | tagger_weights())

@@ -18,7 +18,7 @@ from simba_music.files import read_json, sha256, write_json
 from simba_music.hub.places import BUNDLED, CONFIG, WEIGHTS
 from simba_music.models.checkpoint import read_module, save_module
 from simba_music.scoring.bundled import ConvTower, LogMel, TowerConfig
-from simba_music.training.corpus.composing.compose import compose
+from simba_music.training.corpus.composing.compose import compose_again
 from simba_music.training.corpus.store import (
     check_composed,
     corpus_sample_rate,
@@ -138,9 +138,7 @@ def _windows(model: Tagger, corpus: Path, splits: tuple[str, ...]) -> tuple[Tens
             continue
         sound = torch.from_numpy(to_float(samples[: len(samples) // size * size]))
         mels.append(model.log_mel(sound.view(-1, size)).half())
-        labels.append(
-            window_labels(compose(row["seed"])[0], model.config.labels, row["duration_s"])
-        )
+        labels.append(window_labels(compose_again(row)[0], model.config.labels, row["duration_s"]))
     if not mels:
         raise RequestError(
             f"{corpus} has no rendered pieces of {WINDOW_S:g} s in the split {splits[0]}; render "

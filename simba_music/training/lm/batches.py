@@ -1,8 +1,8 @@
 """Batches for language models: the same crops in the same order for every architecture."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -13,11 +13,10 @@ from simba_music.conditioning.registry import read_conditions
 from simba_music.conditioning.request import Crop
 from simba_music.conditioning.text import Text
 from simba_music.conditioning.types import AnyCondition, Conditioning
-from simba_music.training.corpus.tokens import CropTokens, TokenCorpus, stack_text
+from simba_music.training.corpus.tokens import CropTokens, Example, stack_text
 from simba_music.training.lm.preset import LMPreset, condition_settings
 
 IGNORE = -100  # what cross_entropy ignores by default
-LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
 # Endings are one crop in many: a model that sees few of them does not learn to end on time.
 TAILS_S = (2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
@@ -66,9 +65,45 @@ def _crop_of(known: CropTokens, first_s: float) -> Crop:
     )
 
 
-def collate(
-    corpus: TokenCorpus, picks: list[Pick], conditions: Mapping[str, AnyCondition]
-) -> Batch:
+class Source(Protocol):
+    """Crops that a part of a step is drawn from."""
+
+    codec: dict[str, Any]
+    lengths: np.ndarray
+
+    @property
+    def crops(self) -> Sequence[CropTokens]:
+        """What is known of each."""
+
+    @property
+    def buckets(self) -> list[np.ndarray]:
+        """Their indices, those of about one length together."""
+
+    def example(self, index: int, caption: int) -> Example:
+        """A crop with one of its captions."""
+
+
+class Stream(Protocol):
+    """What a training draws from, step by step."""
+
+    codec: dict[str, Any]
+
+    @property
+    def frames(self) -> int:
+        """Frames that there were to draw from so far."""
+
+    @property
+    def hours(self) -> float:
+        """Hours that there were to draw from so far."""
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What training.json says of the corpora."""
+
+    def at(self, step: int, rng: np.random.Generator) -> Source:
+        """What a part of this step is drawn from."""
+
+
+def collate(corpus: Source, picks: list[Pick], conditions: Mapping[str, AnyCondition]) -> Batch:
     """Crops as one batch, padded on the right, with what they have of a model's conditions.
 
     The length of what stops short of its piece's end is the time to that end, so that only what
@@ -119,7 +154,7 @@ def mishear(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
     return batch._replace(codes=codes)
 
 
-def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[Batch]]:
+def batches(corpus: Stream, preset: LMPreset, start: int) -> Iterator[list[Batch]]:
     """The parts of every step from step `start` on.
 
     A part holds whole crops of about one length, the last seconds of some among them, or, in
@@ -130,9 +165,6 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
     Step n is the same for every architecture, after a resume, and on any number of processes.
     """
     rate = corpus.codec["frame_rate"]
-    lengths = corpus.lengths
-    buckets = min(LENGTH_BUCKETS, len(lengths))
-    pools = np.array_split(np.argsort(lengths, kind="stable"), buckets)
     step, conditions = start, read_conditions(condition_settings(preset))
     while True:
         # Seeded by the step, not carried on, so that a resume has no random state to restore, and
@@ -140,20 +172,21 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
         rng = np.random.default_rng((preset.seed, step))
         parts = []
         for _ in range(preset.accumulate):
+            source = corpus.at(step, rng)
             # Each bucket holds as many crops, so a crop of a bucket at random is a crop at random.
-            pool, window = pools[int(rng.integers(buckets))], None
+            pool, window = source.buckets[int(rng.integers(len(source.buckets)))], None
             if rng.random() < preset.window_share:
                 window = round(float(rng.choice(WINDOWS_S)) * rate)
             picks: list[Pick] = []
             budget = preset.tokens_per_batch // preset.accumulate
             while budget > 0:
                 crop = int(rng.choice(pool))
-                length, frames = int(lengths[crop]), slice(None)
+                length, frames = int(source.lengths[crop]), slice(None)
                 if window is not None:
                     spare = max(0, length - window)
                     first = int(rng.integers(spare + 1)) if rng.random() < 0.5 else 0
                     frames = slice(first, first + window)
-                elif rng.random() < preset.tail_share and corpus.crops[crop].ends:
+                elif rng.random() < preset.tail_share and source.crops[crop].ends:
                     frames = slice(-round(float(rng.choice(TAILS_S)) * rate), None)
                 caption = int(rng.integers(CAPTION_DRAWS))
                 # The unconditional branch of guidance is trained as the same model without text (Ho
@@ -164,6 +197,6 @@ def batches(corpus: TokenCorpus, preset: LMPreset, start: int) -> Iterator[list[
                 )
                 picks.append(Pick(crop, caption, null, frames, dropped))
                 budget -= len(range(*frames.indices(length)))
-            parts.append(mishear(collate(corpus, picks, conditions), preset.mishear_share, rng))
+            parts.append(mishear(collate(source, picks, conditions), preset.mishear_share, rng))
         yield parts
         step += 1

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from simba_music.errors import RequestError
 from simba_music.models.config import CodecRef
+from simba_music.training.corpus.endless import accompaniment_of, compose_seed
 from simba_music.training.corpus.tokens import TokenCorpus
+from simba_music.training.lm.batches import Stream
+from simba_music.training.lm.endless import Encoding, EndlessTokens
 from simba_music.training.lm.preset import LMPreset
 from simba_music.training.resume import read_state
 
@@ -149,17 +152,32 @@ def resume(trainer: "LMTrainer", state: Path, start: Path | None) -> None:
 
 
 def open_splits(
-    corpora: Sequence[Path], preset: LMPreset, codec: CodecRef
-) -> tuple[TokenCorpus, TokenCorpus]:
+    corpora: Sequence[Path], preset: LMPreset, codec: CodecRef, encoding: Encoding | None = None
+) -> tuple[Stream, TokenCorpus]:
     """What to train on, and what is held out; both with codes of the same codec.
+
+    Of an endless corpus, compose:SEED, nothing is held out, so a folder stands beside it; what is
+    for training in that is trained on too (`endless.FOLDER_SHARE`).
 
     Raises:
         RequestError: If either is empty, or was tokenised with another codec; see `check_preset`.
     """
     check_preset(preset)
-    train, valid = (TokenCorpus(corpora, s, preset.n_codebooks) for s in ("train", "valid"))
-    if train.codec["sha256"] != codec.sha256:
+    endless = [corpus for corpus in corpora if compose_seed(corpus) is not None]
+    seeds = [seed for seed in map(compose_seed, endless) if seed is not None]
+    folders = [corpus for corpus in corpora if compose_seed(corpus) is None]
+    if seeds and (not folders or encoding is None or len(seeds) > 1):
+        raise RequestError(
+            "An endless corpus, of which there can be one, holds nothing out: give a tokenised "
+            "folder by --also, whose held-out pieces the loss is measured on."
+        )
+    valid = TokenCorpus(folders, "valid", preset.n_codebooks)
+    if valid.codec["sha256"] != codec.sha256:
         raise RequestError(
             "The corpus was tokenised with another codec: run `corpus tokens` again."
         )
-    return train, valid
+    if not seeds or encoding is None:
+        return TokenCorpus(folders, "train", preset.n_codebooks), valid
+    beside = TokenCorpus(folders, "train", preset.n_codebooks) if valid.pieces["train"] else None
+    accompanied = accompaniment_of(endless[0])
+    return EndlessTokens(seeds[0], preset, encoding, beside, accompanied), valid

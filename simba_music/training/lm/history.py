@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.devices import peak_flops
+from simba_music.training.lm.batches import Stream
 from simba_music.training.lm.guards import check_weights
 from simba_music.training.lm.loss import mean_loss, validate
 
@@ -29,7 +30,7 @@ def history_row(
     train_loss: list[float],
     valid: TokenCorpus,
     flops: float,
-    train: TokenCorpus,
+    train: Stream,
 ) -> dict[str, Any]:
     """What history.jsonl says of the step that was made last.
 

@@ -151,7 +151,17 @@ PRESETS = {
         snapshots=(100, 300),
     ),
     "cpu": _CPU,
-    # The same on four books, to begin with a bundled model's weights (`--start`).
+    # Grown in depth from the bundled pair (`--start`): each layer and a copy of it.
+    "bundle-8": replace(
+        _CPU,
+        n_layers=8,
+        conditions=BUNDLED | {"chords": {}},
+        steps=9000,
+        learning_rate=1e-3,
+        validate_every=300,
+        snapshots=(),
+    ),
+    # The bundled size on four books, to begin with a bundled model's weights (`--start`).
     "books-4": replace(
         _CPU,
         n_codebooks=4,

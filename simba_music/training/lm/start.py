@@ -11,6 +11,7 @@ from simba_music.models.checkpoint import load_language_model
 from simba_music.models.config import LMConfig
 from simba_music.models.lm import MusicLM
 from simba_music.training.corpus.store import read_rows
+from simba_music.training.lm.grow import check_growth, deepened
 
 EMBEDDING_SCALE, HEAD_SCALE = 0.3, 0.03  # of unit-variance code vectors
 
@@ -54,7 +55,8 @@ def exported_start(
 
     A model may get conditions that it had not: then the weights lack their projections. It may get
     books after its own: then the weights lack their rows (`with_books`), and its history is not
-    gone on with, whose losses are of fewer codes.
+    gone on with, whose losses are of fewer codes. It may have two or more times its layers: then it
+    is grown in depth (`grow.deepened`), and loses at first what it lost.
 
     Raises:
         RequestError: If it has another config.
@@ -65,6 +67,10 @@ def exported_start(
     more = found.config.codes_per_book != config.codes_per_book
     if more and found.config.codes_per_book == config.codes_per_book[: found.config.n_codebooks]:
         other |= {name: own[name] for name in ("n_codebooks", "codebook_pattern")}
+    times, rest = divmod(config.n_layers, found.config.n_layers)
+    if times > 1 and not rest:
+        check_growth(found.config, times)
+        other["n_layers"] = own["n_layers"]
     if own != other:
         raise RequestError(
             f"{folder} has another shape or codec than this training; "
@@ -72,7 +78,8 @@ def exported_start(
         )
     history = folder / "history.jsonl"
     known = history.exists() and not more
-    return found.state_dict(), list(read_rows(history)) if known else []
+    weights = deepened(found.state_dict(), times) if times > 1 else found.state_dict()
+    return weights, list(read_rows(history)) if known else []
 
 
 def with_books(weights: dict[str, Tensor], model: MusicLM) -> dict[str, Tensor]:

@@ -20,9 +20,9 @@ from simba_music.models.checkpoint import save_language_model
 from simba_music.models.config import CodecRef
 from simba_music.models.lm import MusicLM
 from simba_music.models.mamba2 import kernels_of
-from simba_music.training.corpus.tokens import TokenCorpus
 from simba_music.training.devices import fast_bfloat16
-from simba_music.training.lm.batches import Batch, Pick, batches, collate
+from simba_music.training.lm.batches import Batch, Pick, Stream, batches, collate
+from simba_music.training.lm.endless import Encoding
 from simba_music.training.lm.guards import (
     check_loss,
     check_weights,
@@ -190,11 +190,12 @@ def train_lm(
     limit_steps: int | None = None,
     start: Path | None = None,
     also: Sequence[Path] = (),
+    encoding: Encoding | None = None,
 ) -> None:
     """Train for the preset's steps, resuming from `out/resume.state`; export the moving average.
 
-    A new training may `start` from the weights of an exported checkpoint of the same config; its
-    history goes on in the new one, after a row of what it loses here. Corpora are pooled.
+    A new training may `start` from an exported checkpoint (`exported_start`); its history goes on
+    in the new one. Corpora are pooled; pieces of compose:SEED are encoded by `encoding`.
 
     Writes `history.jsonl` (losses, tokens, seconds, FLOPs at every validation) and, at the
     preset's snapshot steps, whole checkpoints under `snapshots/`.
@@ -203,7 +204,7 @@ def train_lm(
         RequestError: See `open_splits`, `start_from`, `resume`, `check_loss`.
     """
     corpora, state = [corpus_dir, *also], out / "resume.state"
-    train, valid = open_splits(corpora, preset, codec)
+    train, valid = open_splits(corpora, preset, codec, encoding)
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     trainer.made_with = describe(preset, architecture.name, corpora)
     resume(trainer, state, start)
@@ -237,14 +238,13 @@ def train_lm(
             saved = time.monotonic()
     bar.close()
     if shown:
-        _export(out, trainer, train, corpora, architecture, start)
+        _export(out, trainer, train, architecture, start)
 
 
 def _export(
     out: Path,
     trainer: LMTrainer,
-    train: TokenCorpus,
-    corpora: Sequence[Path],
+    train: Stream,
     architecture: Architecture,
     start: Path | None,
 ) -> None:
@@ -258,7 +258,7 @@ def _export(
         steps=trainer.steps,
         seconds=trainer.seconds,
         device=trainer.device,
-        corpora=corpora,
+        corpora=train.describe(),
         preset=asdict(trainer.preset),
         architecture=architecture.name,
         parameters=sum(p.numel() for p in trainer.raw.parameters()),

@@ -99,6 +99,8 @@ def _origin(clip: Clip) -> list[str]:
     ]
     if score:
         lines.append(say("details", "scorer", name=score.scorer, revision=score.revision))
+    if recipe.request.subseed:
+        lines.append(say("details", "redrawn", n=recipe.request.subseed + 1))
     if recipe.request.grown_s:
         lengths = ", ".join(f"{one:g}" for one in recipe.request.grown_s)
         lines.append(say("details", "grown", lengths=lengths))

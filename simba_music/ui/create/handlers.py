@@ -212,9 +212,10 @@ class Handlers:
 
 
 def _own(given: Any) -> dict[str, dict[str, Any]] | None:
-    """By side what A and B each have otherwise, which is a seed; None if nothing."""
+    """By side what A and B each have otherwise, which is a seed and a draw; None if nothing."""
     if not isinstance(given, dict) or set(given) != {"A", "B"}:
         return None
-    if not all(isinstance(one, dict) and set(one) == {"seed"} for one in given.values()):
+    known = ({"seed"}, {"seed", "subseed"})
+    if not all(isinstance(one, dict) and set(one) in known for one in given.values()):
         return None
     return dict(zip(SIDES, (given["A"], given["B"]), strict=True))

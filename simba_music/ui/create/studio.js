@@ -307,9 +307,10 @@ class Studio {
   }
 
   progress({ progress, left_s: left }) {
-    for (const [side, { share, take, takes }] of Object.entries(progress)) {
+    for (const [side, { share, take, takes, again }] of Object.entries(progress)) {
       const of = filled(this.words.take_of, { n: take + 1, of: takes });
-      this.match(side, `${Math.round(100 * share)} %${takes > 1 ? ` · ${of}` : ""}`, share, true);
+      const parts = [`${Math.round(100 * share)} %`, takes > 1 && of, again && this.words.again];
+      this.match(side, parts.filter(Boolean).join(" · "), share, true);
     }
     if (left !== undefined)
       this.meta(left < 1 ? this.words.nearly
@@ -479,7 +480,7 @@ class Studio {
   }
 
   settingsOf(pair) {
-    const { prompt, seed, grown_s: grown, ...rest } = pair.requests.A;
+    const { prompt, seed, subseed, grown_s: grown, ...rest } = pair.requests.A;
     return { ...rest, takes: pair.takes };
   }
 
@@ -507,8 +508,10 @@ class Studio {
   continue() {
     const { pair } = this;
     if (!pair) return;
-    const seeds = Object.fromEntries(["A", "B"].map((side) =>
-      [side, { seed: (pair.clips[side][pair.best[side]] ?? pair.requests[side]).seed }]));
+    const seeds = Object.fromEntries(["A", "B"].map((side) => {
+      const { seed, subseed = 0 } = pair.clips[side][pair.best[side]] ?? pair.requests[side];
+      return [side, { seed, subseed: subseed ?? 0 }];
+    }));
     const { duration_s: length, grown_s: grown = [] } = pair.requests.A;
     const goes = pair.stopped ? { duration_s: length, grown_s: grown }
       : { duration_s: this.longer, grown_s: [...grown, length] };
@@ -563,7 +566,7 @@ class Studio {
     const of = (what) => ({ A: what(recipes[0]), B: what(recipes[1]) });
     return { kept: true, takes: 1, best: { A: 0, B: 0 }, requests: of(({ request }) => request),
       engine: this.drawer.models.engine, models: of(({ model }) => model.id),
-      clips: of(({ request }) => [{ seed: request.seed }]) };
+      clips: of(({ request: { seed, subseed } }) => [{ seed, subseed }]) };
   }
 
   // ---- The example. ----

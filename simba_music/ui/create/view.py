@@ -108,7 +108,7 @@ class View:
         self._frames[event.side] = event.take * event.total_frames + event.frames
         self._total = event.total_frames
         done = self._frames[event.side] / (takes * event.total_frames)
-        shown = {"share": done, "take": event.take, "takes": takes}
+        shown = {"share": done, "take": event.take, "takes": takes, "again": event.subseed > 0}
         return {"progress": {PLAYED_AS[event.side]: shown}, "left_s": self.left_s(now)}
 
     def left_s(self, now: float) -> float:
@@ -131,11 +131,13 @@ class View:
         self.clips[clip.side][clip.take] = clip, path
         names = titles(self.started)[PLAYED_AS[clip.side]]
         notice = self.started.pipeline.models[clip.side].origin.notice
+        match, drawn = say("match", level(clip.score)), clip.recipe.request.subseed or 0
         about = {
             "take": clip.take,
             "seed": clip.recipe.request.seed,
+            "subseed": drawn,
             "file": str(path),
-            "match": say("match", level(clip.score)),
+            "match": f"{match} · {say('create', 'again')}" if drawn else match,
             "share": share(clip.score),
             "stopped": clip.stopped_early,
             "seconds": clip.waveform.duration_s,

@@ -112,6 +112,7 @@ class Kept:
             names = [own[SIDES[0]], names[0]] if right else [names[0], own[SIDES[1]]]
         fields = asdict(request)
         prompt, seed = fields.pop("prompt"), fields.pop("seed")
+        fields.pop("subseed")  # not of the form: each side has its own
         models = dict(zip(SIDES, names, strict=False)) or own
         return Restored(prompt=prompt, seed=seed, settings=fields, models=models, notes=notes)
 

@@ -48,6 +48,7 @@ def link_of(request: Request, models: list[str]) -> str:
     fields = asdict(request)
     prompt = fields.pop("prompt")
     grown = list(fields.pop("grown_s"))
+    fields.pop("subseed")  # each side has its own, which its request leads to again
     other = {name: value for name, value in fields.items() if value != _DEFAULTS_1.get(name)}
     link = Link(v=1, p=prompt, s=other, g=grown, m=models)
     raw = link.model_dump_json(by_alias=True, exclude_defaults=True).encode()

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pretty_midi
 
@@ -13,6 +14,7 @@ from simba_music.training.corpus.tables import instruments
 RITARDANDO = 0.45  # how much longer the last step is than the first when a piece slows down
 RITARDANDO_BARS = 2
 DOUBLED_S = 0.02
+EARLY_STEPS = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,15 @@ class Bar:
     def chord_at(self, step: int) -> Chord:
         """The chord that sounds at a step of the bar."""
         return next(c for start, _, c in reversed(self.chords) if start <= step)
+
+
+class Played(NamedTuple):
+    """A note in sixteenths, with its accent in MIDI velocity."""
+
+    start: float
+    length: float
+    pitch: int
+    accent: float
 
 
 def bars_of(plan: Plan) -> list[Bar]:
@@ -73,14 +84,41 @@ class Draft:
         velocity = DYNAMICS[self.plan.dynamics] + accent + 26 * (level - 0.6)
         self._notes.setdefault(role, []).append((start, length, int(pitch), velocity))
 
+    def put(self, role: str, notes: list[Played]) -> None:
+        """Other notes for a role in all bars in which it plays, but for the ending."""
+        ending = self.bars[-1].start
+        self._notes[role] = [note for note in self._notes.get(role, ()) if note[0] >= ending]
+        for note in notes:
+            # A note that comes a little early belongs to the bar that it leads into.
+            at = int(max(0.0, note.start + EARLY_STEPS) // self.plan.steps)
+            bar = self.bars[min(len(self.bars) - 1, at)]
+            if role in bar.section.roles and not bar.final:
+                length = min(note.length, ending - note.start)
+                level = bar.section.intensity
+                self.add(role, note.pitch, max(0.0, note.start), length, note.accent, level)
+
     def played(self, role: str) -> Iterator[tuple[float, float, int]]:
         """(start, length, pitch) of a role's notes so far, in sixteenths."""
         return ((start, length, pitch) for start, length, pitch, _ in self._notes.get(role, ()))
 
+    @property
+    def _swings(self) -> bool:
+        """Whether beats are swung: where they have four sixteenths each."""
+        groups = tuple(range(0, self.plan.steps, 4))
+        return bool(self.plan.style.swing) and self.plan.groups == groups
+
+    def straightened(self, step: float) -> float:
+        """The step whose time, swing included, is `step` sixteenths."""
+        if not self._swings:
+            return step
+        (beat, bent), swing = divmod(step, 4), self.plan.style.swing
+        inside = 2 * bent / (2 + swing) if bent < 2 + swing else 4 - 2 * (4 - bent) / (2 - swing)
+        return 4 * beat + inside
+
     def seconds(self, step: float) -> float:
         """Time of a step, with swing inside beats and a ritardando over the last bars."""
         plan, swing = self.plan, self.plan.style.swing
-        if swing and plan.groups == tuple(range(0, plan.steps, 4)):
+        if self._swings:
             beat, inside = divmod(step, 4)
             bent = inside * (2 + swing) / 2 if inside < 2 else 4 - (4 - inside) * (2 - swing) / 2
             step = 4 * beat + bent

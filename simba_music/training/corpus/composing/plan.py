@@ -57,6 +57,7 @@ class Plan:
     groove: str
     ritardando: bool
     sections: tuple[Section, ...]
+    accompaniment: str = "own"  # or what plays it, and how
 
     @property
     def style(self) -> Genre:

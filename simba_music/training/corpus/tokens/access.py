@@ -15,8 +15,10 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.training.corpus.store import SPLITS
 from simba_music.training.corpus.tokens.packed import INDEX, Shard
+from simba_music.training.record import describe_corpus
 
 TOKENS, STAMP = "tokens", "tokens.codec.json"
+LENGTH_BUCKETS = 4  # a batch holds crops of one bucket, so that little is padding
 _OPEN = 256  # shards that are mapped at once; systems allow some 60,000 maps
 
 
@@ -56,6 +58,12 @@ class CropTokens:
         return round(self.end_s - self.start_s, 2)
 
 
+def by_length(lengths: np.ndarray) -> list[np.ndarray]:
+    """Indices of crops of lengths `[N]`, in as many buckets of about one length each."""
+    buckets = min(LENGTH_BUCKETS, len(lengths))
+    return np.array_split(np.argsort(lengths, kind="stable"), buckets) if buckets else []
+
+
 class Crops(Sequence[CropTokens]):
     """Crops that are read when they are asked for."""
 
@@ -76,7 +84,7 @@ class TokenCorpus:
     """Random access to the captioned crops of a split, to their first `n_codebooks` books.
 
     Shards are mapped when a crop of them is read; in memory are 13 bytes a crop, so that tens of
-    millions of them fit. `lengths` `[N]` are frames.
+    millions of them fit. `lengths` `[N]` are frames; `pieces` counts captioned crops by split.
 
     Raises:
         RequestError: If it is not tokenised, has fewer books, or no such crops: says what to do.
@@ -109,7 +117,7 @@ class TokenCorpus:
         self.lengths, self._shard, self._row = (
             np.concatenate(parts) for parts in (lengths, shards, rows)
         )
-        self.hours, self.crops = round(hours, 2), Crops(self)
+        self.hours, self.crops, self.pieces = round(hours, 2), Crops(self), pieces
         self._open = functools.lru_cache(_OPEN)(self._mapped)
         self._check(pieces)
 
@@ -133,6 +141,19 @@ class TokenCorpus:
                 f"{named} has codes of {found} codebooks, and {self.n_codebooks} are needed; run "
                 f"`corpus tokens --codebooks {self.n_codebooks}` again."
             )
+
+    def describe(self) -> list[dict[str, Any]]:
+        """What training.json says of the folders."""
+        return [describe_corpus(folder) for folder in self.folders]
+
+    @functools.cached_property
+    def buckets(self) -> list[np.ndarray]:
+        """Indices of its crops, see `by_length`."""
+        return by_length(self.lengths)
+
+    def at(self, step: int, rng: np.random.Generator) -> "TokenCorpus":
+        """What a part of a step is drawn from: all of it, at every step."""
+        return self
 
     @property
     def frames(self) -> int:

@@ -207,7 +207,7 @@ def encode_captions(
         if finished and read_json(known) == made_from:
             continue
         texts = {t for row in rows for crop in captions.get(row["id"], ()) for t in crop}
-        states = _states(encoder, sorted(texts, key=lambda text: (len(text), text)), batch)
+        states = encode_texts(encoder, sorted(texts, key=lambda text: (len(text), text)), batch)
         write_packed(folder, name, rows, captions, crop_lengths(rows, ref), states, made_from)
         count += len(texts)
     logger.info("%d captions encoded", count)
@@ -215,13 +215,14 @@ def encode_captions(
         logger.warning("%s has no captions: it trains a codec, and no language model", corpus)
 
 
-def _states(encoder: TextEncoder, texts: list[str], batch: int) -> dict[str, np.ndarray]:
+def encode_texts(
+    encoder: TextEncoder, texts: Sequence[str], batch: int = 64
+) -> dict[str, np.ndarray]:
     """Token states `[L, D_text]` of every text, those of about one length together."""
     found = dict[str, np.ndarray]()
     for i in range(0, len(texts), batch):
         group = texts[i : i + batch]
         for text, states, mask in zip(group, *encoder.encode(group), strict=True):
-            # Float16 halves gigabytes; three digits are left, as states are of the order of 1.
             # Float16 halves gigabytes; three digits are left, as states are of the order of 1.
             found[text] = states[mask].cpu().numpy().astype(np.float16)
     return found
