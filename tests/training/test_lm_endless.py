@@ -193,7 +193,7 @@ def test_bundle_8_is_the_bundled_pair_with_twice_the_layers(codec_folder):
         own, deep = (make_config(ARCHITECTURES[name], PRESETS[p], ref) for p in ("cpu", "bundle-8"))
         differing = {k for k, v in deep.model_dump().items() if v != own.model_dump()[k]}
         assert differing == {"n_layers", "conditions"} and deep.n_layers == 2 * own.n_layers
-        assert set(deep.conditions) - set(own.conditions) == {"chords"}
+        assert set(deep.conditions) - set(own.conditions) == {"chords", "density"}
         counts.append(count_parameters(deep))
         assert counts[-1] * 2 < 24e6
     assert abs(counts[0] / counts[1] - 1) < 0.02
