@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from simba_music.conditioning.beat import Beat
 from simba_music.conditioning.chords import Chords
+from simba_music.conditioning.density import Density
 from simba_music.conditioning.key import KeySignature
 from simba_music.conditioning.length import Length
 from simba_music.conditioning.line_up import LineUp
@@ -23,6 +24,7 @@ CONDITIONS: tuple[type[AnyCondition], ...] = (
     KeySignature,
     LineUp,
     Chords,
+    Density,
 )
 KINDS = {condition.name: condition for condition in CONDITIONS}
 

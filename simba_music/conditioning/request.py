@@ -38,7 +38,7 @@ class Crop:
 
     start_s: where it begins in its piece; remaining_s: from there to the end of the piece, in s.
     tempo in beats a minute; key a tonic's name and mode its scale; chords as (start in s from the
-    beginning of the piece, symbol), each until the next.
+    beginning of the piece, symbol), each until the next; density is sparse, moderate or busy.
     """
 
     start_s: float = 0.0
@@ -47,3 +47,4 @@ class Crop:
     key: str | None = None
     mode: str | None = None
     chords: tuple[tuple[float, str], ...] = ()
+    density: str | None = None

@@ -14,6 +14,7 @@ from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.models.checkpoint import load_language_model
 from simba_music.training.corpus import store, tokens
+from simba_music.training.corpus.build import compose_piece
 from simba_music.training.corpus.endless import train_seeds
 from simba_music.training.lm import endless as lm_endless
 from simba_music.training.lm import trainer as lm_trainer
@@ -21,6 +22,7 @@ from simba_music.training.lm.batches import batches
 from simba_music.training.lm.endless import Encoding, EndlessTokens, encoded
 from simba_music.training.lm.preset import PRESETS, Architecture
 
+REAL = lm_endless.Compose
 TINY = replace(PRESETS["tiny"], steps=6, validate_every=3)
 
 
@@ -90,6 +92,28 @@ def test_a_crop_is_what_the_tokens_stage_makes_of_it(tokenised, codec_folder):
             a, b = pool.example(number, caption), corpus.example(index, caption)
             assert np.array_equal(a.codes, b.codes) and a.caption == b.caption
             np.testing.assert_allclose(a.text, b.text, atol=2e-3)
+
+
+def test_codes_are_kept_and_a_kept_piece_is_not_rendered(codec_folder, tmp_path, monkeypatch):
+    rendered = list[int]()
+
+    def made(seed, sample_rate, accompaniment):
+        rendered.append(seed)
+        row = compose_piece(seed)
+        rng = np.random.default_rng(seed)
+        count = round(row["duration_s"] * sample_rate)
+        return row, rng.integers(-9000, 9000, count).astype(np.int16)
+
+    monkeypatch.setattr(lm_endless, "compose_and_render", made)
+    compose = REAL(Encoding(codec_folder, kept=tmp_path / "codes"))
+    seed = min(range(SEED, SEED + 40), key=lambda s: compose_piece(s)["duration_s"])
+    (row, codes), (again, same) = compose(seed, 24_000), compose(seed, 24_000)
+    assert rendered == [seed] and np.array_equal(codes, same)
+    assert row["captions"] == again["captions"] and row["lengths"] == again["lengths"]
+    changed = compose_piece(seed) | {"tempo": 1}  # by another version of the composer
+    monkeypatch.setattr(lm_endless, "compose_piece", lambda seed, accompaniment: changed)
+    assert compose(seed, 24_000)[1].shape == codes.shape and rendered == [seed, seed]
+    assert len(list((tmp_path / "codes").iterdir())) == 2
 
 
 def test_a_quarter_of_the_parts_are_of_a_folder_beside(tokenised, codec_folder):
@@ -169,7 +193,7 @@ def test_bundle_8_is_the_bundled_pair_with_twice_the_layers(codec_folder):
         own, deep = (make_config(ARCHITECTURES[name], PRESETS[p], ref) for p in ("cpu", "bundle-8"))
         differing = {k for k, v in deep.model_dump().items() if v != own.model_dump()[k]}
         assert differing == {"n_layers", "conditions"} and deep.n_layers == 2 * own.n_layers
-        assert set(deep.conditions) - set(own.conditions) == {"chords"}
+        assert set(deep.conditions) - set(own.conditions) == {"chords", "density"}
         counts.append(count_parameters(deep))
         assert counts[-1] * 2 < 24e6
     assert abs(counts[0] / counts[1] - 1) < 0.02

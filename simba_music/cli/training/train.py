@@ -215,7 +215,7 @@ def _train_lm(
         stop_after,
         start,
         corpora[1:],
-        Encoding(codec, made.n_codebooks, workers, device),
+        Encoding(codec, made.n_codebooks, workers, device, out.parent / "endless-codes"),
     )
 
 

@@ -62,6 +62,7 @@ def _crop_of(known: CropTokens, first_s: float) -> Crop:
         key=facts.get("key"),
         mode=facts.get("mode"),
         chords=tuple((start_s, symbol) for start_s, symbol in facts.get("chords", ())),
+        density=facts.get("density"),
     )
 
 

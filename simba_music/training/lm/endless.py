@@ -13,7 +13,7 @@ import torch
 from simba_music.audio import Waveform
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
-from simba_music.training.corpus.build import captions_of
+from simba_music.training.corpus.build import captions_of, compose_piece
 from simba_music.training.corpus.composing.mma import Accompaniment
 from simba_music.training.corpus.endless import (
     Endless,
@@ -23,10 +23,11 @@ from simba_music.training.corpus.endless import (
     name_of,
     sources_of,
 )
-from simba_music.training.corpus.store import Row, crop_audio
+from simba_music.training.corpus.store import Row, crop_audio, write_array
 from simba_music.training.corpus.tokens import MINILM, CropTokens, Example, TokenCorpus, codec_ref
 from simba_music.training.corpus.tokens.access import by_length
-from simba_music.training.corpus.tokens.encode import encode_texts
+from simba_music.training.corpus.tokens.encode import crop_lengths, encode_texts
+from simba_music.training.corpus.tokens.packed import fingerprint
 from simba_music.training.lm.preset import LMPreset
 from simba_music.training.record import describe_corpus
 
@@ -40,13 +41,16 @@ FOLDER_SHARE = 0.25  # of the parts of steps, where a folder has pieces to train
 class Encoding(NamedTuple):
     """What an endless corpus is encoded with: the codec's folder, its books, processes, device.
 
-    On a CPU the processes that compose encode too; an accelerator encodes in this one.
+    On a CPU the processes that compose encode too, and keep codes in the folder `kept`, so that
+    the other model of a pair, and a training that goes on, need not render again; an accelerator
+    encodes in this process.
     """
 
     codec: Path
     books: int = 1
     workers: int = 1
     device: str = "cpu"
+    kept: Path | None = None
 
 
 @functools.cache
@@ -55,37 +59,60 @@ def _tools(folder: Path, device: str) -> tuple[Codec, TextEncoder]:
     return Codec.load(folder, codec_ref(folder), device), TextEncoder.load(MINILM, device)
 
 
-def encoded(made: Made, encoding: Encoding) -> Made:
-    """A rendered piece as its manifest row, captions and text states added, and its codes.
-
-    Codes are uint16 `[K, S]` of all crops, end to end; `states` has `[L, D_text]` of each caption
-    of each crop, float16.
-    """
-    (row, samples), (codec, encoder) = made, _tools(encoding.codec, encoding.device)
+def codes_of(row: Row, samples: np.ndarray, encoding: Encoding) -> np.ndarray:
+    """Codes `[K, S]` of all crops of a rendered piece, end to end, uint16."""
+    codec, _ = _tools(encoding.codec, encoding.device)
     rate, parts = codec.ref.sample_rate, list[np.ndarray]()
     for crop in crop_audio(row, samples, rate):
         wave = Waveform(torch.from_numpy(crop)[None], rate)
         parts.append(codec.encode(wave, encoding.books)[0].cpu().numpy().astype(np.uint16))
+    return np.concatenate(parts, axis=1)
+
+
+def captioned(row: Row, codes: np.ndarray, encoding: Encoding) -> Made:
+    """A piece as its manifest row, captions, text states and lengths added, and its codes.
+
+    `states` has `[L, D_text]` of each caption of each crop, float16.
+    """
+    codec, encoder = _tools(encoding.codec, encoding.device)
     said = captions_of(row, musicians=True)
     # In an order of their own: which texts share a batch may move the last digit of their states.
     texts = sorted({t for crop in said for t in crop}, key=lambda text: (len(text), text))
     states = encode_texts(encoder, texts)
-    lengths = [part.shape[1] for part in parts]
     more = {"captions": said, "states": [[states[t] for t in crop] for crop in said]}
-    return row | more | {"lengths": lengths}, np.concatenate(parts, axis=1)
+    return row | more | {"lengths": crop_lengths([row], codec.ref)}, codes
+
+
+def encoded(made: Made, encoding: Encoding) -> Made:
+    """A rendered piece with its codes in place of its sound, see `captioned`."""
+    row, samples = made
+    return captioned(row, codes_of(row, samples, encoding), encoding)
 
 
 @dataclass(frozen=True)
 class Compose:
-    """Makes a piece and encodes it, in a process of its own."""
+    """Makes a piece and encodes it, in a process of its own; what is kept is not made again."""
 
     encoding: Encoding
     accompaniment: Accompaniment = "own"
 
     def __call__(self, seed: int, sample_rate: int) -> Made:
-        """Row and codes, see `encoded`."""
+        """Row and codes, see `captioned`."""
         torch.set_num_threads(1)
-        return encoded(compose_and_render(seed, sample_rate, self.accompaniment), self.encoding)
+        codec, _ = _tools(self.encoding.codec, self.encoding.device)
+        row, path = compose_piece(seed, accompaniment=self.accompaniment), self.encoding.kept
+        if path is not None:
+            # By all that is known of it too: another composer makes another piece of a seed.
+            made_from = fingerprint([row], {})[:12], (codec.ref.sha256 or "")[:12]
+            path = path / f"{seed}-{'-'.join(made_from)}-{self.encoding.books}.npy"
+            if path.exists():
+                return captioned(row, np.load(path), self.encoding)
+        row, samples = compose_and_render(seed, sample_rate, self.accompaniment)
+        codes = codes_of(row, samples, self.encoding)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_array(path, codes)
+        return captioned(row, codes, self.encoding)
 
 
 class Pool:

@@ -155,7 +155,7 @@ PRESETS = {
     "bundle-8": replace(
         _CPU,
         n_layers=8,
-        conditions=BUNDLED | {"chords": {}},
+        conditions=BUNDLED | {"chords": {}, "density": {}},
         steps=9000,
         learning_rate=1e-3,
         validate_every=300,
