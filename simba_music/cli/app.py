@@ -38,7 +38,7 @@ Address = Annotated[
     typer.Option(
         metavar="ADDRESS",
         help="With --ray: a cluster that is there, or auto for that of this machine; the command "
-        "ends when all is served. Default: begin one here, which ends with this.",
+        "ends when all is served; default one that begins here and ends with the command.",
     ),
 ]
 Replicas = Annotated[int, typer.Option(min=1, help="With --ray: replicas of the models, from 1.")]

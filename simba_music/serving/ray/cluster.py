@@ -78,7 +78,11 @@ def serve_until_ended(plan: Plan, host: str, port: int, address: str | None = No
     """
     if address is None:
         _check_free(host, port)
-    with graceful(Ending()), joined(address):
+    ending = Ending(within_s=ENDING_S + PAGE_DRAIN_S)
+    # Ray takes SIGTERM for itself as it begins, so it is only ours after that.
+    with joined(address), graceful(ending):
+        if address is None:
+            ending.add("the replicas", end)
         try:
             stays = put(plan, host, port)
         except RuntimeError as error:  # what Ray says if an application cannot be deployed
