@@ -14,6 +14,7 @@ from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.gpu.report import GPU_SECTIONS, gpu_section
 from simba_music.training.benchmark.report import SECTIONS, machine_text, sections
 from simba_music.training.benchmark.rows import read_results
+from simba_music.training.capacity.check import check_text
 from simba_music.training.evaluation.figures import draw_books, draw_convergence
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
@@ -22,6 +23,7 @@ PERFORMANCE_BEGIN, PERFORMANCE_END = "<!-- performance:{} -->", "<!-- /performan
 PERFORMANCE = "performance.json"  # in docs/, by `simba-music bench`
 LISTS = "*-report.json"  # in docs/: of lists of prompts, by `simba-music evaluate prompts`
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
+CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity -->", "<!-- /capacity -->"
 SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
 SUMMARY_ROWS = (  # table of the report, its metric, what README calls it
     ("prompts", "instruments", "instruments as asked (AUC)"),
@@ -163,6 +165,7 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
     for name in GPU_SECTIONS:
         begin = PERFORMANCE_BEGIN.format(name)
         text = _between(text, begin, PERFORMANCE_END, page, partial(gpu_section, docs, name))
+    text = _between(text, CAPACITY_BEGIN, CAPACITY_END, page, partial(check_text, docs))
     return _between(text, SEARCH_BEGIN, SEARCH_END, page, search)
 
 
