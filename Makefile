@@ -47,7 +47,7 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --minutes 10
 
 system-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak or load"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak or load or ranks"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
