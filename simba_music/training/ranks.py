@@ -60,7 +60,10 @@ class Ranks:
 
     def sum(self, own: Tensor) -> Tensor:
         """The sum over all ranks, of any shape; gradients pass."""
-        return own if self.count == 1 else _Sum.apply(own)  # type: ignore[no-any-return]
+        if self.count == 1:
+            return own
+        found: Tensor = _Sum.apply(own)  # type: ignore[no-untyped-call]
+        return found
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Add up the gradients of all ranks; a parameter without one has zero."""
@@ -164,7 +167,7 @@ class _SharedNorm(nn.BatchNorm2d):
             share = self.momentum or 0.0
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(variance * count / (count - 1), share)
-            self.num_batches_tracked += 1  # type: ignore[operator]
+            self.get_buffer("num_batches_tracked").add_(1)
         found = apart * (variance + self.eps).rsqrt()[:, None, None]
         return found * self.weight[:, None, None] + self.bias[:, None, None]
 

@@ -151,7 +151,7 @@ class _Training:
         for parameter in model.parameters():  # of which every rank has the whole gradient so far
             if parameter.grad is not None:
                 parameter.grad /= self.ranks.count
-        torch.autograd.backward(own, [vectors.grad[rows] for vectors in whole])
+        torch.autograd.backward(own, [v.grad[rows] for v in whole if v.grad is not None])
         self.ranks.sum_gradients(model.parameters())
         self.optimiser.step()
         self.steps += 1
