@@ -100,7 +100,7 @@ def test_two_pages_share_votes_and_clips(replicas):
     ballot = {"ticket": pair["ticket"], "preference": "B", "heard": heard}
     assert "error" not in first.ask("vote", ballot) and "error" not in first.ask("vote", ballot)
     (vote,) = test.database.votes()  # sent to both pages, it is one
-    assert vote.preference == "B" and not list(test.clips._fs.glob("clips/*.wav"))
+    assert vote.preference == "B"
 
 
 @pytest.mark.load

@@ -1,14 +1,18 @@
 """Answers of the capacity model: waits of a crowd, and how many machines it needs."""
 
+from pathlib import Path
+
 from simba_music.errors import RequestError
 from simba_music.generation.request import SIDES
 from simba_music.training.benchmark.tables import table
-from simba_music.training.capacity.figures import GENERATE
+from simba_music.training.capacity.figures import GENERATE, read_measured
 from simba_music.training.capacity.queueing import Crowd, Machine, Outcome, percentile, simulate
 
 HOUR_S = 3600.0  # that a crowd is watched for at most
-VISITS = 20_000  # after which it was watched for long enough
+VISITS = 5_000  # after which it was watched for long enough
 MOST = 4096  # machines that are looked at
+CROWDS, BETWEEN_S, WAIT_S = (10, 30, 100, 300), 60.0, 10.0  # of the table in docs/deploy.md
+SIZES = ((2, 2), (8, 8))  # cores and requests at once of its machines
 
 
 def _run(crowd: Crowd, machine: Machine, count: int, seed: int, longest: int | None) -> Outcome:
@@ -71,3 +75,27 @@ def advice(crowd: Crowd, machine: Machine, each: str, wait_s: float, seed: int) 
         f"For at most {wait_s:g} s in line (95 %): {count} {named}, "
         f"{count * machine.seats} requests at once."
     )
+
+
+def crowds_text(docs: Path) -> str:
+    """Machines that crowds need, and what they meet there, as a table.
+
+    Args:
+        docs: folder with performance.json.
+
+    Raises:
+        UserError: If that lacks what the model needs.
+    """
+    visit, lines = read_measured(docs / "performance.json").visit(10.0), list[tuple[str, ...]]()
+    for cores, seats in SIZES:
+        machine = Machine(cores, seats)
+        for users in CROWDS:
+            crowd = Crowd(users, (visit,), BETWEEN_S)
+            count = needed(crowd, machine, WAIT_S, 0)
+            found = _run(crowd, machine, count, 0, None)
+            total = found.total_s[GENERATE]
+            waits = (f"{percentile(total, p):.1f}" for p in (50, 95))
+            clips = 60 * len(SIDES) * found.a_minute(GENERATE)
+            lines.append((f"{cores} cores", str(users), str(count), *waits, f"{clips:,.0f}"))
+    heads = ("machine", "visitors", "machines", "both clips after, s: median", "95 %")
+    return table((*heads, "clips an hour"), lines)
