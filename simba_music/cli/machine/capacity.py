@@ -17,9 +17,9 @@ _CPU_SLOTS, _GPU_SLOTS = 2, 8
 Users = Annotated[int, typer.Option(min=1, max=5000, help="Visitors, from 1 to 5000.")]
 Gpus = Annotated[int, typer.Option(min=0, max=1000, help="GPUs, from 0 (CPU machines) to 1000.")]
 Machines = Annotated[
-    int, typer.Option(min=1, max=1000, help="CPU machines where --gpus is 0, from 1 to 1000.")
+    int,
+    typer.Option(min=1, max=1000, help="Machines of two cores, where --gpus is 0, from 1 to 1000."),
 ]
-Cores = Annotated[int, typer.Option(min=1, max=256, help="Cores of a CPU machine, from 1 to 256.")]
 Slots = Annotated[
     int | None,
     typer.Option(min=1, max=1024, help="Requests at once on each, from 1; default 2, on a GPU 8."),
@@ -57,7 +57,6 @@ def capacity(
     users: Users,
     gpus: Gpus = 0,
     machines: Machines = 1,
-    cores: Cores = 2,
     slots: Slots = None,
     tokens_per_second: Rate = None,
     duration: Duration = 10.0,
@@ -70,7 +69,7 @@ def capacity(
 ) -> None:
     """Say how long a crowd would wait for clips of both models, by the figures of bench."""
     prepare_libraries(1)
-    from simba_music.training.capacity.figures import Gpu, read_gpu, read_measured
+    from simba_music.training.capacity.figures import CORES, Gpu, read_gpu, read_measured
     from simba_music.training.capacity.queueing import Crowd, Machine
     from simba_music.training.capacity.report import advice, answer
 
@@ -86,9 +85,9 @@ def capacity(
     elif tokens_per_second is not None:
         raise RequestError("--tokens-per-second is a GPU's. Say how many with --gpus.")
     else:
-        machine, count, each = Machine(cores, slots or _CPU_SLOTS), machines, "machine"
+        machine, count, each = Machine(CORES, slots or _CPU_SLOTS), machines, "machine"
         visit = measured.visit(duration)
-        print(f"Machine: {cores} cores of {measured.name}, {machine.seats} requests at once.")
+        print(f"Machine: {CORES} cores of {measured.name}, {machine.seats} requests at once.")
     crowd = Crowd(users, (visit,), between, together)
     print(answer(crowd, machine, count, seed, longest))
     print(advice(crowd, machine, each, wait, seed))

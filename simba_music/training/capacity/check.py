@@ -9,11 +9,11 @@ from simba_music.generation.request import SIDES
 from simba_music.training.benchmark.report import of_kind
 from simba_music.training.benchmark.rows import LatencyRow, TogetherRow, read_results
 from simba_music.training.benchmark.tables import short, table
-from simba_music.training.capacity.figures import GENERATE, Measured, read_measured
+from simba_music.training.capacity.figures import CORES, GENERATE, Measured, read_measured
 from simba_music.training.capacity.queueing import Crowd, Machine, Visit, percentile, simulate
+from simba_music.training.capacity.report import SEATS
 
 WITHIN = 0.25  # of what was measured, for the rows that are held to it
-SEATS = 2  # of a page
 # A visitor of the soak who leaves has read 1 to 4 events, 0.3 s apart: so much is decoded.
 LEFT_S, CHECKED_S, VOTED_S = 0.45, 0.001, 10.0
 
@@ -82,7 +82,7 @@ def _soak(measured: Measured, page: str) -> Iterator[Compared]:
         Visit("reload", (), 0.1),
         Visit("wrong", (CHECKED_S,), 0.1),
     )
-    found = simulate(Crowd(clients, visits), [Machine(2, SEATS)], 60 * minutes)
+    found = simulate(Crowd(clients, visits), [Machine(CORES, SEATS)], 60 * minutes)
     for kind, median in rows.items():
         what = f"soak, {clients} visitors: {kind}"
         predicted = percentile(found.total_s[kind], 50)

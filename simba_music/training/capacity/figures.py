@@ -25,6 +25,8 @@ GENERATE = "generate"
 TEXT = "text encoder, prompt and unconditional"
 # By seconds of sound; streamed as the page has it.
 PARTS = ("codec, in chunks of 10 frames", "loudness and limiter", "scorer")
+# A process decodes each model in one thread, so of more cores it makes little use.
+CORES = 2
 SPAN_S = 0.1  # s of a clip for which a step is taken to last as long
 
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from simba_music.errors import RequestError
 from simba_music.generation.request import SIDES
 from simba_music.training.benchmark.tables import table
-from simba_music.training.capacity.figures import GENERATE, read_measured
+from simba_music.training.capacity.figures import CORES, GENERATE, read_measured
 from simba_music.training.capacity.queueing import Crowd, Machine, Outcome, percentile, simulate
 
 HOUR_S = 3600.0  # that a crowd is watched for at most
 VISITS = 5_000  # after which it was watched for long enough
 MOST = 4096  # machines that are looked at
 CROWDS, BETWEEN_S, WAIT_S = (10, 30, 100, 300), 60.0, 10.0  # of the table in docs/deploy.md
-SIZES = ((2, 2), (8, 8))  # cores and requests at once of its machines
+SEATS = 2  # of a page
 
 
 def _run(crowd: Crowd, machine: Machine, count: int, seed: int, longest: int | None) -> Outcome:
@@ -87,15 +87,14 @@ def crowds_text(docs: Path) -> str:
         UserError: If that lacks what the model needs.
     """
     visit, lines = read_measured(docs / "performance.json").visit(10.0), list[tuple[str, ...]]()
-    for cores, seats in SIZES:
-        machine = Machine(cores, seats)
-        for users in CROWDS:
-            crowd = Crowd(users, (visit,), BETWEEN_S)
-            count = needed(crowd, machine, WAIT_S, 0)
-            found = _run(crowd, machine, count, 0, None)
-            total = found.total_s[GENERATE]
-            waits = (f"{percentile(total, p):.1f}" for p in (50, 95))
-            clips = 60 * len(SIDES) * found.a_minute(GENERATE)
-            lines.append((f"{cores} cores", str(users), str(count), *waits, f"{clips:,.0f}"))
-    heads = ("machine", "visitors", "machines", "both clips after, s: median", "95 %")
-    return table((*heads, "clips an hour"), lines)
+    machine = Machine(CORES, SEATS)
+    for users in CROWDS:
+        crowd = Crowd(users, (visit,), BETWEEN_S)
+        count = needed(crowd, machine, WAIT_S, 0)
+        found = _run(crowd, machine, count, 0, None)
+        total = found.total_s[GENERATE]
+        waits = (f"{percentile(total, p):.1f}" for p in (50, 95))
+        clips = 60 * len(SIDES) * found.a_minute(GENERATE)
+        lines.append((str(users), str(count), *waits, f"{clips:,.0f}"))
+    heads = ("visitors", "machines", "both clips after, s: median", "95 %", "clips an hour")
+    return table(heads, lines)
