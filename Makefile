@@ -48,7 +48,7 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --minutes 10
 
 system-test: $(VENV)/.dev $(RAY)/.ray
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak or load"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "browser or fluidsynth or postgres or wheel or compiled or soak or load or ranks"
 	$(RAY)/bin/python -m pytest -m ray tests/serving
 
 format: $(VENV)/.dev

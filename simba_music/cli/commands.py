@@ -10,7 +10,7 @@ from simba_music.cli import (
     read,
     replay,
 )
-from simba_music.cli.machine import bench, soak
+from simba_music.cli.machine import bench, capacity, soak
 from simba_music.cli.options import new_group
 from simba_music.cli.training import others, release, train
 
@@ -33,3 +33,4 @@ root.add_typer(evaluate.commands)
 root.add_typer(release.commands)
 root.add_typer(bench.commands)
 root.add_typer(soak.commands)
+root.add_typer(capacity.commands)

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import tempfile
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +24,12 @@ class Stops:
     A mark is a file, because on ZeroGPU the run is in another process.
     """
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
-        self._everyone = self._folder / "everyone"
+    def __init__(self, folder: Path | None = None):
+        """Marks are kept in a folder, which processes may share; None: one of this process."""
+        if folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="simba-music-stops-"))
+        self._folder = folder
+        self._everyone = folder / f"everyone-{uuid.uuid4().hex}"  # of this process' runs
 
     def _mark(self, session: str) -> Path:
         # The browser chooses its session's name, so it is no file name.
@@ -38,10 +42,12 @@ class Stops:
 
     def request_all(self) -> None:
         """Ask every run to end: the process does. Runs that begin later end too."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._everyone.touch()
 
     def _sweep(self) -> None:
         """Keep few marks: anyone can leave one under any name, and a run takes its own away."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         marks = list(self._folder.iterdir())
         if len(marks) >= MOST_MARKS:
             for mark in sorted(marks, key=_made)[: MOST_MARKS // 2]:

@@ -4,12 +4,12 @@ import hashlib
 import hmac
 import secrets
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from simba_music import __version__
+from simba_music.listening.clip_store import Where, store_of
 from simba_music.listening.database import Database
 from simba_music.listening.mirror import VoteMirror
 from simba_music.listening.pairs import Kind, Origin, Side, keep_pair, read_pair
@@ -23,9 +23,9 @@ from simba_music.listening.votes.tickets import TICKET_LIFE_S, is_good, opened
 class ListeningTest:
     """Shows pairs, checks votes, and knows which side is which."""
 
-    def __init__(self, database: Database, folder: Path, secret: str):
-        """Clips are kept in `folder`, by the sha256 of their bytes."""
-        self.database, self.folder, self._secret = database, folder, secret
+    def __init__(self, database: Database, clips: Where, secret: str):
+        """Clips are kept in a store, or a folder, by the sha256 of their bytes."""
+        self.database, self.clips, self._secret = database, store_of(clips), secret
         self.gallery: str | None = None  # the pairs on offer, see gallery.py
         self.preparing = False  # whether more of them are being decoded
         self.mirror: VoteMirror | None = None
@@ -79,7 +79,7 @@ class ListeningTest:
         `study` or `gallery` names what it belongs to. One with a `key` is kept once, however many
         processes add it.
         """
-        duration_s, known = keep_pair(self.folder, sides)
+        duration_s, known = keep_pair(self.clips, sides)
         battle = Battle(
             id=key or new_id(),
             created=now(),
@@ -192,7 +192,7 @@ class ListeningTest:
     def showing(self, trial: Trial, battle: Battle) -> dict[str, Any]:
         """What the browser gets of a trial, at first and after a reload."""
         # Of a trial, and not of its clips: else their bytes would be known again after a reveal.
-        clips = read_pair(self.folder, trial.at(battle), self._digest(f"clips of {trial.id}"))
+        clips = read_pair(self.clips, trial.at(battle), self._digest(f"clips of {trial.id}"))
         binding = self._binding(trial.id, trial.flipped)
         return {
             "ticket": self._tickets.dumps([trial.id, trial.listener_id, binding]),

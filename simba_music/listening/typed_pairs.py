@@ -47,7 +47,7 @@ class PairMaker:
         Raises:
             UserError: If the prompt is wrong, or there is no room for another pair.
         """
-        check_room(self.test.folder)
+        check_room(self.test.clips)
         seed = random.SystemRandom().randrange(MAX_SEED + 1)
         with self.activity.counting_refusals():
             request = self.service.validate(prompt=prompt, seed=seed)

@@ -20,6 +20,8 @@ from simba_music.training.benchmark.figures import draw_lengths
 from simba_music.training.benchmark.gpu.report import GPU_SECTIONS, gpu_section
 from simba_music.training.benchmark.report import SECTIONS, machine_text, sections
 from simba_music.training.benchmark.rows import read_results
+from simba_music.training.capacity.check import check_text
+from simba_music.training.capacity.report import crowds_text
 from simba_music.training.evaluation.figures import draw_books, draw_convergence
 
 BEGIN, END = "<!-- report:{} -->", "<!-- /report -->"
@@ -28,6 +30,8 @@ PERFORMANCE_BEGIN, PERFORMANCE_END = "<!-- performance:{} -->", "<!-- /performan
 PERFORMANCE = "performance.json"  # in docs/, by `simba-music bench`
 LISTS = "*-report.json"  # in docs/: of lists of prompts, by `simba-music evaluate prompts`
 CORPUS_BEGIN, CORPUS_END = "<!-- corpus -->", "<!-- /corpus -->"
+CAPACITY_BEGIN, CAPACITY_END = "<!-- capacity -->", "<!-- /capacity -->"
+CROWDS_BEGIN, CROWDS_END = "<!-- crowds -->", "<!-- /crowds -->"
 SUMMARY = "summary"  # README's own table: these rows of the report's, for these systems
 CHECKS = (
     (
@@ -148,6 +152,8 @@ def fill_page(page: Path, report: dict[str, Any], docs: Path) -> str:
     for name in GPU_SECTIONS:
         begin = PERFORMANCE_BEGIN.format(name)
         text = _between(text, begin, PERFORMANCE_END, page, partial(gpu_section, docs, name))
+    text = _between(text, CAPACITY_BEGIN, CAPACITY_END, page, partial(check_text, docs))
+    text = _between(text, CROWDS_BEGIN, CROWDS_END, page, partial(crowds_text, docs))
     return _between(text, SEARCH_BEGIN, SEARCH_END, page, search)
 
 

@@ -49,7 +49,7 @@ def sweep_pairs(test: "ListeningTest") -> int:
 
     gone = delete_unvoted(test.database, now() - timedelta(days=UNVOTED_DAYS))
     for digest in gone.clips:
-        (test.folder / f"{digest}.wav").unlink(missing_ok=True)
+        test.clips.delete(digest)
     return gone.pairs
 
 

@@ -180,6 +180,13 @@ class Settings(BaseSettings):
         "a folder, which is made if it is missing",
         otherwise="the user's data folder",
     )
+    clips: str | None = _variable(
+        "SIMBA_MUSIC_CLIPS",
+        None,
+        "Where clips of the blind test are kept; replicas share it.",
+        "a folder, or an address such as `s3://bucket/clips`",
+        otherwise="a folder of the data folder",
+    )
     secret: str | None = _variable(
         "SIMBA_MUSIC_SECRET",
         None,

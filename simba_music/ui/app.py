@@ -9,7 +9,9 @@ import gradio as gr
 from fastapi import FastAPI
 
 from simba_music.errors import UserError
+from simba_music.generation.stops import Stops
 from simba_music.generation.streaming.ending import Ending, graceful
+from simba_music.settings import data_folder
 from simba_music.settings.process import announce_share
 from simba_music.ui import ab_player, api, keep, results
 from simba_music.ui.blind import page as blind
@@ -107,7 +109,7 @@ def launch(
     if sides is None:
         loaded = load()
         sides = sides_of(loaded)
-    opening, ending = Opening(sides), Ending()
+    opening, ending = Opening(sides, Stops(data_folder() / "stops")), Ending()
 
     def begin() -> None:
         opening.begin(opening.fill(lambda: loaded or load()))

@@ -106,6 +106,7 @@ def known(future: "Future[ListeningTest]") -> "ListeningTest | None":
 
 def open_test() -> "ListeningTest":
     """The blind test of this machine: its database, its clips, its key, its mirror."""
+    from simba_music.listening.clip_store import open_clips
     from simba_music.listening.database import Database, default_url
     from simba_music.listening.mirror import open_mirror
     from simba_music.listening.trials import ListeningTest
@@ -113,7 +114,7 @@ def open_test() -> "ListeningTest":
     data = data_folder()
     data.mkdir(parents=True, exist_ok=True)
     database = Database(default_url(data))
-    test = ListeningTest(database, data / "clips", load_secret(data))
+    test = ListeningTest(database, open_clips(data), load_secret(data))
     test.mirror = open_mirror(database, data)
     return test
 

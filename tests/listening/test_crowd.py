@@ -79,7 +79,7 @@ def test_a_bucket_is_a_network_under_a_salt_of_the_process(test, clock, far):
     assert own.bucket("8.8.8.8") != other.bucket("8.8.8.8") and len(own.bucket("rubbish")) == 64
     one_vote(test, clock, battle(test))
     test.database.close()
-    folder = test.folder.parent
+    folder = test.clips.folder.parent
     stored = b"".join(path.read_bytes() for path in folder.iterdir() if path.is_file())
     for secret in ("8.8.8.8", "8.8.8.0", test.crowd.bucket("8.8.8.8")):
         assert secret.encode() not in stored
@@ -125,7 +125,7 @@ def shown(test, pair):
 def test_a_reveal_does_not_unblind_later_showings(test):
     pair = battle(test)
     kept = {
-        side: (test.folder / f"{pair.sides[side]['audio_sha256']}.wav").read_bytes()
+        side: (test.clips.folder / f"{pair.sides[side]['audio_sha256']}.wav").read_bytes()
         for side in ("left", "right")
     }
     digests, lengths = set[str](), set[int]()

@@ -143,7 +143,7 @@ def test_forged_altered_and_old_tickets_are_refused(test, clock):
     trial, other = shown(test), shown(test)
     clock(20)
     own = trial["ticket"]
-    forger = ListeningTest(test.database, test.folder, "another secret")
+    forger = ListeningTest(test.database, test.clips.folder, "another secret")
     name, listener, binding = test._tickets.loads(own)
     forged = forger._tickets.dumps([name, listener, binding])
     mixed = test._tickets.dumps([name, test._tickets.loads(other["ticket"])[1], binding])
@@ -202,7 +202,7 @@ def test_practice_and_catch_trials_are_kept_apart(test, clock):
 def test_a_listener_is_known_by_a_signed_name_only(test):
     signed = test.new_listener(local=True)
     assert test.database.find_listener(test.listener_id_of(signed)).local
-    for name in (signed[:-1], "", "' OR 1=1", ListeningTest(test.database, test.folder, "b")
+    for name in (signed[:-1], "", "' OR 1=1", ListeningTest(test.database, test.clips.folder, "b")
                  .new_listener(False)):  # fmt: skip
         with pytest.raises(VoteError, match="not known here"):
             test.listener_id_of(name)

@@ -143,7 +143,7 @@ def test_old_pairs_without_a_vote_go_and_voted_ones_stay(test, clock):
     assert sweep_pairs(test) == 2  # `unvoted` and `alone`
     left = {battle.id for battle in test.database.battles("typed")}
     assert left == {voted.id, undone.id, young.id}
-    files = {path.stem for path in test.folder.iterdir()}
+    files = {path.stem for path in test.clips.folder.iterdir()}
     assert files == {side["audio_sha256"] for pair in (voted, kept) for side in pair.sides.values()}
     assert alone.id not in left and len(test.database.votes()) == 1
     assert sweep_pairs(test) == 0

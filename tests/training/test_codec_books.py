@@ -168,7 +168,7 @@ def test_every_crop_is_decoded_from_as_many_books_as_were_drawn(made):
     trainer, codec, _ = made
     x = next(noise(8))
     with torch.no_grad():
-        chosen, _, logged = trainer.books.eval() and trainer._latents(x)
+        chosen, _, logged = trainer.books.eval() and trainer._latents(x, len(x))
         z = trainer.encode(x[:, None] * INPUT_GAIN)
     codes = codec.model.quantizer.encode(z, codec.model.config.target_bandwidths[-1])
     for i, k in enumerate(trainer.counts.tolist()):

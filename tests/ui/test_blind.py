@@ -80,7 +80,7 @@ class Client:
 def client(test, system):
     """The app as `make app` starts it, on the same votes."""
     models = [f"--{name}={system / folder}" for name, folder in MODELS.items()]
-    data = {"SIMBA_MUSIC_DATA": str(test.folder.parent), "SIMBA_MUSIC_SECRET": SECRET}
+    data = {"SIMBA_MUSIC_DATA": str(test.clips.folder.parent), "SIMBA_MUSIC_SECRET": SECRET}
     with serving(*models, environment=data) as url:
         config = get(f"{url}/config")
         found = [c for c in config["components"] if c["props"].get("elem_id") == "blind"]

@@ -14,6 +14,7 @@ from simba_music import audio
 from simba_music.errors import RequestError
 from simba_music.files import first_problem, load_secret, read_json, sha256
 from simba_music.generation.request import SIDES
+from simba_music.listening.clip_store import open_clips
 from simba_music.listening.database import Database, default_url
 from simba_music.listening.mirror import open_mirror
 from simba_music.listening.pairs import Kind, Side
@@ -51,7 +52,7 @@ def open_study(folder: Path, mirrored: bool = False) -> "Study":
     data = data_folder()
     data.mkdir(parents=True, exist_ok=True)
     secret, database = load_secret(data), Database(default_url(data))
-    test = ListeningTest(database, data / "clips", secret)
+    test = ListeningTest(database, open_clips(data), secret)
     test.mirror = open_mirror(database, data) if mirrored else None
     return Study(test, folder, secret)
 

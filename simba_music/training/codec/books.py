@@ -62,7 +62,7 @@ class ResidualBooks(nn.Module):
             ids = book.nearest(left, book.embed)
             total = total + book.embed[ids]
             if self.training:
-                book.update(left, ids)
+                book.update(left, ids, len(z))
             sums.append(total)
         found = torch.stack(sums)
         shares = (found - flat).pow(2).mean((1, 2)) / flat.pow(2).mean()

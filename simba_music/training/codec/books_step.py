@@ -15,6 +15,7 @@ from simba_music.training.codec.model import INPUT_GAIN, book_codes, export
 from simba_music.training.codec.preset import CodecPreset
 from simba_music.training.codec.quantizer import EMAQuantizer
 from simba_music.training.codec.step import CodecTrainer
+from simba_music.training.ranks import ALONE, Ranks
 
 
 class BooksTrainer(CodecTrainer):
@@ -27,17 +28,19 @@ class BooksTrainer(CodecTrainer):
 
     parts = (*CodecTrainer.parts, "books", "average")
 
-    def __init__(self, preset: CodecPreset, device: str, start: Path | None = None):
+    def __init__(
+        self, preset: CodecPreset, device: str, start: Path | None = None, ranks: Ranks = ALONE
+    ):
         """Start from an exported codec of one book, or of as many as the preset has.
 
         Raises:
             RequestError: If it has others.
         """
-        super().__init__(preset, device, start)
+        super().__init__(preset, device, start, ranks)
         shape = preset.shape
         assert start and preset.decoder_only and len(preset.book_shares) == shape.books
         rest = [
-            EMAQuantizer(shape.book_codes, 128, preset.ema_decay, preset.dead_below)
+            EMAQuantizer(shape.book_codes, 128, preset.ema_decay, preset.dead_below, ranks=ranks)
             for _ in range(shape.books - 1)
         ]
         self.books = ResidualBooks(self.quantizer.embed.clone(), rest).to(device)
@@ -73,7 +76,7 @@ class BooksTrainer(CodecTrainer):
         return found
 
     @torch.no_grad()
-    def _latents(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
+    def _latents(self, x: Tensor, batch: int) -> tuple[Tensor, Tensor, dict[str, float]]:
         """As many books of each crop of `x` `[B, T]` as were drawn for it, `[B, D, S]`."""
         assert self.quantising
         preset = self.preset
@@ -82,7 +85,8 @@ class BooksTrainer(CodecTrainer):
         # Not autocast: what is left after three books is little more than bfloat16's rounding.
         sums, left = self.books(self.encode(x[:, None] * INPUT_GAIN))
         generator = torch.Generator().manual_seed(preset.seed + self.steps)
-        self.counts = draw_counts(preset.book_shares, len(x), generator)
+        counts = draw_counts(preset.book_shares, batch, generator)
+        self.counts = counts[self.ranks.rows(batch)]
         chosen = sums[(self.counts - 1).to(x.device), torch.arange(len(x), device=x.device)]
         logged = {f"left by {k}": share for k, share in enumerate(left, 1)}
         return chosen, torch.zeros((), device=x.device), logged

@@ -25,6 +25,11 @@ FOLDER_SHARE = 0.25  # of the crops, where there are folders beside an endless c
 LOUD, SILENT_SHARE = 0.01, 0.1
 
 
+def crop_samples(shape: CodecShape, crop_s: float) -> int:
+    """Samples of a crop, a whole number of the codec's frames."""
+    return round(crop_s * shape.sample_rate) // shape.hop * shape.hop
+
+
 class RandomCrops(Iterator[Tensor]):
     """Endless batches `[B, T]` of training audio, nine in ten of them louder than silence.
 
@@ -56,7 +61,7 @@ class RandomCrops(Iterator[Tensor]):
             raise RequestError("Of endless corpora, compose:SEED and mma:SEED, there can be one.")
         self._folders = [c for c in corpora if compose_seed(c) is None]
         self._rate, self._batch, self._seed, self._next = shape.sample_rate, batch, seed, first
-        self._length = round(crop_s * self._rate) // shape.hop * shape.hop
+        self._length = crop_samples(shape, crop_s)
         self._fixed = _Pieces(self._length, None)
         for samples in self._audio():
             self._fixed.add(samples)

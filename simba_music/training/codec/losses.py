@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from simba_music.audio import mel_bank
 from simba_music.training.codec.model import INPUT_GAIN
+from simba_music.training.ranks import ALONE, Ranks
 
 FLOOR = 1e-4  # inside every logarithm; a clamp would leave a silent decoder without gradient
 
@@ -152,23 +153,29 @@ class Discriminator(nn.Module):
             features.append([h.detach().chunk(2)[0] for h in maps])
         return torch.stack(losses).mean(), features
 
-    def codec_losses(self, fake: Tensor, wanted: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """(adversarial, feature matching) losses of the codec; features relative to the real."""
+    def codec_losses(
+        self, fake: Tensor, wanted: list[list[Tensor]], share: float = 1.0, ranks: Ranks = ALONE
+    ) -> tuple[Tensor, Tensor]:
+        """(adversarial, feature matching) losses of the codec; features relative to the real.
+
+        `share` is that of `fake` in the crops of all ranks.
+        """
         adversarial, matching = [], []
         for scale, reals in zip(self.scales, wanted, strict=True):
             logits, maps = scale(fake)
             adversarial.append(F.relu(1 - logits).mean())
             # Over the real maps' mean (eq. 2): else the layer with the largest values decides
             # alone.
-            matching += [F.l1_loss(a, b) / b.abs().mean() for a, b in zip(maps, reals, strict=True)]
+            for a, b in zip(maps, reals, strict=True):
+                matching.append(F.l1_loss(a, b) / ranks.sum(share * b.abs().mean()))
         return torch.stack(adversarial).mean(), torch.stack(matching).mean()
 
 
 class Balancer:
     """Weighs losses by the gradient they leave on the output (Defossez et al. 2022, eq. 5)."""
 
-    def __init__(self, norm: float, decay: float = 0.99):
-        self.norm, self.decay = norm, decay
+    def __init__(self, norm: float, decay: float = 0.99, ranks: Ranks = ALONE):
+        self.norm, self.decay, self.ranks = norm, decay, ranks
         self.averages: dict[str, float] = {}
 
     def gradient(self, losses: dict[str, Tensor], weights: dict[str, float], y: Tensor) -> Tensor:
@@ -182,7 +189,7 @@ class Balancer:
             (own,) = torch.autograd.grad(loss, y, retain_graph=True)
             # By a moving average of the norms, not this step's: a loss that is nearly met would
             # else be blown up to its full share, with a direction that is noise.
-            size = float(own.norm())
+            size = self.ranks.norm(own)
             average = self.averages.get(name, size)
             average = self.decay * average + (1 - self.decay) * size
             if math.isfinite(average):

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from simba_music.training.ranks import ALONE, Ranks
+
 
 class EMAQuantizer(nn.Module):
     """Euclidean codebook learned by exponential moving averages (van den Oord 2017, app. A.1).
@@ -18,8 +20,17 @@ class EMAQuantizer(nn.Module):
     sums: Tensor
     error: Tensor
 
-    def __init__(self, size: int, dim: int, decay: float, dead_below: float, balance: float = 0.0):
+    def __init__(
+        self,
+        size: int,
+        dim: int,
+        decay: float,
+        dead_below: float,
+        balance: float = 0.0,
+        ranks: Ranks = ALONE,
+    ):
         super().__init__()
+        self.ranks = ranks
         self.decay, self.dead_below, self.balance = decay, dead_below, balance
         self.register_buffer("error", torch.zeros(()))
         # Codes follow their sums and counts, so no gradient and no optimiser has a part in them.
@@ -70,14 +81,19 @@ class EMAQuantizer(nn.Module):
         # By the codes as they were: the update below must not move what this step is trained on.
         quantised = self.embed[ids].view(z.shape[0], -1, z.shape[1]).transpose(1, 2)
         if self.training:
-            self.update(flat.detach(), ids)
+            self.update(flat.detach(), ids, len(z))
         # Straight through (Bengio et al. 2013, arXiv 1308.3432). No codebook loss beside the
         # commitment, as averages do its work.
         return z + (quantised - z).detach(), ids, F.mse_loss(z, quantised)
 
     @torch.no_grad()
-    def update(self, flat: Tensor, ids: Tensor) -> None:
-        """Move codes towards the vectors `[N, D]` whose ids `[N]` they are; restart dead ones."""
+    def update(self, flat: Tensor, ids: Tensor, crops: int = 1) -> None:
+        """Move codes towards the vectors `[N, D]` whose ids `[N]` they are; restart dead ones.
+
+        They are of so many crops, end to end, and the vectors of all ranks count.
+        """
+        flat = self.ranks.gathered(flat.view(crops, -1, flat.shape[1])).flatten(0, 1)
+        ids = self.ranks.gathered(ids.view(crops, -1)).flatten()
         error = (flat - self.embed[ids]).pow(2).sum(1).mean()
         self.error.lerp_(error, 1 - self.decay)
         self.counts.mul_(self.decay).add_(torch.bincount(ids, minlength=len(self.counts)))
@@ -91,3 +107,6 @@ class EMAQuantizer(nn.Module):
             self.counts[dead] = mean
             self.sums[dead] = picks * mean
         self.embed.copy_(self.sums / self.counts[:, None])
+        # Sums on GPUs are not the same to the last bit, and codes would drift apart.
+        for buffer in (self.error, self.counts, self.sums, self.embed):
+            buffer.copy_(self.ranks.of_first(buffer))

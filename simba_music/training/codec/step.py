@@ -18,6 +18,7 @@ from simba_music.training.codec.model import INPUT_GAIN, build_autoencoder, expo
 from simba_music.training.codec.preset import CodecPreset
 from simba_music.training.codec.quantizer import EMAQuantizer
 from simba_music.training.devices import compute_clock, fast_bfloat16
+from simba_music.training.ranks import ALONE, Ranks
 from simba_music.training.resume import read_state, write_state
 
 PEAK_S = 0.005  # how near to each other a peak of the original and of the round trip may be
@@ -31,8 +32,12 @@ class CodecTrainer:
 
     parts: tuple[str, ...] = ("model", "quantizer", "optimiser", "discriminator", "judge")
 
-    def __init__(self, preset: CodecPreset, device: str, start: Path | None = None):
+    def __init__(
+        self, preset: CodecPreset, device: str, start: Path | None = None, ranks: Ranks = ALONE
+    ):
         """Start anew, or from the weights of an exported codec: then with its codes at once.
+
+        `ranks` share every batch.
 
         Raises:
             RequestError: If the preset trains the decoder only, and there is nothing to start from.
@@ -40,7 +45,7 @@ class CodecTrainer:
         if preset.decoder_only and start is None:
             raise RequestError("A decoder alone is trained from a codec that exists: add --start.")
         torch.manual_seed(preset.seed)
-        self.preset, self.device, shape = preset, device, preset.shape
+        self.preset, self.device, shape, self.ranks = preset, device, preset.shape, ranks
         model: Any
         model, codes = reopen(start, shape) if start else (build_autoencoder(shape), None)
         self.model: Any = model.to(device).train()
@@ -49,7 +54,7 @@ class CodecTrainer:
             device.split(":")[0], torch.bfloat16, enabled=fast_bfloat16(device)
         )
         self.quantizer = EMAQuantizer(
-            shape.codes, 128, preset.ema_decay, preset.dead_below, preset.balance
+            shape.codes, 128, preset.ema_decay, preset.dead_below, preset.balance, ranks
         )
         self.quantizer.to(device)
         self.spectral = SpectralLoss(shape.sample_rate).to(device)
@@ -64,7 +69,7 @@ class CodecTrainer:
         self.judge = torch.optim.Adam(
             self.discriminator.parameters(), 0.5 * preset.learning_rate, (0.5, 0.9)
         )
-        self.balancer = Balancer(preset.gradient_norm)
+        self.balancer = Balancer(preset.gradient_norm, ranks=ranks)
         self.steps, self.seconds, self.quantising = 0, 0.0, codes is not None
         self.skipped = 0
         if codes is not None:
@@ -81,12 +86,19 @@ class CodecTrainer:
         return compute_clock(self.device)
 
     def step(self, x: Tensor) -> dict[str, float]:
-        """One optimiser step on audio `[B, T]`; returns the losses."""
-        started, preset = self.clock(), self.preset
-        x = x.to(self.device)
+        """One optimiser step on audio `[B, T]`, of which this rank takes its rows.
+
+        Returns:
+            The losses, over all ranks; what else is logged is of this rank.
+        """
+        started, preset, ranks, batch = self.clock(), self.preset, self.ranks, len(x)
+        self.seconds = ranks.number_of_first(self.seconds)
+        rows, judged = ranks.rows(batch), range(min(batch, preset.adversarial_batch))
+        x = x[rows].to(self.device)
+        share = len(x) / batch  # of the means over all ranks
         adversarial = self.quantising and self.fraction >= preset.adversarial_fraction
         listening = self.quantising and self.fraction >= preset.judge_fraction
-        z, commitment, logged = self._latents(x)
+        z, commitment, logged = self._latents(x, batch)
         with self.autocast:
             y = self.decode(z)[:, 0]
         y = y.float() / INPUT_GAIN
@@ -99,26 +111,30 @@ class CodecTrainer:
             losses["peak"] = overshoot(x, y, round(PEAK_S * preset.shape.sample_rate))
         logged |= {"mel": float(mel.detach()), "linear": float(linear.detach())}
         logged |= self._distances(x, y.detach())
+        losses = {name: share * loss for name, loss in losses.items()}
         if listening:
-            heard = slice(preset.adversarial_batch)
+            own = judged[ranks.rows(len(judged))]
             with self.autocast:
-                logged["discriminator"], features = self._judge(x[heard], y[heard])
+                heard = x[: len(own)], y[: len(own)], len(own) / len(judged)
+                logged["discriminator"], features = self._judge(*heard)
                 if adversarial:
-                    losses["adversarial"], losses["matching"] = self.discriminator.codec_losses(
-                        y[heard], features
-                    )
+                    losses |= self._adversarial(*heard[1:], features)
         # A decoder that is good already waits until the discriminator knows it: what a new one
         # has to say is noise, which the balancer would make as loud as any other loss.
         if adversarial or not (listening and preset.decoder_only):
-            self._learn(losses, y, commitment)
+            self._learn(losses, y, share * commitment)
         self.steps += 1
-        self.seconds += self.clock() - started
-        logged |= {name: float(loss.detach()) for name, loss in losses.items()}
-        error = (y.detach() - x).pow(2).sum() / x.pow(2).sum()
-        return logged | {"nmse": float(error), "commitment": float(commitment.detach())}
+        losses["commitment"] = share * commitment
+        parts = torch.stack([(y.detach() - x).pow(2).sum(), x.pow(2).sum(), *losses.values()])
+        error, energy, *summed = ranks.sum(parts.detach()).tolist()
+        self.seconds = ranks.number_of_first(self.seconds + self.clock() - started)
+        return logged | dict(zip(losses, summed, strict=True)) | {"nmse": error / energy}
 
-    def _latents(self, x: Tensor) -> tuple[Tensor, Tensor, dict[str, float]]:
-        """What audio `[B, T]` is decoded from, `[B, D, S]`; commitment loss; what is logged."""
+    def _latents(self, x: Tensor, batch: int) -> tuple[Tensor, Tensor, dict[str, float]]:
+        """What audio `[B, T]` is decoded from, `[B, D, S]`; commitment loss; what is logged.
+
+        All ranks together have `batch` crops.
+        """
         with self.autocast:
             z = self.encode(x[:, None] * INPUT_GAIN)
         z = z.float()
@@ -127,6 +143,7 @@ class CodecTrainer:
         if self.fraction >= self.preset.settle_fraction:
             self.quantizer.balance = 0.0
         z, ids, commitment = self.quantizer(z)
+        ids = torch.cat(self.ranks.collected(ids))
         shares = torch.bincount(ids).float() / len(ids)
         perplexity = float(torch.exp(-(shares * (shares + 1e-9).log()).sum()))
         return z, commitment, {"perplexity": perplexity}
@@ -151,20 +168,30 @@ class CodecTrainer:
             [y, preset.commitment * commitment] if committing else [y],
             [gradient, None] if committing else [gradient],
         )
+        self.ranks.sum_gradients(self.parameters)
         if torch.nn.utils.clip_grad_norm_(self.parameters, 5.0).isfinite():
             self.optimiser.step()
             self.skipped = 0
         else:
             self.skipped += 1
 
-    def _judge(self, real: Tensor, fake: Tensor) -> tuple[float, list[list[Tensor]]]:
+    def _judge(self, real: Tensor, fake: Tensor, share: float) -> tuple[float, list[list[Tensor]]]:
         """One step of the discriminator on audio `[B, T]`; its loss and features of the real."""
         loss, features = self.discriminator.own_loss(real, fake)
         self.judge.zero_grad()
-        loss.backward()
-        if loss.isfinite():
+        (share * loss).backward()
+        self.ranks.sum_gradients(self.discriminator.parameters())
+        whole = self.ranks.sum(share * loss.detach())
+        if whole.isfinite():
             self.judge.step()
-        return float(loss.detach()), features
+        return float(whole), features
+
+    def _adversarial(
+        self, fake: Tensor, share: float, features: list[list[Tensor]]
+    ) -> dict[str, Tensor]:
+        """What the discriminator says of round trips `[B, T]`, this share of all that it judges."""
+        found = self.discriminator.codec_losses(fake, features, share, self.ranks)
+        return {"adversarial": share * found[0], "matching": share * found[1]}
 
     def _weights(self) -> dict[str, float]:
         return {
@@ -185,8 +212,10 @@ class CodecTrainer:
         """At least so many latents `[N, D]` of the batches to come, and how many a batch has."""
         found: list[Tensor] = []
         while sum(len(f) for f in found) < vectors:
-            z = self.encode(next(batches).to(self.device)[:, None] * INPUT_GAIN)
-            found.append(z.transpose(1, 2).reshape(-1, z.shape[1]))
+            batch = next(batches)
+            own = batch[self.ranks.rows(len(batch))].to(self.device)
+            z = self.ranks.gathered(self.encode(own[:, None] * INPUT_GAIN).transpose(1, 2))
+            found.append(z.flatten(0, 1))
         return torch.cat(found), len(found[0])
 
     def exported(self) -> EncodecModel:

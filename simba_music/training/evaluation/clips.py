@@ -17,7 +17,7 @@ from simba_music.training.corpus.bench import read_bench
 from simba_music.training.evaluation.figures import draw_spectrograms
 from simba_music.training.evaluation.measures import Row, mean_row, share_row
 from simba_music.training.evaluation.report import update_report
-from simba_music.training.judges.scorer import PHRASE
+from simba_music.training.judges.scorer_data import PHRASE
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simba_music.audio import SAMPLE_RATE
-from simba_music.conditioning.text import mean_states
 from simba_music.errors import RequestError
 from simba_music.files import write_json
 from simba_music.hub.places import CONFIG
@@ -21,18 +19,17 @@ from simba_music.models.checkpoint import save_module
 from simba_music.models.codec import Codec
 from simba_music.models.text_encoder import TextEncoder
 from simba_music.scoring.bundled import ScorerConfig, ScorerModel, save_null_prompts
-from simba_music.scoring.score import WINDOW_S
-from simba_music.training.corpus.captioning.contrast import contrasts
-from simba_music.training.corpus.store import corpus_sample_rate, crop_audio, piece_audio
 from simba_music.training.corpus.tokens import MINILM, TokenCorpus
+from simba_music.training.judges.scorer_data import PHRASE, Contrasts, log_mels, read_batch
+from simba_music.training.ranks import Ranks, joined
 from simba_music.training.record import write_training_record
+from simba_music.training.resume import read_state, write_state
 
 logger = logging.getLogger(__name__)
 
 KIND = "simba-music scorer, trained on our own corpus, not LAION CLAP"
 NULL_PROMPTS = 200
-CAPTION_DRAWS = 60  # divisible by every number of captions up to 6
-PHRASE = 2  # which of a crop's captions is a phrase
+SAVE_EVERY_S = 150.0
 
 
 @dataclass(frozen=True)
@@ -70,84 +67,6 @@ def scorer_config(preset: ClapPreset) -> ScorerConfig:
     )
 
 
-@torch.no_grad()
-def _log_mels(
-    corpus: TokenCorpus, corpus_dir: Path, model: ScorerModel, codec: Codec, split: str, trips: int
-) -> tuple[dict[int, Tensor], set[int]]:
-    """Log-mel `[M, frames]` float16 of every crop; every second through the codec, up to `trips`.
-
-    Returns:
-        The log-mels by number of the crop, and which crops went through the codec.
-    """
-    numbers = {(crop.piece, crop.number): i for i, crop in enumerate(corpus.crops)}
-    mels, through = dict[int, Tensor](), set[int]()
-    for row, samples in piece_audio(corpus_dir):
-        if row["split"] != split:
-            continue
-        for k, sound in enumerate(crop_audio(row, samples, corpus_sample_rate(corpus_dir))):
-            index = numbers.get((row["id"], k))
-            if index is None:  # without a caption
-                continue
-            wave = torch.from_numpy(sound)
-            # Clips come out of the codec: a scorer of originals alone would score how they sound,
-            # not what they play.
-            if index % 2 and len(through) < trips:
-                through.add(index)
-                codes = torch.from_numpy(corpus.example(index, 0).codes)
-                wave = codec.decode(codes[None])[0].samples[0]
-            mels[index] = model.log_mel(wave[None])[0].half()
-    return mels, through
-
-
-def _batch(
-    corpus: TokenCorpus, mels: dict[int, Tensor], picks: np.ndarray, rng: np.random.Generator | None
-) -> tuple[Tensor, Tensor]:
-    """Log-mels `[B, M, F]` and mean text states `[B, D]`; no rng means the whole crop."""
-    rate = SAMPLE_RATE / 480
-    seconds = WINDOW_S if rng is None else rng.uniform(4, WINDOW_S)
-    frames = round(seconds * rate)
-    audio, text = [], []
-    for index in picks:
-        mel = mels[int(index)]
-        if mel.shape[1] < frames:
-            # Repeated, not padded: silence would say that the music stops.
-            mel = mel.repeat(1, math.ceil(frames / mel.shape[1]))
-        start = 0 if rng is None else int(rng.integers(mel.shape[1] - frames + 1))
-        audio.append(mel[:, start : start + frames])
-        caption = PHRASE if rng is None else int(rng.integers(CAPTION_DRAWS))
-        text.append(corpus.states(int(index), caption).mean(0))
-    return torch.stack(audio).float(), torch.from_numpy(np.stack(text))
-
-
-class Contrasts:
-    """For every crop, mean text states of captions that are true and of such with one fact wrong.
-
-    They are short captions, so they also teach what a part of the facts sounds like.
-    """
-
-    def __init__(self, corpus: TokenCorpus, encoder: TextEncoder, seed: int):
-        rng = random.Random(seed)
-        self.pairs = [
-            [(c.true, c.false) for c in contrasts(crop.facts, rng)] if "genre" in crop.facts else []
-            for crop in corpus.crops
-        ]
-        texts = sorted({text for pairs in self.pairs for pair in pairs for text in pair}, key=len)
-        parts = [mean_states(encoder.encode(texts[i : i + 64])) for i in range(0, len(texts), 64)]
-        self.states = torch.cat(parts) if parts else torch.zeros(0, encoder.ref.width)
-        self.rows = {text: i for i, text in enumerate(texts)}
-        logger.info("%d contrasting captions", len(texts))
-
-    def draw(self, picks: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """(places in the batch, true states, false states), one contrast for each crop that has."""
-        places = [k for k, index in enumerate(picks) if self.pairs[index]]
-        chosen = [
-            self.pairs[picks[k]][int(rng.integers(len(self.pairs[picks[k]])))] for k in places
-        ]
-        rows = torch.tensor([[self.rows[text] for text in pair] for pair in chosen]).view(-1, 2)
-        true, false = self.states[rows].unbind(1)
-        return torch.tensor(places, dtype=torch.long), true, false
-
-
 def contrast_loss(
     model: ScorerModel, vectors: Tensor, places: Tensor, true: Tensor, false: Tensor
 ) -> Tensor:
@@ -166,7 +85,7 @@ def recall(model: ScorerModel, corpus: TokenCorpus, mels: dict[int, Tensor]) -> 
     """Share of 100 held-out crops whose caption is among the first five of the 100."""
     model.eval()
     picks = np.array(sorted(mels))[np.linspace(0, len(mels) - 1, 100).astype(int)]
-    audio, text = _batch(corpus, mels, picks, None)
+    audio, text = read_batch(corpus, mels, picks, None)
     similarity = model.embed_audio(audio) @ model.embed_text(text).T
     own = similarity.diag()[:, None]
     model.train()
@@ -189,52 +108,151 @@ def _check_enough(corpus: Path, pools: list[np.ndarray], held_out: int) -> None:
     logger.info("log-mels of %d crops ready", sum(map(len, pools)))
 
 
-def train_clap(
-    corpus_dir: Path, out: Path, codec: Codec, preset: ClapPreset, device: str = "cpu"
-) -> None:
-    """Train the scorer and write it with its null prompts (held-out captions)."""
-    torch.manual_seed(preset.seed)
-    config = scorer_config(preset)
-    model = ScorerModel(config).train()
-    train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
-    mels, through = _log_mels(train, corpus_dir, model, codec, "train", preset.round_trips)
-    valid_mels, _ = _log_mels(valid, corpus_dir, model, codec, "valid", preset.round_trips)
-    pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
-    _check_enough(corpus_dir, pools, len(valid_mels))
-    wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
-    model = model.to(device)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
-    )
-    rng = np.random.default_rng(preset.seed)
-    started, best = time.monotonic(), 0.0
-    for step in range(preset.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = _learning_rate(step, preset)
+class _Training:
+    """The scorer, its optimiser and its random source; `step` is one update, on all ranks."""
+
+    def __init__(self, model: ScorerModel, preset: ClapPreset, ranks: Ranks):
+        self.preset, self.ranks = preset, ranks
+        ranks.share_norms(model)
+        self.model = model.to(ranks.device)
+        self.optimiser = torch.optim.AdamW(
+            model.parameters(), lr=preset.learning_rate, weight_decay=preset.weight_decay
+        )
+        self.rng = np.random.default_rng(preset.seed)
+        self.steps, self.seconds = 0, 0.0
+
+    def step(
+        self,
+        corpus: TokenCorpus,
+        mels: dict[int, Tensor],
+        pools: list[np.ndarray],
+        wrong: "Contrasts",
+    ) -> float:
+        """One update; the loss."""
+        started, model, preset = time.monotonic(), self.model, self.preset
+        for group in self.optimiser.param_groups:
+            group["lr"] = _learning_rate(self.steps, preset)
         # Halves of both kinds, so that negatives are of both too, and the sound of the codec gives
         # nothing away.
-        picks = np.concatenate([rng.choice(pool, preset.batch // 2) for pool in pools])
-        audio, text = (t.to(device) for t in _batch(train, mels, picks, rng))
-        vectors = model.embed_audio(audio)
-        # At most 100, as in CLIP, or a few easy batches make the softmax too sharp to learn from.
-        logits = model.log_scale.exp().clamp(max=100) * (vectors @ model.embed_text(text).T)
-        labels = torch.arange(len(picks), device=device)
-        # Either way round (CLIP): the sound among captions, the caption among sounds.
-        loss = (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        picks = np.concatenate([self.rng.choice(pool, preset.batch // 2) for pool in pools])
+        rows = self.ranks.rows(len(picks))
+        batch = read_batch(corpus, mels, picks, self.rng)
+        audio, text = (t[rows].to(self.ranks.device) for t in batch)
+        own = model.embed_audio(audio), model.embed_text(text)
+        # The softmax is over the crops of all ranks: each computes the whole loss on their vectors,
+        # and then what it says of its own.
+        whole = [self.ranks.gathered(vectors).requires_grad_() for vectors in own]
+        loss = clap_loss(model, *whole)
         if preset.contrast_weight:
-            drawn = (t.to(device) for t in wrong.draw(picks, rng))
-            loss = loss + preset.contrast_weight * contrast_loss(model, vectors, *drawn)
-        optimiser.zero_grad()
+            drawn = (t.to(self.ranks.device) for t in wrong.draw(picks, self.rng))
+            loss = loss + preset.contrast_weight * contrast_loss(model, whole[0], *drawn)
+        self.optimiser.zero_grad()
         loss.backward()
-        optimiser.step()
-        if step % 50 == 49 or step == preset.steps - 1:
-            best = recall(model, valid, valid_mels)
-            logger.info(
-                "step %d loss %.3f held-out R@5 of 100: %.2f", step + 1, float(loss.detach()), best
+        for parameter in model.parameters():  # of which every rank has the whole gradient so far
+            if parameter.grad is not None:
+                parameter.grad /= self.ranks.count
+        torch.autograd.backward(own, [v.grad[rows] for v in whole if v.grad is not None])
+        self.ranks.sum_gradients(model.parameters())
+        self.optimiser.step()
+        self.steps += 1
+        self.seconds += time.monotonic() - started
+        return float(loss.detach())
+
+    def save(self, path: Path) -> None:
+        """Write the state to resume from."""
+        write_state(
+            path,
+            {
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "rng": self.rng.bit_generator.state,
+                "preset": repr(self.preset),
+                "steps": self.steps,
+                "seconds": self.seconds,
+            },
+        )
+
+    def restore(self, path: Path) -> None:
+        """Go on from what `save` wrote.
+
+        Raises:
+            RequestError: If it is of a training with another preset.
+        """
+        state = read_state(path, self.ranks.device)
+        if state["preset"] != repr(self.preset):
+            raise RequestError(
+                f"{path.parent} holds a training of the scorer with another preset. Go on with "
+                "what it began with, or choose another --out."
             )
-    out.mkdir(parents=True, exist_ok=True)
-    save_module(out, model.eval())
-    write_json(out / CONFIG, config.model_dump(by_alias=True))
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = state["rng"]
+        self.steps, self.seconds = state["steps"], state["seconds"]
+
+
+def clap_loss(model: ScorerModel, audio: Tensor, text: Tensor) -> Tensor:
+    """Contrastive loss of vectors `[B, E]`, of which those of one row belong together."""
+    # At most 100, as in CLIP, or a few easy batches make the softmax too sharp to learn from.
+    logits = model.log_scale.exp().clamp(max=100) * (audio @ text.T)
+    labels = torch.arange(len(logits), device=logits.device)
+    # Either way round (CLIP): the sound among captions, the caption among sounds.
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def train_clap(
+    corpus_dir: Path,
+    out: Path,
+    codec: Codec,
+    preset: ClapPreset,
+    device: str = "cpu",
+    limit_steps: int | None = None,
+) -> None:
+    """Train the scorer, resuming from `out/resume.state`; write it with its null prompts.
+
+    Processes that `torchrun` started share every batch. `limit_steps` ends it early, unfinished.
+    """
+    with joined(device) as ranks:
+        torch.manual_seed(preset.seed)
+        model = ScorerModel(scorer_config(preset)).train()
+        train, valid = TokenCorpus(corpus_dir, "train"), TokenCorpus(corpus_dir, "valid")
+        ranks.check_same("the crops of the corpus", (len(train.crops), len(valid.crops)))
+        mels, through = log_mels(train, corpus_dir, model, codec, preset.round_trips, ranks)
+        valid_mels, _ = log_mels(valid, corpus_dir, model, codec, preset.round_trips, ranks)
+        pools = [np.array(sorted(through)), np.array(sorted(set(mels) - through))]
+        _check_enough(corpus_dir, pools, len(valid_mels))
+        wrong = Contrasts(train, TextEncoder.load(MINILM), preset.seed)
+        training, state = _Training(model, preset, ranks), out / "resume.state"
+        out.mkdir(parents=True, exist_ok=True)
+        if state.exists():
+            training.restore(state)
+            logger.info("resumed at step %d", training.steps)
+        ranks.check_same("the step that they go on from", training.steps)
+        best, saved = 0.0, time.monotonic()
+        while training.steps < min(preset.steps, limit_steps or preset.steps):
+            loss = training.step(train, mels, pools, wrong)
+            done = training.steps == preset.steps
+            if not ranks.first:
+                continue
+            if training.steps % 50 == 0 or done:
+                best = recall(model, valid, valid_mels)
+                logger.info(
+                    "step %d loss %.3f held-out R@5 of 100: %.2f", training.steps, loss, best
+                )
+            if time.monotonic() - saved > SAVE_EVERY_S or training.steps == limit_steps:
+                training.save(state)
+                saved = time.monotonic()
+        if ranks.first and training.steps == preset.steps:
+            _export(out, corpus_dir, training, valid, best)
+            state.unlink(missing_ok=True)
+
+
+def _export(
+    out: Path, corpus_dir: Path, training: _Training, valid: TokenCorpus, best: float
+) -> None:
+    """Write the scorer and its record."""
+    model = training.model.eval()
+    save_module(out, model)
+    write_json(out / CONFIG, model.config.model_dump(by_alias=True))
     # Held-out captions, so that no prompt of the null is one that the scorer learned by heart.
     captions = sorted({crop.captions[PHRASE % len(crop.captions)] for crop in valid.crops})
     picks = np.linspace(0, len(captions) - 1, NULL_PROMPTS).astype(int)
@@ -242,10 +260,11 @@ def train_clap(
     write_training_record(
         out,
         stage="clap",
-        steps=preset.steps,
-        seconds=time.monotonic() - started,
-        device=device,
+        steps=training.preset.steps,
+        seconds=training.seconds,
+        device=training.ranks.device,
         corpora=[corpus_dir],
-        preset=asdict(preset),
+        preset=asdict(training.preset),
+        processes=training.ranks.count,
         held_out_recall_at_5_of_100=best,
     )

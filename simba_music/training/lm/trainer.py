@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,7 +15,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from simba_music.errors import RequestError
 from simba_music.files import read_json
 from simba_music.models.checkpoint import save_language_model
 from simba_music.models.config import CodecRef
@@ -35,6 +35,7 @@ from simba_music.training.lm.loss import VALID_CROPS, book_losses, forward_flops
 from simba_music.training.lm.optimiser import RATE, make_optimisers
 from simba_music.training.lm.preset import Architecture, LMPreset, make_config
 from simba_music.training.lm.start import exported_start, start_from_codebooks, with_books
+from simba_music.training.ranks import Ranks
 from simba_music.training.record import write_training_record
 from simba_music.training.resume import write_state
 
@@ -70,6 +71,8 @@ class LMTrainer:
             mixed_precision="bf16" if bfloat16 else "no",
         )
         self.device = str(self.accelerator.device)
+        number, count = self.accelerator.process_index, self.accelerator.num_processes
+        self.ranks = Ranks(number, count, self.device)
         model = MusicLM(make_config(architecture, preset, codec)).train()
         start_from_codebooks(model, codebooks)
         self.average = MusicLM(model.config).requires_grad_(False).to(self.device)
@@ -105,25 +108,24 @@ class LMTrainer:
             Loss in nats a code of each book, over all processes.
         """
         started, accelerator = time.monotonic(), self.accelerator
+        processes = accelerator.num_processes
         count = sum(part.n_targets for part in parts)
         rate = self.preset.learning_rate * schedule(self.steps, self.preset)
         for group in (g for optimiser in self.optimisers for g in optimiser.param_groups):
             group["lr"] = rate * group[RATE]
-        mine = parts[accelerator.process_index :: accelerator.num_processes]
-        if len(parts) % accelerator.num_processes:
-            raise RequestError(
-                f"{len(parts)} parts a step cannot be shared by {accelerator.num_processes} "
-                "processes; set --accumulate to a multiple of their number."
-            )
+        mine = [(1, part) for part in parts[accelerator.process_index :: processes]]
+        if len(mine) < math.ceil(len(parts) / processes):
+            # All wait for each other's last part: who has none left computes one for nothing.
+            mine.append((0, parts[-1]))
         books = self.raw.config.n_codebooks
         summed = torch.zeros(books, device=self.device)
-        for i, part in enumerate(mine):
+        for i, (weight, part) in enumerate(mine):
             # Gradients are averaged over processes, with the last part.
             last = i + 1 == len(mine)
             with nullcontext() if last else accelerator.no_sync(self.model):
                 # Accelerate takes the mean over processes, and the loss is a sum over all targets.
-                loss = book_losses(self.model, part.to(self.device))
-                accelerator.backward(loss.sum() * accelerator.num_processes / count)
+                loss = weight * book_losses(self.model, part.to(self.device))
+                accelerator.backward(loss.sum() * processes / count)
             summed += loss.detach()
         norm = accelerator.clip_grad_norm_(self.raw.parameters(), 1.0)
         reduced: Tensor = accelerator.reduce(summed, "sum")
@@ -208,6 +210,7 @@ def train_lm(
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     trainer.made_with = describe(preset, architecture.name, corpora)
     resume(trainer, state, start)
+    trainer.ranks.check_same("crops and step", (len(train.crops), len(valid.crops), trainer.steps))
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     mean = list[float]()
@@ -215,7 +218,7 @@ def train_lm(
         trainer.history.append(history_row(trainer, mean, valid, flops, train))
     fall = preset.steps - round(preset.decay_share * preset.steps)
     last = min(preset.steps, limit_steps or preset.steps)
-    shown = trainer.accelerator.is_main_process
+    shown = trainer.ranks.first
     stream, saved = batches(train, preset, trainer.steps), time.monotonic()
     bar = tqdm(total=preset.steps, initial=trainer.steps, unit="step", disable=None)
     while trainer.steps < last:

@@ -3,8 +3,10 @@
 import functools
 import itertools
 import logging
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from simba_music.training.corpus.store import (
     write_array,
 )
 from simba_music.training.corpus.tokens.access import STAMP, TOKENS
+from simba_music.training.corpus.tokens.claims import claimed
 from simba_music.training.corpus.tokens.packed import (
     INDEX,
     fingerprint,
@@ -44,6 +47,9 @@ logger = logging.getLogger(__name__)
 RECORDINGS = 200  # of an import in a shard of tokens; each has an audio file of its own
 Part = tuple[int, int]
 WHOLE: Part = (1, 1)
+POLL_S = 5.0  # between looks at shards that other machines are at
+# Corpus, shard, its rows, the codec's folder and what it is, books, device.
+_Job = tuple[Path, str, list[Row], Path, CodecRef, int, str]
 
 
 def token_shards(corpus: Path, hours: float | None = None) -> dict[str, list[Row]]:
@@ -127,9 +133,18 @@ def encode_shard(
     write_array(path, np.concatenate(parts, axis=1))
 
 
-def _in_a_process(*args: object) -> None:
+def _encode(job: _Job) -> bool:
+    """Encode a shard, unless another process is at it; whether it has its codes now."""
+    corpus, name = job[0], job[1]
+    with claimed(corpus / TOKENS, name) as own:
+        if own:
+            encode_shard(*job)
+    return own
+
+
+def _in_a_process(job: _Job) -> bool:
     torch.set_num_threads(1)
-    encode_shard(*args)  # type: ignore[arg-type]
+    return _encode(job)
 
 
 def encode_corpus(
@@ -143,8 +158,9 @@ def encode_corpus(
 ) -> None:
     """Write codes of every shard that has none yet; what was cut goes on where it stopped.
 
-    Of a corpus without audio, pieces are rendered at the codec's sample rate. `part` (i, n) is
-    every n-th shard from the i-th on: n machines may share a corpus. Shards take turns on devices.
+    Of a corpus without audio, pieces are rendered at the codec's sample rate. Machines that share
+    the folder claim shards, and end when all have codes. `part` (i, n) is every n-th shard from the
+    i-th on. Shards take turns on devices.
 
     Raises:
         RequestError: If the corpus holds tokens of another codec.
@@ -158,19 +174,27 @@ def encode_corpus(
         )
     write_json(stamp, ref.model_dump())
     mine = list(groups.items())[part[0] - 1 :: part[1]]
-    jobs = [
+    jobs: list[_Job] = [
         (corpus, name, rows, folder, ref, n_codebooks, devices[i % len(devices)])
         for i, (name, rows) in enumerate(mine)
     ]
+    while jobs:
+        done = _encode_all(jobs, workers)
+        left = [job for job in jobs if job[1] not in done]
+        if len(left) == len(jobs):  # all that is left is with other machines
+            time.sleep(POLL_S)
+        jobs = left
+
+
+def _encode_all(jobs: Sequence[_Job], workers: int) -> set[str]:
+    """Encode shards; the names of those that have their codes now."""
+    bar = partial(tqdm, total=len(jobs), unit="shard", desc="tokens", disable=None)
     if workers == 1:
-        for job in tqdm(jobs, unit="shard", desc="tokens", disable=None):
-            encode_shard(*job)
-        return
+        return {job[1] for job in bar(jobs) if _encode(job)}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running: list[Future[None]] = [pool.submit(_in_a_process, *job) for job in jobs]
+        running = {job[1]: pool.submit(_in_a_process, job) for job in jobs}
         try:
-            for future in tqdm(running, unit="shard", desc="tokens", disable=None):
-                future.result()
+            return {name for name, future in bar(running.items()) if future.result()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -195,24 +219,48 @@ def encode_captions(
     if part == WHOLE:
         for index in folder.glob(f"*{INDEX}"):
             if index.name.removesuffix(INDEX) not in groups:
-                index.unlink()
-    mine = list(groups.items())[part[0] - 1 :: part[1]]
-    count = 0
-    for name, rows in tqdm(mine, unit="shard", desc="captions", disable=None):
-        made_from = {"sound": fingerprint(rows), "text": fingerprint(rows, captions)}
-        known = folder / f"{name}.json"
-        if not (folder / f"{name}.npy").exists():
-            continue
-        finished = known.exists() and (folder / f"{name}{INDEX}").exists()
-        if finished and read_json(known) == made_from:
-            continue
-        texts = {t for row in rows for crop in captions.get(row["id"], ()) for t in crop}
-        states = encode_texts(encoder, sorted(texts, key=lambda text: (len(text), text)), batch)
-        write_packed(folder, name, rows, captions, crop_lengths(rows, ref), states, made_from)
-        count += len(texts)
+                index.unlink(missing_ok=True)
+    mine, count = dict(list(groups.items())[part[0] - 1 :: part[1]]), 0
+    bar = tqdm(total=len(mine), unit="shard", desc="captions", disable=None)
+    while mine:
+        others = dict[str, list[Row]]()
+        for name, rows in mine.items():
+            with claimed(folder, name) as own:
+                if not own:
+                    others[name] = rows
+                    continue
+                count += _encode_shard_captions(folder, name, rows, captions, ref, encoder, batch)
+            bar.update()
+        if len(others) == len(mine):
+            time.sleep(POLL_S)
+        mine = others
+    bar.close()
     logger.info("%d captions encoded", count)
     if not any(any(crops) for crops in captions.values()):
         logger.warning("%s has no captions: it trains a codec, and no language model", corpus)
+
+
+def _encode_shard_captions(
+    folder: Path,
+    name: str,
+    rows: list[Row],
+    captions: dict[str, list[list[str]]],
+    ref: CodecRef,
+    encoder: TextEncoder,
+    batch: int,
+) -> int:
+    """The places and text states of a shard that has codes; how many texts were encoded."""
+    made_from = {"sound": fingerprint(rows), "text": fingerprint(rows, captions)}
+    known = folder / f"{name}.json"
+    if not (folder / f"{name}.npy").exists():
+        return 0
+    finished = known.exists() and (folder / f"{name}{INDEX}").exists()
+    if finished and read_json(known) == made_from:
+        return 0
+    texts = {t for row in rows for crop in captions.get(row["id"], ()) for t in crop}
+    states = encode_texts(encoder, sorted(texts, key=lambda text: (len(text), text)), batch)
+    write_packed(folder, name, rows, captions, crop_lengths(rows, ref), states, made_from)
+    return len(texts)
 
 
 def encode_texts(
