@@ -210,7 +210,7 @@ def train_lm(
     trainer = LMTrainer(architecture, preset, codec, codebooks, device)
     trainer.made_with = describe(preset, architecture.name, corpora)
     resume(trainer, state, start)
-    trainer.ranks.check_same("crops and step", (len(train.crops), len(valid.crops), trainer.steps))
+    trainer.ranks.check_same("frames and step", (train.frames, len(valid.crops), trainer.steps))
     sample = collate(valid, [Pick(0, 1)], trainer.raw.config.conditions).to(trainer.device)
     flops = 3 * forward_flops(trainer.average, sample)  # backward is twice forward
     mean = list[float]()
