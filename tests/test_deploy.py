@@ -1,5 +1,6 @@
 """What deploy/ holds is well-formed and names what there is."""
 
+import ast
 import re
 import tomllib
 from configparser import ConfigParser
@@ -35,14 +36,20 @@ def test_the_image_is_made_of_files_and_extras_that_there_are():
     assert set(asked.split(",")) <= set(extras["optional-dependencies"])
 
 
-def test_the_cluster_files_name_one_application():
-    serve = yaml.safe_load((DEPLOY / "serve.yaml").read_text())
+def test_the_cluster_files_name_what_there_is():
     kube = yaml.safe_load((DEPLOY / "kuberay.yaml").read_text())
     inner = yaml.safe_load(kube["spec"]["serveConfigV2"])
-    paths = [found["applications"][0]["import_path"] for found in (serve, inner)]
-    assert paths == ["simba_music.serving.ray.app:application"] * 2
-    assert all("only written" in (DEPLOY / name).read_text().lower().replace("\n# ", " ")
-               for name in ("serve.yaml", "kuberay.yaml"))  # fmt: skip
+    for found in (yaml.safe_load((DEPLOY / "serve.yaml").read_text()), inner):
+        models, page = found["applications"]
+        assert (models["name"], page["name"]) == ("simba-music-models", "simba-music")
+        assert models["args"] == page["args"]
+        for one, builder in ((models, "models"), (page, "page")):
+            module, name = one["import_path"].split(":")
+            assert name == builder
+            path = ROOT / (module.replace(".", "/") + ".py")
+            tree = ast.parse(path.read_text())
+            assert builder in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert "only written" in (DEPLOY / "kuberay.yaml").read_text().lower()
 
 
 def test_the_unit_ends_the_page_later_than_the_page_ends_itself():

@@ -218,7 +218,6 @@ def train_lm(
         trainer.history.append(history_row(trainer, mean, valid, flops, train))
     fall = preset.steps - round(preset.decay_share * preset.steps)
     last = min(preset.steps, limit_steps or preset.steps)
-    shown = trainer.ranks.first
     stream, saved = batches(train, preset, trainer.steps), time.monotonic()
     bar = tqdm(total=preset.steps, initial=trainer.steps, unit="step", disable=None)
     while trainer.steps < last:
@@ -226,7 +225,7 @@ def train_lm(
         mean = [0.95 * m + 0.05 * x for m, x in zip(mean or loss, loss, strict=True)]
         bar.set_postfix(loss=f"{mean_loss(mean):.3f}", **speed(trainer, flops), refresh=False)
         bar.update()
-        if not shown:
+        if not trainer.ranks.first:
             continue
         done = trainer.steps == last
         if trainer.steps % preset.validate_every == 0 or done:
@@ -240,7 +239,7 @@ def train_lm(
             trainer.save(state)
             saved = time.monotonic()
     bar.close()
-    if shown:
+    if trainer.ranks.first:
         _export(out, trainer, train, architecture, start)
 
 
