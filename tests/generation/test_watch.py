@@ -102,7 +102,7 @@ def test_memory_that_runs_out_is_let_go_and_said_and_the_next_request_works(
     def fail(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    target = "decoding.draw_noise" if where == "sampler" else "pipeline.audio.fit"
+    target = "decoding.draw_noise" if where == "sampler" else "streaming.making.audio.fit"
     with monkeypatch.context() as broken:
         broken.setattr(f"simba_music.generation.{target}", fail)
         with pytest.raises(RequestError, match=r"not enough memory.*Incident"):

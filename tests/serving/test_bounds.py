@@ -3,6 +3,7 @@
 import asyncio
 import tracemalloc
 
+import loops
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
@@ -27,7 +28,7 @@ class Asked:
             "client": ("127.0.0.1", 1),
         } | more
         guarded = Guard(self.app, Requests(self.registry))
-        asyncio.run(guarded(self.scope, self.receive, self.send))
+        loops.run(guarded(self.scope, self.receive, self.send))
         self.status = self.sent[0]["status"]
         self.headers = {n.decode(): v.decode() for n, v in self.sent[0]["headers"]}
 

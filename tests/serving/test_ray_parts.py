@@ -1,10 +1,10 @@
 """Parts of serving on replicas that need no Ray: groups of messages, what goes on, who waits."""
 
-import asyncio
 import threading
 import time
 from dataclasses import replace
 
+import loops
 import pytest
 import torch
 from ballots import tone
@@ -30,7 +30,7 @@ def groups_of(begin, left, most=100):
                 break
         return found
 
-    return asyncio.run(read())
+    return loops.run(read())
 
 
 def test_a_pump_says_something_at_once_and_gives_everything_in_order():
@@ -67,7 +67,7 @@ def test_what_an_iterator_raises_comes_after_what_it_gave():
             found.extend(group)
 
     with pytest.raises(RequestError, match="no"):
-        asyncio.run(read())
+        loops.run(read())
     assert found == [1]
 
 
