@@ -18,30 +18,32 @@ from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 
 pytestmark = [
-    pytest.mark.postgres,
+    pytest.mark.objects,
     # Of the server that stands for S3, and of what it imports.
     pytest.mark.filterwarnings("ignore"),
 ]
 CLIPS = "s3://clips/of/pairs"
 
 
-@pytest.fixture
-def storage(monkeypatch):
+@pytest.fixture(scope="module")
+def storage():
     """An S3 on loopback with a bucket; the variables that its clients read."""
-    server = pytest.importorskip("moto.server", reason="pip install -e '.[objects,object-tests]'")
-    s3fs = pytest.importorskip("s3fs")
+    import s3fs
+    from moto import server
+
     threaded = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     threaded.start()
     host, port = threaded.get_host_and_port()
-    for name, value in (
-        ("AWS_ACCESS_KEY_ID", "tests"),
-        ("AWS_SECRET_ACCESS_KEY", "tests"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-        ("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}"),
-    ):
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem(skip_instance_cache=True).mkdir("clips")
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("AWS_ACCESS_KEY_ID", "tests"),
+            ("AWS_SECRET_ACCESS_KEY", "tests"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL_S3", f"http://{host}:{port}"),
+        ):
+            patch.setenv(name, value)
+        s3fs.S3FileSystem(skip_instance_cache=True).mkdir("clips")
+        yield
     threaded.stop()
 
 
