@@ -48,7 +48,7 @@ fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --minutes 10
 
 system-test: $(VENV)/.dev $(RAY)/.ray
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(browser or fluidsynth or postgres or wheel or compiled or soak or load or ranks) and not objects"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(browser or fluidsynth or postgres or wheel or compiled or soak or load or ranks) and not objects and not slow"
 	$(RAY)/bin/python -m pytest -m "ray or objects" tests/serving
 
 format: $(VENV)/.dev

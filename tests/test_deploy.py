@@ -1,6 +1,7 @@
 """What deploy/ holds is well-formed and names what there is."""
 
 import ast
+import json
 import re
 import tomllib
 from configparser import ConfigParser
@@ -59,3 +60,11 @@ def test_the_unit_ends_the_page_later_than_the_page_ends_itself():
     service = unit["Service"]
     assert float(service["TimeoutStopSec"]) > 10
     assert service["WorkingDirectory"] in service["ExecStart"] and "app.py" in service["ExecStart"]
+
+
+def test_the_figure_of_replicas_is_that_of_its_file():
+    found = json.loads((ROOT / "docs" / "replicas.json").read_text())
+    assert found["same_tokens"] and found["clients"] == 16
+    assert (
+        f"{found['times']:g} times the clips a minute" in (ROOT / "docs" / "serving.md").read_text()
+    )

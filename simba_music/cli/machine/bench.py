@@ -83,8 +83,9 @@ def bench(
         check_ray()
         prepare_ray(secrets.token_hex(32))
         from simba_music.serving.ray.throughput import measure, table
+        from simba_music.training.record import machine
 
-        print(table(measure(clients, runs, seconds, json, print)))
+        print(table(measure(clients, runs, seconds, json, machine(), print)))
         return
     if gpu:
         from simba_music.training.benchmark.gpu.run import run_gpu_benchmark

@@ -12,11 +12,12 @@ from typing import Any
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
-from simba_music.files import write_json
+from simba_music.files import sha256, write_json
 from simba_music.generation.clip import Clip
 from simba_music.generation.engines.choice import SLOTS, EngineChoice
 from simba_music.generation.service import GenerationService
 from simba_music.generation.streaming.threads import cores
+from simba_music.hub.places import WEIGHTS, locate
 from simba_music.serving.ray.cluster import joined, put_models, remove_models
 from simba_music.serving.ray.page import described
 from simba_music.serving.ray.plan import Plan
@@ -94,7 +95,7 @@ def _row(plan: Plan, clients: int, total: int, duration_s: float) -> Row:
 
 
 def measure(
-    clients: int, runs: int, duration_s: float, out: Path, say: Callable[[str], None]
+    clients: int, runs: int, duration_s: float, out: Path, machine: str, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Measure one replica and then two, each pinned to a core, with the same slots and seeds.
 
@@ -106,6 +107,7 @@ def measure(
         runs: of both models, of each client.
         duration_s: of a clip, in s.
         out: file that the record is written to.
+        machine: in words, for the record.
         say: gets a line now and then.
 
     Raises:
@@ -127,6 +129,8 @@ def measure(
             say(f"{count}: {said[-1].clips_per_minute:g} clips a minute")
     one, two = said
     record = {
+        "machine": machine,
+        "weights": {n: sha256(locate(n).folder / WEIGHTS) for n in (found.left, found.right)},
         "clients": clients,
         "runs_of_a_client": runs,
         "duration_s": duration_s,
