@@ -147,6 +147,14 @@ def write_codec(folder: Path, books: int = 1) -> str:
     return sha256(folder / "model.safetensors")
 
 
+@pytest.fixture(autouse=True)
+def as_many_threads_as_before():
+    """A command that is called here sets PyTorch's threads for all tests that follow."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def system(tmp_path_factory) -> Path:
     """A checkpoints folder: codec, simba, transformer, clap."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from simba_music.settings import DEVICE, EngineName, WeightDtype, settings
-from simba_music.settings.process import prepare_libraries
+from simba_music.settings.process import openmp_threads, prepare_libraries
 
 CODEC = Path("checkpoints/codec")
 BENCH = Path("tests/data/bench_v1")
@@ -75,6 +75,10 @@ def _prepared(threads: int) -> int:
 
 def _cores() -> int:
     return os.cpu_count() or 1
+
+
+def _training_threads() -> int:
+    return openmp_threads() or _cores()
 
 
 # Which checkpoints, and where they run; `cli.pipeline.load_pipeline` takes all five.
@@ -160,11 +164,11 @@ TrainingDevice = Annotated[
 TrainingThreads = Annotated[
     int,
     typer.Option(
-        default_factory=_cores,
+        default_factory=_training_threads,
         show_default=False,
         callback=_prepared,
         min=1,
-        help="CPU threads, from 1; default all cores.",
+        help="CPU threads, from 1; default OMP_NUM_THREADS, else all cores.",
     ),
 ]
 Workers = Annotated[

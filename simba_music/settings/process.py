@@ -8,6 +8,12 @@ def environment(**changes: str) -> dict[str, str]:
     return os.environ | changes
 
 
+def openmp_threads() -> int | None:
+    """Threads that the environment gives OpenMP, and with it PyTorch; None where it says none."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) or None if said.isdigit() else None
+
+
 def announce_share(share: bool) -> None:
     """Say to every part of this process that the page is given a public address, if it is."""
     if share:
