@@ -116,6 +116,11 @@ class Ranks:
         """The first rank's number, for what must be decided alike."""
         return float(self.of_first(torch.tensor(own, dtype=torch.float64)))
 
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.count > 1:
+            dist.barrier()
+
     def check_same(self, what: str, own: object) -> None:
         """See that all ranks begin with the same; else they would wait for each other for ever.
 

@@ -1,6 +1,7 @@
 """Training on two processes that share every batch: the same as one, whatever the shares."""
 
 import os
+import shutil
 import socket
 import sys
 from dataclasses import replace
@@ -20,6 +21,7 @@ from simba_music.training.judges import scorer as clap
 from simba_music.training.lm import preset as lm_preset
 from simba_music.training.lm.trainer import train_lm
 from simba_music.training.ranks import Ranks, joined
+from simba_music.training.resume import read_state, write_state
 
 # Three rows of two ranks, and two that the discriminator judges: none of it can be shared evenly.
 CODEC = CodecPreset(
@@ -40,7 +42,9 @@ def train_all(corpus, codec, out):
     ref = tokens.codec_ref(codec)
     for limit in (1, 2, None):
         if limit is None:  # the end of a training removes its state
-            (out / "clap.state").write_bytes((out / "clap" / "resume.state").read_bytes())
+            part = out / f"clap.{os.getpid()}"
+            torch.save(read_state(out / "clap" / "resume.state", "cpu"), part)
+            part.replace(out / "clap.state")
         clap.train_clap(corpus, out / "clap", Codec.load(codec, ref), CLAP, limit_steps=limit)
     (out / "lm").mkdir(exist_ok=True)
     books = tokens.codebooks_of(codec)
@@ -100,10 +104,7 @@ def averages(optimiser):
 
 
 def states(trained, path):
-    return (
-        torch.load(trained / name / path, weights_only=True, map_location="cpu")
-        for name in ("one", "two")
-    )
+    return (read_state(trained / name / path, "cpu") for name in ("one", "two"))
 
 
 @pytest.mark.ranks
@@ -133,6 +134,41 @@ def test_two_ranks_have_the_gradients_of_one_process(trained):
     for name in ("counts", "sums", "embed"):
         codes = ({name: state["quantizer"][name]} for state in (two, one))
         assert apart(*codes) < 1e-2, name
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize("stage", ["codec", "lm"])
+def test_two_ranks_write_half_of_a_state_each(trained, tmp_path, stage):
+    shutil.copytree(trained / "two" / stage, tmp_path / "two")
+    state = tmp_path / "two" / "resume.state"
+    whole = (trained / "one" / stage / "resume.state").stat().st_size
+    shards = sorted(state.parent.glob("resume-*.shard"))
+    assert [shard.stem[-6:] for shard in shards] == ["1-of-2", "2-of-2"]
+    assert all(0.4 * whole < shard.stat().st_size < 0.6 * whole for shard in shards)
+    one, two = states(trained, f"{stage}/resume.state")
+    assert flat(one).keys() == flat(two).keys()
+    write_state(state, two)  # by one process, which goes on from it
+    assert not list(state.parent.glob("resume-*.shard"))
+    found, wanted = flat(read_state(state, "cpu")), flat(two)
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(torch.as_tensor(found[n]), torch.as_tensor(wanted[n])) for n in found)
+
+
+@pytest.mark.ranks
+def test_a_missing_shard_is_named(trained, tmp_path):
+    shutil.copytree(trained / "two" / "codec", tmp_path / "two")
+    (shard,) = (tmp_path / "two").glob("resume-*-2-of-2.shard")
+    shard.unlink()
+    with pytest.raises(RequestError, match=f"{shard.name}, which is missing"):
+        read_state(tmp_path / "two" / "resume.state", "cpu")
+
+
+def flat(state, path=()):
+    """Tensors and numbers of a state by their place in it; texts left out."""
+    if isinstance(state, dict | list | tuple):
+        parts = state.items() if isinstance(state, dict) else enumerate(state)
+        return {k: v for name, part in parts for k, v in flat(part, (*path, name)).items()}
+    return {path: state} if isinstance(state, torch.Tensor | int | float) else {}
 
 
 def test_alone_nothing_is_exchanged():

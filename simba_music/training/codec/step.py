@@ -224,14 +224,14 @@ class CodecTrainer:
         return export(model, self.quantizer.embed.cpu(), self.preset.shape)
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from."""
+        """Write the state to resume from; every rank calls this."""
         state = {name: getattr(self, name).state_dict() for name in self.parts} | {
             "averages": self.balancer.averages,
             "steps": self.steps,
             "seconds": self.seconds,
             "quantising": self.quantising,
         }
-        write_state(path, state)
+        write_state(path, state, self.ranks)
 
     def restore(self, path: Path) -> None:
         """Load what `save` wrote."""

@@ -124,29 +124,30 @@ def _train(
             with (out / "history.jsonl").open("a") as history:
                 history.write(json.dumps(row) + "\n")
             logger.info("%s", row)
-        if first and time.monotonic() - saved > SAVE_EVERY_S:
-            _keep(trainer, crops, out, state, start, shown)
+        if trainer.ranks.number_of_first(time.monotonic() - saved) > SAVE_EVERY_S:
+            trainer.save(state)
+            if first:
+                _keep(trainer, crops, out, start, shown)
             saved = time.monotonic()
     if not trainer.quantising:
         trainer.start_quantising(batches)
+    trainer.save(state)
     if first:
-        _keep(trainer, crops, out, state, start, shown)
+        _keep(trainer, crops, out, start, shown)
 
 
 def _keep(
     trainer: CodecTrainer,
     crops: _Crops,
     out: Path,
-    state: Path,
     start: Path | None,
     shown: Tensor,
 ) -> None:
-    """Write the state to resume from and, into `out`, the codec so far, its record and a sheet.
+    """Write the codec so far, its record and a sheet into `out`.
 
     Before there are codes there is no codec yet.
     """
     preset, made = trainer.preset, crops.made
-    trainer.save(state)
     if not trainer.quantising or made is None:
         return
     write_codec(trainer.exported(), out, start if preset.decoder_only else None)

@@ -23,7 +23,7 @@ from simba_music.training.corpus.tokens import MINILM, TokenCorpus
 from simba_music.training.judges.scorer_data import PHRASE, Contrasts, log_mels, read_batch
 from simba_music.training.ranks import Ranks, joined
 from simba_music.training.record import write_training_record
-from simba_music.training.resume import read_state, write_state
+from simba_music.training.resume import read_state, remove_state, write_state
 
 logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class _Training:
         return float(loss.detach())
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from."""
+        """Write the state to resume from; every rank calls this."""
         write_state(
             path,
             {
@@ -170,6 +170,7 @@ class _Training:
                 "steps": self.steps,
                 "seconds": self.seconds,
             },
+            self.ranks,
         )
 
     def restore(self, path: Path) -> None:
@@ -231,19 +232,18 @@ def train_clap(
         while training.steps < min(preset.steps, limit_steps or preset.steps):
             loss = training.step(train, mels, pools, wrong)
             done = training.steps == preset.steps
-            if not ranks.first:
-                continue
-            if training.steps % 50 == 0 or done:
+            if ranks.first and (training.steps % 50 == 0 or done):
                 best = recall(model, valid, valid_mels)
                 logger.info(
                     "step %d loss %.3f held-out R@5 of 100: %.2f", training.steps, loss, best
                 )
-            if time.monotonic() - saved > SAVE_EVERY_S or training.steps == limit_steps:
+            kept_s = ranks.number_of_first(time.monotonic() - saved)
+            if kept_s > SAVE_EVERY_S or training.steps == limit_steps:
                 training.save(state)
                 saved = time.monotonic()
         if ranks.first and training.steps == preset.steps:
             _export(out, corpus_dir, training, valid, best)
-            state.unlink(missing_ok=True)
+            remove_state(state)
 
 
 def _export(

@@ -149,7 +149,7 @@ class LMTrainer:
             slow.lerp_(fast, 1 - decay)
 
     def save(self, path: Path) -> None:
-        """Write the state to resume from.
+        """Write the state to resume from; every rank calls this.
 
         Raises:
             RequestError: If its weights are no numbers; the state before is left as it was.
@@ -168,7 +168,7 @@ class LMTrainer:
             "made_with": self.made_with,
             "changes": self.changes,
         }
-        write_state(path, state)
+        write_state(path, state, self.ranks)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `save` wrote."""
@@ -225,17 +225,15 @@ def train_lm(
         mean = [0.95 * m + 0.05 * x for m, x in zip(mean or loss, loss, strict=True)]
         bar.set_postfix(loss=f"{mean_loss(mean):.3f}", **speed(trainer, flops), refresh=False)
         bar.update()
-        if not trainer.ranks.first:
-            continue
-        done = trainer.steps == last
-        if trainer.steps % preset.validate_every == 0 or done:
+        first, done = trainer.ranks.first, trainer.steps == last
+        if first and (trainer.steps % preset.validate_every == 0 or done):
             trainer.history.append(history_row(trainer, mean, valid, flops, train))
             logger.info("%s %s", architecture.name, trainer.history[-1])
-        if trainer.steps in preset.snapshots:
+        if first and trainer.steps in preset.snapshots:
             save_language_model(out / "snapshots" / str(trainer.steps), trainer.average)
         if trainer.steps == fall:
             trainer.save(state.with_name("stable.state"))
-        if time.monotonic() - saved > SAVE_EVERY_S or done:
+        if trainer.ranks.number_of_first(time.monotonic() - saved) > SAVE_EVERY_S or done:
             trainer.save(state)
             saved = time.monotonic()
     bar.close()
