@@ -104,37 +104,38 @@ def serve(
         app(port=port, left=left, right=right, scorer=scorer, device=device, threads=threads,
             engine=engine, weights=weights)  # fmt: skip
         return
-    check_ray()
-    prepare_ray(secrets.token_hex(32) if address is None else None)
-    from simba_music.generation.engines.choice import SLOTS, EngineChoice
+    begin_ray(own=address is None)
     from simba_music.serving.ray.cluster import serve_until_ended
-    from simba_music.serving.ray.plan import Plan
+    from simba_music.serving.ray.config import Arguments
 
-    slots = settings().slots
-    plan = Plan(
-        left,
-        right,
-        None if scorer == "none" else scorer,
-        device,
-        threads,
-        EngineChoice(engine, weights, SLOTS if slots is None else slots),
-        least=replicas,
-        most=most or replicas,
-        cpus=float(threads),
+    asked = Arguments(
+        left=left,
+        right=right,
+        scorer=scorer,
+        device=device,
+        threads=threads,
+        engine=engine,
+        weights=weights,
+        replicas=replicas,
+        most=most,
         gpus=gpus,
-        pinned=pin,
+        pin=pin,
     )
-    serve_until_ended(plan, settings().server_name, port or PORT, address)
+    serve_until_ended(asked.plan(), settings().server_name, port or PORT, address)
 
 
-def check_ray() -> None:
-    """Refuse where Ray is not installed.
+def begin_ray(own: bool) -> None:
+    """Say to Ray what it reads when it is imported, before anything of `serving.ray` is.
+
+    Args:
+        own: whether a cluster begins here, which gets a secret of its own.
 
     Raises:
-        UserError: If it is not.
+        UserError: If Ray is not installed.
     """
     if importlib.util.find_spec("ray") is None:
         raise UserError(
             "Ray is not installed. Install it: pip install 'simba-music[ray]' (or '.[ray]' in a "
             "checkout), or leave --ray out."
         )
+    prepare_ray(secrets.token_hex(32) if own else None)

@@ -145,22 +145,27 @@ def mount(host: FastAPI, opening: Opening, server: Server = _alone) -> FastAPI:
     page.state_session_capacity = SESSIONS
     # A run holds a thread while it waits for the next thing that there is to say.
     page.max_threads = opening.at_once + THREADS
-    page.queue(max_size=20, api_open=False)
-    mounted: FastAPI = gr.mount_gradio_app(
-        host,
-        page,
-        path="/",
-        css=CSS,
-        theme=theme(),
-        max_file_size="1kb",
-        enable_monitoring=False,
-        footer_links=["api", "gradio"],
-        run_history=False,
-        mcp_server=api.speaks_mcp(),
-        show_error=False,
-        app_kwargs=api.APP_KWARGS | server(page),
-    )
+    options = _options(page, server, links=True)
+    mounted: FastAPI = gr.mount_gradio_app(host, page, path="/", show_error=False, **options)
     return mounted
+
+
+def _options(page: gr.Blocks, server: Server, links: bool) -> dict[str, Any]:
+    """What a page is served with, on whatever server; its queue is set up.
+
+    `links` at the foot lead to the API and to Gradio.
+    """
+    page.queue(max_size=20, api_open=False)  # nobody passes by the queue
+    return {
+        "css": CSS,
+        "theme": theme(),
+        "max_file_size": "1kb",
+        "enable_monitoring": False,
+        "footer_links": ["api", "gradio"] if links else [],
+        "run_history": False,  # it keeps what was heard blind in the browser
+        "mcp_server": links and api.speaks_mcp(),
+        "app_kwargs": api.APP_KWARGS | server(page),
+    }
 
 
 def _serve(
@@ -171,25 +176,15 @@ def _serve(
     meanwhile: Callable[[], None] | None = None,
     links: bool = True,
 ) -> None:
-    """Serve until stopped, and do something meanwhile; if that fails, the page is closed.
-
-    `links` at the foot lead to the API and to Gradio.
-    """
-    page.queue(max_size=20, api_open=False)  # nobody passes by the queue
+    """Serve until stopped, and do something meanwhile; if that fails, the page is closed."""
+    options = _options(page, server, links)
     try:
         page.launch(
             server_port=port,
             share=share,
-            css=CSS,
-            theme=theme(),
-            max_file_size="1kb",
-            enable_monitoring=False,
-            footer_links=["api", "gradio"] if links else [],
             state_session_capacity=SESSIONS,
-            run_history=False,  # it keeps what was heard blind in the browser
-            mcp_server=links and api.speaks_mcp(),
-            app_kwargs=api.APP_KWARGS | server(page),
             prevent_thread_lock=meanwhile is not None,
+            **options,
         )
     except OSError as error:
         raise UserError(f"The app cannot be served: {error} Choose another --port.") from error

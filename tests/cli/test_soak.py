@@ -13,10 +13,10 @@ import pytest
 from simba_music.__main__ import main
 from simba_music.cli.machine import endurance
 from simba_music.cli.machine.endurance import Held, Soak, growth_per_hour, record_of
-from simba_music.cli.machine.soak import ended_by_sigterm
 from simba_music.cli.machine.visits import Page, Visit, Visitor
 from simba_music.errors import UserError
 from simba_music.files import read_json
+from simba_music.generation.streaming.ending import ended_by_sigterm
 
 PARAMETERS = [
     {"parameter_name": "prompt"},

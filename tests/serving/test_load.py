@@ -20,23 +20,45 @@ VOTERS, PAIRS, SECONDS = 200, 20, 3.0
 SECRET = "a secret of the tests"
 
 
+def offer_pairs(test):
+    """Short pairs, as those of a gallery."""
+    for i in range(PAIRS):
+        pitches = {"left": 200.0 + i, "right": 300.0 + i}
+        sides = {name: Side(tone(SECONDS, pitch=pitch)) for name, pitch in pitches.items()}
+        test.add_battle(f"pair {i}", sides, "gallery", i, {})
+
+
+def options_of(system):
+    """What the app is begun with, to play the tests' models."""
+    models = {"left": "simba", "right": "transformer", "scorer": "clap"}
+    return [f"--{name}={system / folder}" for name, folder in models.items()]
+
+
+def blind_part(url):
+    """The id of the part of a page that the blind test asks."""
+    with urllib.request.urlopen(f"{url}/config", timeout=30) as answer:
+        parts = json.load(answer)["components"]
+    (blind,) = (part for part in parts if part["props"].get("elem_id") == "blind")
+    return blind["id"]
+
+
+def all_at_once(voters):
+    """Let voters vote, all at one time."""
+    for voter in voters:
+        voter.start()
+    for voter in voters:
+        voter.join(180)
+
+
 @pytest.fixture
 def page(tmp_path, system):
     """The app on a gallery of short pairs: its address, its blind test, the part that is asked."""
     base = Database(f"sqlite:///{tmp_path / 'votes.sqlite3'}")
     test = ListeningTest(base, tmp_path / "clips", SECRET)
-    for i in range(PAIRS):
-        pitches = {"left": 200.0 + i, "right": 300.0 + i}
-        sides = {name: Side(tone(SECONDS, pitch=pitch)) for name, pitch in pitches.items()}
-        test.add_battle(f"pair {i}", sides, "gallery", i, {})
-    models = {"left": "simba", "right": "transformer", "scorer": "clap"}
-    options = [f"--{name}={system / folder}" for name, folder in models.items()]
+    offer_pairs(test)
     data = {"SIMBA_MUSIC_DATA": str(tmp_path), "SIMBA_MUSIC_SECRET": SECRET}
-    with serving(*options, environment=data) as url:
-        with urllib.request.urlopen(f"{url}/config", timeout=30) as answer:
-            parts = json.load(answer)["components"]
-        (blind,) = (part for part in parts if part["props"].get("elem_id") == "blind")
-        yield url, test, blind["id"]
+    with serving(*options_of(system), environment=data) as url:
+        yield url, test, blind_part(url)
     base.close()
 
 
@@ -77,10 +99,7 @@ class Voter(threading.Thread):
 def test_200_voters_at_once_are_confirmed_soon(page):
     url, test, component = page
     voters = [Voter(url, component, number) for number in range(VOTERS)]
-    for voter in voters:
-        voter.start()
-    for voter in voters:
-        voter.join(180)
+    all_at_once(voters)
     assert [voter.said.get("vote") for voter in voters] == [{"undo_s": 10.0}] * VOTERS
     votes = test.database.votes()
     assert len(votes) == VOTERS and {vote.status for vote in votes} == {"counted"}

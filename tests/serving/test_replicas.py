@@ -1,20 +1,25 @@
 """Two pages in front of one PostgreSQL and one S3: what one was told the other knows."""
 
-import json
 import socket
 import time
-import urllib.request
 from itertools import count
 from urllib.parse import urlsplit
 
 import pytest
-from ballots import tone
 from conftest import serving
-from test_load import PAIRS, SECONDS, SECRET, VOTERS, Voter
+from test_load import (
+    SECONDS,
+    SECRET,
+    VOTERS,
+    Voter,
+    all_at_once,
+    blind_part,
+    offer_pairs,
+    options_of,
+)
 
 from simba_music.listening.clip_store import ObjectStore
 from simba_music.listening.database import Database
-from simba_music.listening.pairs import Side
 from simba_music.listening.trials import ListeningTest
 
 pytestmark = [
@@ -58,19 +63,12 @@ def replicas(storage, system, tmp_path):
     with running(port) as url:
         base = Database(url.replace("postgresql://", "postgresql+psycopg://"))
         test = ListeningTest(base, ObjectStore(CLIPS), SECRET)
-        for i in range(PAIRS):
-            pitches = {"left": 200.0 + i, "right": 300.0 + i}
-            sides = {name: Side(tone(SECONDS, pitch=pitch)) for name, pitch in pitches.items()}
-            test.add_battle(f"pair {i}", sides, "gallery", i, {})
-        models = {"left": "simba", "right": "transformer", "scorer": "clap"}
-        options = [f"--{name}={system / folder}" for name, folder in models.items()]
+        offer_pairs(test)
+        options = options_of(system)
         shared = {"DATABASE_URL": url, "SIMBA_MUSIC_CLIPS": CLIPS, "SIMBA_MUSIC_SECRET": SECRET}
         with serving(*options, environment=shared) as first:
             with serving(*options, environment=shared) as second:
-                with urllib.request.urlopen(f"{first}/config", timeout=30) as answer:
-                    parts = json.load(answer)["components"]
-                (blind,) = (p for p in parts if p["props"].get("elem_id") == "blind")
-                yield (first, second), blind["id"], test
+                yield (first, second), blind_part(first), test
         base.close()
 
 
@@ -109,9 +107,6 @@ def test_two_pages_share_votes_and_clips(replicas):
 def test_200_voters_on_two_pages_are_confirmed(replicas):
     pages, blind, test = replicas
     voters = [Roaming(pages, blind, number) for number in range(VOTERS)]
-    for voter in voters:
-        voter.start()
-    for voter in voters:
-        voter.join(180)
+    all_at_once(voters)
     assert [voter.said.get("vote") for voter in voters] == [{"undo_s": 10.0}] * VOTERS
     assert len(test.database.votes()) == VOTERS

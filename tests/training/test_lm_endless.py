@@ -3,12 +3,14 @@
 import json
 import multiprocessing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from endless_pieces import SEED, coded
+from test_lm_training import killed_at
 
 from simba_music.errors import RequestError
 from simba_music.files import read_json
@@ -147,19 +149,9 @@ def test_a_training_on_it_that_was_killed_ends_as_if_it_had_not_been(
 ):
     corpora = [Path(f"compose:{SEED}"), tokenised]
     whole = train(codec_folder, tmp_path / "whole", corpora)
-    monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
-    step = lm_trainer.LMTrainer.step
-
-    def killed(trainer, parts):
-        if trainer.steps == 4:
-            raise SystemExit("killed")
-        return step(trainer, parts)
-
-    monkeypatch.setattr(lm_trainer.LMTrainer, "step", killed)
-    with pytest.raises(SystemExit):
-        train(codec_folder, tmp_path / "killed", corpora)
-    monkeypatch.setattr(lm_trainer.LMTrainer, "step", step)
-    resumed = train(codec_folder, tmp_path / "killed", corpora)
+    again = partial(train, codec_folder, tmp_path / "killed", corpora)
+    killed_at(4, monkeypatch, again)
+    resumed = again()
     assert [row["valid"] for row in resumed] == [row["valid"] for row in whole]
     a, b = (load_language_model(str(tmp_path / n))[0].state_dict() for n in ("whole", "killed"))
     assert all(torch.equal(a[name], b[name]) for name in a)

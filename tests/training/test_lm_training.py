@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,22 @@ def test_every_architecture_learns(tokenised, codec_folder, tmp_path, name):
     assert record["architecture"] == name and record["tokens"] == history[-1]["tokens"]
 
 
+def killed_at(step, monkeypatch, training):
+    """Begin a training that keeps its state at every step and is killed at one of them."""
+    monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
+    whole = lm_trainer.LMTrainer.step
+
+    def killed(trainer, parts):
+        if trainer.steps == step:
+            raise SystemExit("killed")
+        return whole(trainer, parts)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lm_trainer.LMTrainer, "step", killed)
+        with pytest.raises(SystemExit):
+            training()
+
+
 @pytest.mark.parametrize(
     ("backbone", "optimiser"), [("simba", "adamw"), ("simba", "muon"), ("transformer", "muon")]
 )
@@ -71,19 +88,9 @@ def test_training_that_was_killed_ends_as_if_it_had_not_been(
 ):
     architecture, preset = Architecture(backbone), replace(SHORT, optimiser=optimiser)
     whole = train(tokenised, codec_folder, tmp_path / "whole", preset, architecture)
-    monkeypatch.setattr(lm_trainer, "SAVE_EVERY_S", 0.0)
-    step = lm_trainer.LMTrainer.step
-
-    def killed(trainer, parts):
-        if trainer.steps == 8:
-            raise SystemExit("killed")
-        return step(trainer, parts)
-
-    monkeypatch.setattr(lm_trainer.LMTrainer, "step", killed)
-    with pytest.raises(SystemExit):
-        train(tokenised, codec_folder, tmp_path / "killed", preset, architecture)
-    monkeypatch.setattr(lm_trainer.LMTrainer, "step", step)
-    resumed = train(tokenised, codec_folder, tmp_path / "killed", preset, architecture)
+    again = partial(train, tokenised, codec_folder, tmp_path / "killed", preset, architecture)
+    killed_at(8, monkeypatch, again)
+    resumed = again()
     assert [row["valid"] for row in resumed] == [row["valid"] for row in whole]
     for name, tensor in weights(tmp_path / "whole").items():
         assert torch.equal(tensor, weights(tmp_path / "killed")[name])

@@ -1,15 +1,14 @@
 """The bench command: how fast this machine decodes."""
 
-import secrets
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from simba_music.cli.app import check_ray
+from simba_music.cli.app import begin_ray
 from simba_music.cli.options import ClipSeconds, example, new_group
-from simba_music.settings.process import prepare_libraries, prepare_ray
+from simba_music.settings.process import prepare_libraries
 
 commands = new_group()
 
@@ -80,8 +79,7 @@ def bench(
     """Measure how fast this machine decodes, and beside what."""
     prepare_libraries(_THREADS)
     if ray:
-        check_ray()
-        prepare_ray(secrets.token_hex(32))
+        begin_ray(own=True)
         from simba_music.serving.ray.throughput import measure, table
         from simba_music.training.record import machine
 

@@ -1,7 +1,6 @@
 """The soak command: the app under visitors for some time, on this machine alone."""
 
 import contextlib
-import signal
 import socket
 import subprocess
 import sys
@@ -16,21 +15,12 @@ import typer
 
 from simba_music.cli.options import Device, Left, Right, Scorer, example, new_group
 from simba_music.errors import UserError
+from simba_music.generation.streaming.ending import ended_by_sigterm
 from simba_music.settings.process import environment
 
 commands = new_group()
 
 _UP_S, _END_S = 300.0, 20.0  # to be up, and to end, in s
-
-
-@contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """While this lasts SIGTERM raises `SystemExit`, so that what was started is ended too."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -53,33 +53,42 @@ class Ending:
 
 
 @contextmanager
-def graceful(ending: Ending) -> Iterator[None]:
-    """While this lasts SIGTERM ends the block, and however it ends, `ending` is run.
+def ended_by_sigterm() -> Iterator[None]:
+    """While this lasts SIGTERM raises `SystemExit`, so that what was begun is ended too.
 
     Only in the main thread; elsewhere signals are somebody else's.
     """
     if threading.current_thread() is not threading.main_thread():
-        try:
-            yield
-        finally:
-            ending.run()
+        yield
         return
 
     def asked(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
         raise SystemExit(ASKED)
 
-    before, ended = signal.signal(signal.SIGTERM, asked), False
+    before = signal.signal(signal.SIGTERM, asked)
     try:
         yield
-    except SystemExit as end:
-        ended = end.code == ASKED
-        if ended:
-            logger.info("Asked to end: votes are copied, runs are cancelled.")
-        raise
     finally:
-        ending.run()
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def graceful(ending: Ending) -> Iterator[None]:
+    """While this lasts SIGTERM ends the block, and however it ends, `ending` is run."""
+    here, ended = threading.current_thread() is threading.main_thread(), False
+    try:
+        with ended_by_sigterm():
+            try:
+                yield
+            except SystemExit as end:
+                ended = here and end.code == ASKED
+                if ended:
+                    logger.info("Asked to end: votes are copied, runs are cancelled.")
+                raise
+            finally:
+                ending.run()
+    finally:
         if ended:
             # Threads of libraries must not be waited for, and torch's abort where they are cut.
             logging.shutdown()

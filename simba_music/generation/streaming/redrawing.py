@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import groupby
 
+import numpy as np
 from torch import Tensor
 
 from simba_music.audio import Waveform
@@ -30,9 +31,9 @@ def draws(request: Request) -> Iterator[tuple[Request, bool]]:
         yield replace(request, subseed=subseed), subseed < last
 
 
-def longest_run(codes: Tensor) -> int:
-    """Frames of the longest run of one code in the first book of `[K, S]`."""
-    return max((sum(1 for _ in group) for _, group in groupby(codes[0].tolist())), default=0)
+def longest_run(tokens: Tensor | np.ndarray) -> int:
+    """Length of the longest run of one repeated token of `[S]`; 0 if there is none."""
+    return max((sum(1 for _ in group) for _, group in groupby(tokens.tolist())), default=0)
 
 
 def why_empty(wave: Waveform, gain_db: float, codes: Tensor, frame_rate: float) -> str:
@@ -48,4 +49,4 @@ def why_empty(wave: Waveform, gain_db: float, codes: Tensor, frame_rate: float) 
         return "very faint"
     if active_share(wave) < LEAST_ACTIVE:
         return "mostly silent"
-    return "stuck on one code" if longest_run(codes) > STUCK_S * frame_rate else ""
+    return "stuck on one code" if longest_run(codes[0]) > STUCK_S * frame_rate else ""

@@ -4,10 +4,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from simba_music.generation.engines.choice import SLOTS, EngineChoice
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.serving.ray.cluster import models_application, page_application
-from simba_music.serving.ray.plan import WAITING, Plan
-from simba_music.settings import EngineName, settings
+from simba_music.serving.ray.plan import WAITING, Plan, stepped_together
+from simba_music.settings import EngineName, WeightDtype, settings
 
 
 class Arguments(BaseModel):
@@ -21,9 +21,11 @@ class Arguments(BaseModel):
     device: str = "auto"
     threads: int = Field(default=1, ge=1)
     engine: EngineName = "auto"
+    weights: WeightDtype = "float32"
     replicas: int = Field(default=1, ge=1)
     most: int | None = Field(default=None, ge=1)
     gpus: float = Field(default=0.0, ge=0)
+    pin: bool = False
     waiting: int = Field(default=WAITING, ge=0)
 
     def plan(self) -> Plan:
@@ -32,18 +34,19 @@ class Arguments(BaseModel):
         Raises:
             UserError: If `most` is below `replicas`.
         """
-        slots = settings().slots
+        choice = EngineChoice(self.engine, self.weights, settings().slots)
         return Plan(
             self.left,
             self.right,
-            self.scorer,
+            None if self.scorer == "none" else self.scorer,
             self.device,
             self.threads,
-            EngineChoice(self.engine, slots=SLOTS if slots is None else slots),
+            stepped_together(choice),
             least=self.replicas,
             most=self.most or self.replicas,
             cpus=float(self.threads),
             gpus=self.gpus,
+            pinned=self.pin,
             waiting=self.waiting,
         )
 

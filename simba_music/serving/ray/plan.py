@@ -1,7 +1,7 @@
 """Plan: what is served and by how many, as it goes to every replica; what a run says to them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
@@ -55,6 +55,11 @@ class Plan:
     def capacity(self) -> int:
         """Runs at a time of all replicas, when there are as many as there may be."""
         return self.runs * self.most
+
+
+def stepped_together(choice: EngineChoice) -> EngineChoice:
+    """What was asked for, with slots on every kind of machine where nobody says how many."""
+    return choice if choice.slots is not None else replace(choice, slots=SLOTS)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from simba_music.conditioning.request import Request
 from simba_music.errors import UserError
 from simba_music.files import sha256, write_json
 from simba_music.generation.clip import Clip
-from simba_music.generation.engines.choice import SLOTS, EngineChoice
+from simba_music.generation.engines.choice import EngineChoice
 from simba_music.generation.service import GenerationService
 from simba_music.generation.streaming.threads import cores
 from simba_music.hub.places import WEIGHTS, locate
 from simba_music.serving.ray.cluster import joined, put_models, remove_models
 from simba_music.serving.ray.page import described
-from simba_music.serving.ray.plan import Plan
+from simba_music.serving.ray.plan import Plan, stepped_together
 from simba_music.serving.ray.service import Replicas
 from simba_music.settings import settings
 
@@ -116,9 +116,7 @@ def measure(
     if len(cores()) < max(REPLICAS):
         raise UserError(f"This needs {max(REPLICAS)} cores, and this process may use one.")
     found, said = settings(), list[Row]()
-    choice = EngineChoice(
-        found.engine, found.weights, SLOTS if found.slots is None else found.slots
-    )
+    choice = stepped_together(EngineChoice.of_settings())
     with joined(cores=max(REPLICAS)):
         for count in REPLICAS:
             plan = Plan(

@@ -6,6 +6,7 @@ from itertools import groupby
 import numpy as np
 
 from simba_music.audio import SAMPLE_RATE
+from simba_music.generation.streaming.redrawing import longest_run
 from simba_music.training.evaluation.measures import (
     Row,
     flatness,
@@ -23,11 +24,6 @@ FAINTEST_DB = -60.0
 # Real pieces repeat a code in rests and held notes, so what is too long is theirs to say.
 RUN_MARGIN = 1.5  # times the 99th percentile of the runs in held-out pieces
 PRIOR = 16.0  # pseudo-counts of the unigram behind a bigram
-
-
-def longest_run(tokens: np.ndarray) -> int:
-    """Length of the longest run of one repeated token."""
-    return max(sum(1 for _ in group) for _, group in groupby(tokens.tolist()))
 
 
 def _levels_db(samples: np.ndarray) -> np.ndarray:
