@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "requirements-lock.txt"
-EXTRAS = ("train", "postgres", "ray", "dev")
+EXTRAS = ("train", "postgres", "scores", "ray", "dev")
 HEAD = """\
 # Written by `python tests/lock.py`: versions that the tests passed on, as constraints for
 # `pip install -e .[dev] --constraint requirements-lock.txt`. CI installs these.

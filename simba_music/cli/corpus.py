@@ -170,17 +170,20 @@ def kits(
 @corpus.command(epilog=example("corpus scores packages --out runs/scores"))
 def scores(
     packages: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Folder with Debian's freedoom, unpacked.")
+        Path, typer.Argument(metavar="DIR", help="Folder of Debian's packages, each unpacked.")
     ],
     *,
     out: Out,
+    tunes: Annotated[
+        int, typer.Option(min=0, help="Tunes of music21, and as many chorales, from 0.")
+    ] = 200,
     sample_rate: SampleRate = "24000",
 ) -> None:
-    """Play excerpts of pieces that people wrote as MIDI, for corpus import."""
+    """Play excerpts of pieces that people wrote, for corpus import."""
     from simba_music.training.corpus.own.kits import TABLE
     from simba_music.training.corpus.own.scores import write_scores
 
-    found = write_scores(packages, out, int(sample_rate))
+    found = write_scores(packages, out, int(sample_rate), tunes)
     print(f"{sum(found.values())} excerpts, {found.get('test', 0)} of them tests")
     print(f"then: simba-music corpus import {out} --captions {out / TABLE} --out DIR")
 

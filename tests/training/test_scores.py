@@ -105,3 +105,14 @@ def test_a_folder_is_written_that_corpus_import_reads(packages, tmp_path, monkey
     assert len(rows) == sum(counts.values()) == 19 and counts["test"] > 0
     assert {row["licence"] for row in rows} == {"BSD-3-Clause"}
     assert all((tmp_path / "out" / row["file"]).exists() and row["caption"] for row in rows)
+
+
+def test_scores_under_the_gpl_are_tests(packages, tmp_path):
+    for folder in ("openttd/baseset/openmsx", "planetblupi/music"):
+        (packages / folder).mkdir(parents=True)
+        (packages / folder / "A_Song.mid").write_bytes(midi(len(folder)))
+    found = {s.name: s for s in scores.read_scores(packages)}
+    assert len(found) == 12
+    for name, licence in (("openmsx", "GPL-2.0-only"), ("planetblupi", "GPL-3.0-or-later")):
+        own = found[f"{name}-a_song"]
+        assert (own.split, own.licence) == ("test", licence)

@@ -1,7 +1,9 @@
-"""Scores: music that people wrote as MIDI, cut into excerpts, played, and said what sounds in it.
+"""Scores: music that people wrote, cut into excerpts, played, and said what sounds in it.
 
-Of Debian's package freedoom, whose two WADs hold 66 pieces of several parts under the BSD licence.
-A third, by the digest of its notes, is the split test, from which nothing learns.
+Of Debian's package freedoom, whose two WADs hold 66 pieces of several parts under the BSD licence:
+a third, by the digest of its notes, is the split test, from which nothing learns. So is all of
+openttd-openmsx and planetblupi-music-midi, which are under the GPL. Of music21, if it is installed,
+chorales and tunes in the public domain (`own.tunes`).
 """
 
 import csv
@@ -25,10 +27,13 @@ from simba_music.training.corpus.captioning.speaker import article, join
 from simba_music.training.corpus.composing.plan import ROLES
 from simba_music.training.corpus.facts import HEARD_S, tempo_word
 from simba_music.training.corpus.own.kits import TABLE
+from simba_music.training.corpus.own.tunes import MELODY, read_chorales, read_tunes
 from simba_music.training.corpus.rendering.production import LEVELS_DB, Production
 from simba_music.training.corpus.tables import instruments
 
 LICENCE = "BSD-3-Clause"
+# Folders of MIDI files from which nothing learns, with their licences.
+TESTED = {"openmsx/*.mid": "GPL-2.0-only", "planetblupi/music/*.mid": "GPL-3.0-or-later"}
 TESTS = 3  # one in so many is kept for tests
 EXCERPT_S, FEWEST_S = 24.0, 8.0
 EXCERPTS = 6  # of a piece, at most, spread over it
@@ -40,11 +45,12 @@ _NAMED = 5  # instruments at most in a caption
 
 @dataclass(frozen=True)
 class Score:
-    """A piece: its name, its notes, and its split."""
+    """A piece: its name, its notes, its split, and what it is under."""
 
     name: str
     midi: pretty_midi.PrettyMIDI
     split: str
+    licence: str = LICENCE
 
 
 def lumps(wad: bytes) -> Iterator[tuple[str, bytes]]:
@@ -69,8 +75,18 @@ def split_of(content: bytes) -> str:
     return "" if int(hashlib.sha256(content).hexdigest(), 16) % TESTS else "test"
 
 
-def read_scores(packages: Path) -> list[Score]:
-    """Pieces of freedoom's WADs anywhere in a folder, each once, by name.
+def _midi(content: bytes) -> pretty_midi.PrettyMIDI:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of files that name their tempo late
+        return pretty_midi.PrettyMIDI(io.BytesIO(content))
+
+
+def read_scores(packages: Path, tunes: int = 0) -> list[Score]:
+    """Pieces of the packages that are anywhere in a folder, each once, by name, and of music21.
+
+    Args:
+        packages: folder of unpacked packages.
+        tunes: of music21 at most so many tunes, and as many chorales.
 
     Raises:
         RequestError: If there are none.
@@ -78,18 +94,22 @@ def read_scores(packages: Path) -> list[Score]:
     found = dict[str, Score]()
     for path in sorted(packages.rglob("freedoom*.wad")):
         for name, content in lumps(path.read_bytes()):
+            if content[:4] == b"MThd":
+                title = f"{path.stem}-{name.lower().removeprefix('d_')}"
+                digest = hashlib.sha256(content).hexdigest()
+                found.setdefault(digest, Score(title, _midi(content), split_of(content)))
+    for pattern, licence in TESTED.items():
+        for path in sorted(packages.rglob(pattern)):
+            content, title = path.read_bytes(), f"{pattern.partition('/')[0]}-{path.stem.lower()}"
             digest = hashlib.sha256(content).hexdigest()
-            if content[:4] != b"MThd" or digest in found:
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of files that name their tempo late
-                midi = pretty_midi.PrettyMIDI(io.BytesIO(content))
-            title = f"{path.stem}-{name.lower().removeprefix('d_')}"
-            found[digest] = Score(title, midi, split_of(content))
+            found.setdefault(digest, Score(title, _midi(content), "test", licence))
+    for read in (read_tunes, read_chorales):
+        found |= {n: Score(n, midi, "", licence) for n, midi, licence in read(tunes)}
     if not found:
         raise RequestError(
             f"{packages} has no freedoom1.wad or freedoom2.wad. Fetch and unpack Debian's package: "
-            "apt-get download freedoom; dpkg-deb -x freedoom_*.deb DIR/freedoom"
+            "apt-get download freedoom; dpkg-deb -x freedoom_*.deb DIR/freedoom. For tunes and "
+            "chorales: pip install music21."
         )
     return sorted(found.values(), key=lambda score: score.name)
 
@@ -131,7 +151,8 @@ def excerpt(score: pretty_midi.PrettyMIDI, start_s: float, end_s: float) -> pret
         if sum(n.end - n.start for n in notes) < HEARD_S or not name:
             continue
         bass = int(part.program) in _BASSES
-        role = "drums" if part.is_drum else "bass" if bass else "chords"
+        leads = MELODY if part.name == MELODY else "chords"
+        role = "drums" if part.is_drum else "bass" if bass else leads
         own = pretty_midi.Instrument(int(part.program), part.is_drum, f"{role}:{name}")
         own.notes = notes
         found.instruments.append(own)
@@ -167,7 +188,9 @@ def production_of(name: str) -> Production:
     return Production(seed, "room", "clean", 0.1, 0.5, 0.0, 0.0, 30.0, seed % 2, levels)
 
 
-def write_scores(packages: Path, out: Path, sample_rate: int = 24_000) -> dict[str, int]:
+def write_scores(
+    packages: Path, out: Path, sample_rate: int = 24_000, tunes: int = 0
+) -> dict[str, int]:
     """Write excerpts of human scores, a WAV each, and `captions.csv` with splits and licences.
 
     `corpus import` reads the folder. Excerpts in which nothing sounds are left out.
@@ -176,6 +199,7 @@ def write_scores(packages: Path, out: Path, sample_rate: int = 24_000) -> dict[s
         packages: folder of unpacked packages.
         out: folder to write.
         sample_rate: in Hz.
+        tunes: of music21 at most so many tunes, and as many chorales.
 
     Returns:
         Excerpts by split, "" for those that are drawn into the splits.
@@ -185,7 +209,7 @@ def write_scores(packages: Path, out: Path, sample_rate: int = 24_000) -> dict[s
     """
     from simba_music.training.corpus.rendering.render import Renderer
 
-    scores, renderer = read_scores(packages), Renderer(sample_rate)
+    scores, renderer = read_scores(packages, tunes), Renderer(sample_rate)
     out.mkdir(parents=True, exist_ok=True)
     rows, counts = [("file", "caption", "split", "licence")], dict[str, int]()
     for score in scores:
@@ -197,7 +221,7 @@ def write_scores(packages: Path, out: Path, sample_rate: int = 24_000) -> dict[s
             file = f"{score.name}-{number}.wav"
             audio.write(out / file, Waveform(torch.from_numpy(samples)[None], sample_rate))
             said = caption_of(own, tempo_at(score.midi, start_s))
-            rows.append((file, said, score.split, LICENCE))
+            rows.append((file, said, score.split, score.licence))
             counts[score.split] = counts.get(score.split, 0) + 1
     text = io.StringIO()
     csv.writer(text).writerows(rows)
