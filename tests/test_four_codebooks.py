@@ -176,10 +176,8 @@ def test_the_gallery_keeps_all_books(test, pipeline, tmp_path):
 
 
 def test_evaluation_keeps_all_books(pipeline, tmp_path):
-    from simba_music.generation.prompt_files import Prompt
-
     store = ClipStore(tmp_path)
-    make_clips(pipeline, "left", [Prompt("0000-a", "calm piano")], 2.0, store)
+    make_clips(pipeline, "left", [("0000-a", "calm piano", 0)], 2.0, store)
     rows = ClipStore(tmp_path).rows.values()
     assert all(len(row["codes"]) == K and len(row["codes"][0]) == 100 for row in rows)
 

@@ -111,8 +111,11 @@ def experiment(
 
 
 What = Annotated[
-    Literal["codec", "scorer", "clips", "prompts", "all"],
-    typer.Argument(help="What to measure; prompts: whether clips have what was asked for."),
+    Literal["codec", "scorer", "clips", "prompts", "takes", "all"],
+    typer.Argument(
+        help="What to measure; prompts: whether clips have what was asked for; takes: what the "
+        "best of four adds."
+    ),
 ]
 Corpus = Annotated[
     Path | None,
@@ -136,7 +139,7 @@ Beside = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="prompts: only the first, from 1; default all.")
+    int | None, typer.Option(min=1, help="prompts, takes: only the first, from 1; default all.")
 ]
 Skip = Annotated[
     int, typer.Option(min=0, help="prompts: lines or rows of --prompts passed over, from 0.")
@@ -147,7 +150,7 @@ Reference = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="prompts: folder of the clips; default under runs/prompts."),
+    typer.Option(metavar="DIR", help="prompts, takes: folder of the clips; default under runs."),
 ]
 Codecs = Annotated[
     list[Path] | None,
@@ -223,6 +226,10 @@ def evaluate(
 
         folder = out or Path("runs/prompts") / bench.name
         evaluate_prompts(load(), folder, bench, report, beside or [], limit)
+    if what in ("takes", "all"):
+        from simba_music.training.evaluation.takes import evaluate_takes
+
+        evaluate_takes(load(), out or Path("runs/takes"), bench, report, limit)
     if what in ("clips", "all"):
         from simba_music.training.evaluation.clips import evaluate_clips
 

@@ -11,7 +11,9 @@ from simba_music.generation.request import SIDES
 from simba_music.generation.service import Asked, Event, GenerationService, asked_of, never
 
 STARTUP_S = 8.0  # a GPU call's own overhead, and scoring
-MARGIN = 1.5  # the quota is checked on what is asked for; a call that runs out loses its clip
+# The quota is checked on what is asked for; a call that runs out loses its clip. Half as much again
+# holds a clip of a pair that is nearly empty and drawn again (`streaming.redrawing`).
+MARGIN = 1.5
 SHORTEST_S, LONGEST_S = 15, 120
 FIRST_TOKENS_PER_S = 60.0  # before anything was measured
 

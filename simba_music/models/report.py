@@ -40,6 +40,11 @@ HEADINGS = {
         "clip shows more of what was asked than clips that were asked for none of it, or for the "
         "opposite (an area under the ROC curve; chance is 0.5).",
     ),
+    "takes": (
+        "What several takes add",
+        "Four takes of 60 prompts of the table before; the scorer keeps the one that fits best. "
+        "Alignment is its own; instruments are judged by a tagger that did not choose.",
+    ),
     "convergence": (
         "The paper's experiment",
         "Small models, the same batches, optimiser and steps. Intervals are over training seeds.",

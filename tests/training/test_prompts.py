@@ -9,7 +9,7 @@ import pytest
 from simba_music import audio
 from simba_music.audio import Waveform
 from simba_music.errors import RequestError
-from simba_music.generation.prompt_files import Prompt, read_prompts
+from simba_music.generation.prompt_files import read_prompts
 from simba_music.training.evaluation import clip_store as prompt_clips
 from simba_music.training.evaluation import distances
 from simba_music.training.evaluation import prompt_lists as prompt_evaluation
@@ -186,6 +186,6 @@ def test_evaluations_keep_an_empty_first_draw(pipeline, tmp_path, monkeypatch):
     monkeypatch.setattr(type(pipeline), "generate_batch", noted)
     monkeypatch.setattr(prompt_clips, "why_empty", lambda *a: "mostly silent")
     store = prompt_clips.ClipStore(tmp_path)
-    prompt_clips.make_clips(pipeline, "left", [Prompt("1", "calm piano")], 2.0, store)
+    prompt_clips.make_clips(pipeline, "left", [("1", "calm piano", 0)], 2.0, store)
     assert {request.subseed for request in asked} == {0}
     assert {row["empty"] for row in store.rows.values()} == {"mostly silent"}

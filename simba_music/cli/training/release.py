@@ -36,6 +36,7 @@ def plan(
         "codec": ["evaluate", "codec", *codec],
         "scorer": ["evaluate", "scorer"],
         "prompts": ["evaluate", "prompts"],
+        "takes": ["evaluate", "takes"],
         "clips": ["evaluate", "clips"],  # with samples and their spectrograms
     }
     if runs:

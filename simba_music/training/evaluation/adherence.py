@@ -220,16 +220,26 @@ def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) ->
             if mine.any() and theirs.any():
                 values = sign * heard.signs[name]
                 found[name][mine] = _share_below(values[mine], values[theirs])
+    found["instruments"] = instruments_found(asked, heard.tags, labels)
+    return found
+
+
+def instruments_found(
+    asked: Sequence[Asked], tags: np.ndarray, labels: Sequence[str]
+) -> np.ndarray:
+    """For every prompt the mean over its instruments of the share in `adherence`, `[N]`.
+
+    `tags` `[N, L]` are the tagger's probabilities of `labels` in the clips.
+    """
     parts = [list[float]() for _ in asked]
     for label in sorted({name for one in asked for name in one.facts["instruments"]}):
-        values = heard.tags[:, labels.index(label)]
+        values = tags[:, labels.index(label)]
         # By the piece, not the prompt: what a prompt leaves out its piece may have all the same.
         without = values[[label not in one.piece for one in asked]]
         for i, one in enumerate(asked):
             if label in one.facts["instruments"]:
                 parts[i].append(float(_share_below(values[i : i + 1], without)[0]))
-    found["instruments"] = np.array([np.mean(part) for part in parts])
-    return found
+    return np.array([np.mean(part) for part in parts])
 
 
 def _floor(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ SAMPLING = ("temperature", "top_k", "top_p", "guidance", "draw")
 CLIPS, SETTINGS = "clips.jsonl", "settings.json"
 
 
+Job = tuple[str, str, int]  # a clip's id, its prompt and seed
+
+
 class ClipStore:
     """Clips of one model on disk, so that a run that was stopped goes on."""
 
@@ -53,8 +56,8 @@ class ClipStore:
         return found
 
 
-def _jobs(prompts: list[Prompt]) -> list[tuple[str, str, int]]:
-    """(clip id, prompt, seed): each prompt once, the first few with more seeds."""
+def varied(prompts: list[Prompt]) -> list[Job]:
+    """Each prompt once, the first few with more seeds."""
     jobs = [(prompt.id, prompt.text, SEED + i) for i, prompt in enumerate(prompts)]
     for i, prompt in enumerate(prompts[:VARIED_PROMPTS]):
         for k in range(1, SEEDS):
@@ -63,10 +66,10 @@ def _jobs(prompts: list[Prompt]) -> list[tuple[str, str, int]]:
 
 
 def make_clips(
-    pipeline: Pipeline, side: str, prompts: list[Prompt], duration_s: float, store: ClipStore
+    pipeline: Pipeline, side: str, jobs: list[Job], duration_s: float, store: ClipStore
 ) -> None:
     """Generate what is missing, in batches, with a progress bar: first draws, however empty."""
-    missing = [job for job in _jobs(prompts) if job[0] not in store.rows]
+    missing = [job for job in jobs if job[0] not in store.rows]
     requests = [
         pipeline.validate((side,), prompt=text, duration_s=duration_s, seed=seed, subseed=0)
         for _, text, seed in missing
@@ -108,7 +111,7 @@ def make_both_sides(
     stores = {}
     for side, name in pipeline.names().items():
         stores[name] = ClipStore(out / name)
-        make_clips(pipeline, side, prompts, duration_s, stores[name])
+        make_clips(pipeline, side, varied(prompts), duration_s, stores[name])
     return stores
 
 
