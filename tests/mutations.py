@@ -113,8 +113,8 @@ MUTATIONS = (
     ),
     Mutation(
         "generation/streaming/ending.py",
-        "    finally:\n        ending.run()\n        signal.signal",
-        "    finally:\n        signal.signal",
+        "                arrived.set()\n                ending.run()\n",
+        "                arrived.set()\n",
         "listening/test_ending.py -k whatever",
     ),
     Mutation(

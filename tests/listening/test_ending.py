@@ -14,6 +14,7 @@ from hub_server import Fault, on
 from test_mirror import NAME, lines, vote
 
 from simba_music.generation.stops import Stops
+from simba_music.generation.streaming import ending as endings
 from simba_music.generation.streaming.ending import ASKED, WITHIN_S, Ending, graceful
 from simba_music.listening.mirror import VoteMirror
 
@@ -114,3 +115,28 @@ def test_whatever_ends_the_block_the_end_is_done_and_signals_are_put_back():
     with pytest.raises(ValueError), graceful(ending):
         raise ValueError
     assert done == [1] and signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_that_is_lost_comes_again_and_one_that_arrives_does_not(monkeypatch, times):
+    monkeypatch.setattr(endings, "AGAIN_S", 0.2)
+    lost = arrived = 0
+    began = time.monotonic()
+    with pytest.raises(SystemExit) as end, endings.ended_by_sigterm() as known:
+        while True:
+            try:
+                if not lost:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    os.kill(os.getpid(), signal.SIGTERM)  # at once: the same question
+                time.sleep(5)
+            except SystemExit:
+                if lost < times:  # as where exceptions are ignored
+                    lost += 1
+                    continue
+                known.set()
+                time.sleep(0.5)  # what is done at the end
+                arrived += 1
+                raise
+    assert (lost, arrived, end.value.code) == (times, 1, ASKED)
+    assert time.monotonic() - began < 3
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -1,6 +1,7 @@
 """Ending: a process that is asked to end (SIGTERM) puts its things in order within ten seconds."""
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 WITHIN_S = 8.0  # of the ten seconds that hosts give
+AGAIN_S = 2.0  # after which a block that did not end is asked again
 ASKED = 128 + signal.SIGTERM  # what a process ends with that SIGTERM has ended
 
 
@@ -53,23 +55,36 @@ class Ending:
 
 
 @contextmanager
-def ended_by_sigterm() -> Iterator[None]:
+def ended_by_sigterm() -> Iterator[threading.Event]:
     """While this lasts SIGTERM raises `SystemExit`, so that what was begun is ended too.
 
+    It is raised again every `AGAIN_S` until the block has ended or the event that this gives is
+    set, since it may be raised where exceptions are ignored: in the callback of a weak reference.
     Only in the main thread; elsewhere signals are somebody else's.
     """
+    arrived = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield arrived
         return
+    last_s = -math.inf
 
     def asked(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough
+        nonlocal last_s
+        if arrived.is_set() or time.monotonic() < last_s + AGAIN_S:
+            return  # once is enough
+        last_s = time.monotonic()
+        threading.Thread(target=again, daemon=True).start()
         raise SystemExit(ASKED)
+
+    def again() -> None:
+        if not arrived.wait(1.1 * AGAIN_S):
+            os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGTERM, asked)
     try:
-        yield
+        yield arrived
     finally:
+        arrived.set()
         signal.signal(signal.SIGTERM, before)
 
 
@@ -78,7 +93,7 @@ def graceful(ending: Ending) -> Iterator[None]:
     """While this lasts SIGTERM ends the block, and however it ends, `ending` is run."""
     here, ended = threading.current_thread() is threading.main_thread(), False
     try:
-        with ended_by_sigterm():
+        with ended_by_sigterm() as arrived:
             try:
                 yield
             except SystemExit as end:
@@ -87,6 +102,7 @@ def graceful(ending: Ending) -> Iterator[None]:
                     logger.info("Asked to end: votes are copied, runs are cancelled.")
                 raise
             finally:
+                arrived.set()
                 ending.run()
     finally:
         if ended:
