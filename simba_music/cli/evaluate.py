@@ -227,7 +227,7 @@ def evaluate(
         folder = out or Path("runs/prompts") / bench.name
         evaluate_prompts(load(), folder, bench, report, beside or [], limit)
     if what in ("takes", "all"):
-        from simba_music.training.evaluation.takes import evaluate_takes
+        from simba_music.training.experiments.takes import evaluate_takes
 
         evaluate_takes(load(), out or Path("runs/takes"), bench, report, limit)
     if what in ("clips", "all"):

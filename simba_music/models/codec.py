@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import EncodecModel
+from transformers.models.encodec.modeling_encodec import EncodecResnetBlock
 
 from simba_music.audio import Waveform, mono, resample
 from simba_music.errors import CheckpointError
@@ -33,6 +34,19 @@ from simba_music.models.fast_decoder.decoder import (
 from simba_music.models.fast_decoder.layers import UnsupportedCodecError
 
 logger = logging.getLogger(__name__)
+
+
+def _skip_idle(model: EncodecModel) -> None:
+    """Have residual blocks of the encoder that add nothing pass on what they are given.
+
+    A codec whose decoder was made deeper has them (`training.codec.deepening`); its tokens stay.
+    """
+    for block in model.encoder.layers:
+        if not isinstance(block, EncodecResnetBlock) or not isinstance(block.shortcut, nn.Identity):
+            continue
+        last: Any = block.block[-1]
+        if not last.conv.weight.any() and not last.conv.bias.any():
+            setattr(block, "forward", block.shortcut.forward)  # noqa: B010
 
 
 @dataclass(frozen=True)
@@ -71,6 +85,7 @@ class Codec:
                 "facebook/encodec_24khz or facebook/encodec_32khz is supported."
             )
         self.model, self.ref = model.eval().requires_grad_(False), ref
+        _skip_idle(model)
         self.sample_rate, self.frame_rate = ref.sample_rate, ref.frame_rate
         self.n_codebooks = len(model.quantizer.layers)
         self.codes_per_book = codes_per_book(config)

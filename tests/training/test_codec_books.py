@@ -138,6 +138,9 @@ def test_the_stock_class_loads_encodes_and_decodes_what_ours_does(made):
             theirs = stock.decode(codes, [None]).audio_values[0]
         torch.testing.assert_close(codec.decode(codes[0])[0].samples, theirs, atol=1e-5, rtol=1e-4)
     assert codec.decoder == "fast"
+    # Blocks of the encoder that a deeper decoder brought with it take no time.
+    more = 4 * (stock.config.num_residual_layers - 1)
+    assert sum("forward" in vars(layer) for layer in codec.model.encoder.layers) == more > 0
     vectors = tokens.codebooks_of(folder, 4)
     assert vectors.shape == (4, 64, 128) and float(vectors.abs().max()) < 100
     assert stock.encode(samples[None]).audio_codes.shape[2] == 1  # unless more are asked for

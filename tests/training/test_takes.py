@@ -8,7 +8,7 @@ import pytest
 
 from simba_music.errors import RequestError
 from simba_music.training.corpus.bench import read_bench
-from simba_music.training.evaluation import takes
+from simba_music.training.experiments import takes
 
 BENCH = Path(__file__).parent.parent / "data" / "bench_v1"
 

@@ -21,6 +21,7 @@ from simba_music.training.evaluation.measures import (
     mean_row,
     onsets_per_s,
     row_of,
+    share_below,
 )
 
 DURATION_S = 10.0
@@ -188,14 +189,6 @@ def listen(sounds: Sequence[np.ndarray], tags: np.ndarray, labels: Sequence[str]
     return Listened(tags, np.array([heard_tempo(sound) for sound in sounds]), signs)
 
 
-def _share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Share of `others` that each of `values` is above; ties count half."""
-    above = values[:, None] > others[None]
-    equal = values[:, None] == others[None]
-    found: np.ndarray = (above + equal / 2).mean(1)
-    return found
-
-
 def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) -> dict[str, Any]:
     """For each fact, [0, 1] for every prompt that says it, nan for the others, `[N]`.
 
@@ -219,7 +212,7 @@ def adherence(asked: Sequence[Asked], heard: Listened, labels: Sequence[str]) ->
             theirs = np.array([value == other for value in of])
             if mine.any() and theirs.any():
                 values = sign * heard.signs[name]
-                found[name][mine] = _share_below(values[mine], values[theirs])
+                found[name][mine] = share_below(values[mine], values[theirs])
     found["instruments"] = instruments_found(asked, heard.tags, labels)
     return found
 
@@ -238,7 +231,7 @@ def instruments_found(
         without = values[[label not in one.piece for one in asked]]
         for i, one in enumerate(asked):
             if label in one.facts["instruments"]:
-                parts[i].append(float(_share_below(values[i : i + 1], without)[0]))
+                parts[i].append(float(share_below(values[i : i + 1], without)[0]))
     return np.array([np.mean(part) for part in parts])
 
 

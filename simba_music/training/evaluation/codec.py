@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pretty_midi
 import torch
+from torch import Tensor
 
 from simba_music import audio
 from simba_music.audio import SAMPLE_RATE, Waveform
@@ -109,23 +110,35 @@ def corpus_sounds(corpus: Path, count: int) -> list[Sound]:
 
 
 class RoundTrip:
-    """A codec's first books as a system; it remembers the last one's codes, and its own time."""
+    """A codec's first books as a system; it remembers the last one's codes, and its own time.
 
-    def __init__(self, codec: Codec, books: int = 1):
+    Systems of one codec may share `encoded`, codes `[1, K, S]` of all its books by the identity of
+    samples that outlive them, as the codes of its first books are those of fewer.
+    """
+
+    def __init__(self, codec: Codec, books: int = 1, encoded: dict[int, Tensor] | None = None):
         self.codec, self.books = codec, books
+        self._encoded = encoded
         self.tokens: list[np.ndarray] = []
         self.decode_s, self.audio_s = 0.0, 0.0
 
     def __call__(self, samples: np.ndarray) -> np.ndarray:
         """What the codec makes of samples `[T]` at 24 kHz."""
         wave = Waveform(torch.from_numpy(samples)[None], SAMPLE_RATE)
-        tokens = self.codec.encode(wave, self.books)
+        tokens = self._codes(samples, wave)
         self.tokens.append(tokens[0, -1].numpy())
         started = time.monotonic()
         (wave,) = self.codec.decode(tokens)
         self.decode_s += time.monotonic() - started
         self.audio_s += wave.duration_s
         return audio.resample(wave, SAMPLE_RATE).samples[0].numpy()
+
+    def _codes(self, samples: np.ndarray, wave: Waveform) -> Tensor:
+        if self._encoded is None:
+            return self.codec.encode(wave, self.books)
+        if id(samples) not in self._encoded:
+            self._encoded[id(samples)] = self.codec.encode(wave, self.codec.n_codebooks)
+        return self._encoded[id(samples)][:, : self.books]
 
     def rows(self, name: str) -> list[Row]:
         """How many codes of the last book are in use, how evenly; seconds to decode ten seconds."""
@@ -178,17 +191,19 @@ def measure(name: str, held: Held, system: System, judges: Judges, rate: int) ->
 
 def codec_rows(name: str, codec: Codec, held: Held, judges: Judges) -> list[Row]:
     """Every measure of a codec's first book, its use of codes and its speed included."""
-    system = RoundTrip(codec)
-    return measure(name, held, system, judges, codec.frame_rate) + system.rows(name)
+    return _rows_of(name, RoundTrip(codec), held, judges)
+
+
+def _rows_of(name: str, system: RoundTrip, held: Held, judges: Judges) -> list[Row]:
+    return measure(name, held, system, judges, system.codec.frame_rate) + system.rows(name)
 
 
 def book_rows(name: str, codec: Codec, held: Held, judges: Judges) -> Iterator[Row]:
     """Rows of one book of a codec, of two, and so on to all that it has."""
-    yield from codec_rows(name, codec, held, judges)
-    for books in range(2, codec.n_codebooks + 1):
-        system, column = RoundTrip(codec, books), f"{name}, {books} books"
-        yield from measure(column, held, system, judges, codec.frame_rate)
-        yield from system.rows(column)
+    encoded = dict[int, Tensor]()
+    for books in range(1, codec.n_codebooks + 1):
+        column = name if books == 1 else f"{name}, {books} books"
+        yield from _rows_of(column, RoundTrip(codec, books, encoded), held, judges)
 
 
 def compare_codecs(
@@ -201,10 +216,12 @@ def compare_codecs(
     judges = Judges(load_tagger(), {"scorer": scorer} if scorer else None)
     rows = list[Row]()
     codecs = [Codec.load(folder, codec_ref(folder)) for folder in (one, other)]
+    encoded = [dict[int, Tensor](), dict[int, Tensor]()]
     for books in range(1, min(codec.n_codebooks for codec in codecs) + 1):
         found = []
-        for folder, codec in zip((one, other), codecs, strict=True):
-            trips = listen(Held(sounds), RoundTrip(codec, books), judges, codec.frame_rate)
+        for folder, codec, kept in zip((one, other), codecs, encoded, strict=True):
+            system = RoundTrip(codec, books, kept)
+            trips = listen(Held(sounds), system, judges, codec.frame_rate)
             rows += trips.rows(f"{folder}, books {books}")
             found.append(trips)
         rows += difference_rows(f"{one} - {other}, books {books}", *found)

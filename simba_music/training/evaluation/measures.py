@@ -72,6 +72,14 @@ def bootstrap_rows(
     return [row_of(metric, name, value, float(low), float(high), count)]
 
 
+def share_below(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Share of `others` that each of `values` is above; ties count half."""
+    above = values[:, None] > others[None]
+    equal = values[:, None] == others[None]
+    found: np.ndarray = (above + equal / 2).mean(1)
+    return found
+
+
 def in_order(rows: list[Row]) -> list[Row]:
     """The rows with those of a metric together, metrics in the order in which they came."""
     order = list(dict.fromkeys(row["metric"] for row in rows))
