@@ -18,7 +18,7 @@ class WithCheckpoints(build_py):
         if self.editable_mode:
             return
         package = Path(self.build_lib) / "simba_music"
-        left_out = ignore_patterns("*.state", "*.part", "*.png")
+        left_out = ignore_patterns("*.state", "*.part", "*.png", "codec-next")
         copytree(ROOT / "checkpoints", package / "checkpoints", ignore=left_out, dirs_exist_ok=True)
         (package / "docs").mkdir(exist_ok=True)
         for figure in (ROOT / "docs").glob("*.png"):

@@ -18,7 +18,7 @@ from simba_music.ui.create.layout import EXAMPLES
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 RATE = 24_000
-LIMITS_MB = {"codec": 16, "simba": 30, "transformer": 30, "clap": 12, "tagger": 4}
+LIMITS_MB = {"codec": 10, "simba": 24, "transformer": 24, "clap": 12, "tagger": 4}
 
 
 @pytest.fixture(scope="module")
