@@ -42,13 +42,13 @@ audit: $(VENV)/.dev
 	$(BIN)/python tests/audit.py
 
 mutation-test: $(VENV)/.dev
-	$(BIN)/python tests/mutations.py
+	$(BIN)/python tests/mutations.py $(GUARDS)
 
 fuzz: $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --minutes 10
 
 system-test: $(VENV)/.dev $(RAY)/.ray
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(browser or fluidsynth or postgres or wheel or compiled or soak or load or ranks) and not objects and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "(browser or fluidsynth or postgres or wheel or compiled or load or ranks) and not objects and not slow"
 	$(RAY)/bin/python -m pytest -m "ray or objects" tests/serving
 
 format: $(VENV)/.dev

@@ -1,7 +1,8 @@
 """Mutation check: each guard is broken in turn, in a copy, and a test must fail.
 
-`make mutation-test` runs all; `python tests/mutations.py 3 7` the third and the seventh. A guard
-whose words have changed is an error: write it here anew.
+`make mutation-test` runs all; `python tests/mutations.py 3 7` the third and the seventh, `every 3 1`
+of every three the one after the first. A guard whose words have changed is an error: write it here
+anew.
 """
 
 import os
@@ -197,7 +198,11 @@ def survives(each: Mutation) -> bool:
 def main(numbers: list[str]) -> int:
     """Break the guards; 0 if a test noticed each."""
     check()
-    chosen = [MUTATIONS[int(n) - 1] for n in numbers] or list(MUTATIONS)
+    if numbers[:1] == ["every"]:
+        step, number = map(int, numbers[1:])
+        chosen = list(MUTATIONS[number % step :: step])
+    else:
+        chosen = [MUTATIONS[int(n) - 1] for n in numbers] or list(MUTATIONS)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         alive = [
             each for each, lives in zip(chosen, pool.map(survives, chosen), strict=True) if lives

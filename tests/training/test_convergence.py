@@ -66,6 +66,7 @@ def test_what_cannot_be_judged_is_refused(tmp_path):
         run_convergence(plan, 1, 1, "clap")
 
 
+@pytest.mark.slow  # five minutes
 @pytest.mark.fluidsynth
 def test_an_experiment_trains_measures_and_goes_on(
     tokenised, codec_folder, system, tmp_path, monkeypatch
