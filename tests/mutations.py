@@ -1,8 +1,8 @@
 """Mutation check: each guard is broken in turn, in a copy, and a test must fail.
 
-`make mutation-test` runs all; `python tests/mutations.py 3 7` the third and the seventh, `every 3 1`
-of every three the one after the first. A guard whose words have changed is an error: write it here
-anew.
+`make mutation-test` runs all; `python tests/mutations.py 3 7` the third and the seventh, and
+`every 3 1` of every three the one after the first. A guard whose words have changed is an error:
+write it here anew.
 """
 
 import os
