@@ -99,19 +99,28 @@ def first_draw_rows(name: str, store: ClipStore, identifiers: Sequence[str]) -> 
 
 
 def make_both_sides(
-    pipeline: Pipeline, prompts: list[Prompt], duration_s: float, out: Path
+    pipeline: Pipeline,
+    prompts: list[Prompt],
+    duration_s: float,
+    out: Path,
+    jobs: list[Job] | None = None,
+    **settings: object,
 ) -> dict[str, ClipStore]:
     """Clips of both sides in a folder of their own in `out`, by the model's name.
+
+    Those of `varied` unless `jobs` says which; `settings` are what the folder is for besides.
 
     Raises:
         RequestError: If `out` holds clips of something else.
     """
     texts = [prompt.text for prompt in prompts]
-    claim_folder(out, {"prompts": texts, "duration_s": duration_s, "models": pipeline.digests()})
+    made_of = {"prompts": texts, "duration_s": duration_s, "models": pipeline.digests()}
+    claim_folder(out, made_of | settings)
     stores = {}
     for side, name in pipeline.names().items():
         stores[name] = ClipStore(out / name)
-        make_clips(pipeline, side, varied(prompts), duration_s, stores[name])
+        own = varied(prompts) if jobs is None else jobs
+        make_clips(pipeline, side, own, duration_s, stores[name])
     return stores
 
 

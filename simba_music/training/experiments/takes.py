@@ -16,7 +16,7 @@ from simba_music.training.evaluation.adherence import (
     instruments_found,
     make_asked,
 )
-from simba_music.training.evaluation.clip_store import SEED, ClipStore, claim_folder, make_clips
+from simba_music.training.evaluation.clip_store import SEED, ClipStore, make_both_sides
 from simba_music.training.evaluation.measures import Row, in_order, mean_row
 from simba_music.training.evaluation.report import update_report
 from simba_music.training.judges.tagger import Tagger, load_tagger, tagger_weights
@@ -97,18 +97,15 @@ def evaluate_takes(
         raise RequestError("Takes are ranked by the scorer: give --scorer.")
     started = time.monotonic()
     asked = make_asked(list(read_bench(bench)))[: limit or PROMPTS]
-    texts = [one.prompt.text for one in asked]
-    said = {"prompts": texts, "duration_s": DURATION_S, "models": pipeline.digests()}
-    claim_folder(out, said | {"takes": TAKES})
     tagger, rows = load_tagger(), list[Row]()
     jobs = [
         (_name(one, take), one.prompt.text, SEED + 1000 * i + take)
         for i, one in enumerate(asked)
         for take in range(TAKES)
     ]
-    for side, name in pipeline.names().items():
-        store = ClipStore(out / name)
-        make_clips(pipeline, side, jobs, DURATION_S, store)
+    prompts = [one.prompt for one in asked]
+    stores = make_both_sides(pipeline, prompts, DURATION_S, out, jobs, takes=TAKES)
+    for name, store in stores.items():
         rows += take_rows(name, *_measures(store, asked, tagger))
     if limit is None:
         weights = pipeline.weights() | tagger_weights()

@@ -54,8 +54,8 @@ _TRACKS = {
 _DEFINED = re.compile(r"^\s*DefGroove\s+(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
-def find_mma() -> str:
-    """The installed program.
+def find_mma(instead: str = "leave --accompaniment out") -> str:
+    """The installed program; `instead` is what whoever lacks it may do.
 
     Raises:
         RequestError: If there is none.
@@ -64,7 +64,7 @@ def find_mma() -> str:
     if found is None:
         raise RequestError(
             "mma is not installed, which plays the accompaniment here. Install Debian's package "
-            "mma, or leave --accompaniment out."
+            f"mma, or {instead}."
         )
     return found
 

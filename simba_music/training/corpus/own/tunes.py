@@ -8,7 +8,6 @@ import hashlib
 import importlib.util
 import random
 import re
-import shutil
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +17,7 @@ from typing import Any
 import numpy as np
 import pretty_midi
 
-from simba_music.errors import RequestError
-from simba_music.training.corpus.composing.mma import groove_names, render_script
+from simba_music.training.corpus.composing.mma import find_mma, groove_names, render_script
 from simba_music.training.corpus.tables import instruments, mma_grooves
 
 COLLECTIONS = ("oneills1850", "ryansMammoth", "airdsAirs")
@@ -204,11 +202,7 @@ def read_tunes(count: int) -> Iterator[tuple[str, pretty_midi.PrettyMIDI, str]]:
     folder = corpus_folder()
     if folder is None or not count:
         return
-    if shutil.which("mma") is None:
-        raise RequestError(
-            "music21 is installed, but not mma, which accompanies its tunes. Install Debian's "
-            "package mma, or give --tunes 0."
-        )
+    find_mma("give --tunes 0")
     for name, abc, transcriber in _first(list(written(folder)), count):
         tune = read_tune(name, abc, transcriber)
         if tune is not None:
